@@ -1,1 +1,2 @@
+//! The `llm` command line.
 fn main() {}

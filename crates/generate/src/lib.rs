@@ -1,1 +1,1 @@
-
+//! Prefill, decode, sampling and streaming text.

@@ -1,1 +1,1 @@
-
+//! The Transformer as Burn modules.

@@ -1,1 +1,1 @@
-
+//! One training step, the loop and what surrounds it.

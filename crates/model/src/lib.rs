@@ -1,1 +1,39 @@
-//! The Transformer as Burn modules.
+//! The Transformer as Burn modules: a decoder-only language model that one config describes.
+//!
+//! ```text
+//! ids ─ embed_tokens (+ embed_positions) ─ dropout
+//!     ─ layers × { input_layernorm ─ self_attn ─ + ─ post_attention_layernorm ─ mlp ─ + }
+//!     ─ norm ─ lm_head (or embed_tokens, tied) ─ logits
+//! ```
+//!
+//! Shapes use one legend: `b` batch, `t` time, `d` hidden size, `h` heads, `kv` key/value heads, `hd` head width,
+//! `s` positions attended to (cache included), `f` feed-forward width, `v` vocabulary.
+#![warn(missing_docs)]
+
+mod attention;
+mod cache;
+mod config;
+mod decoder;
+mod feed_forward;
+mod initialize;
+mod linear;
+mod loss;
+mod norm;
+mod params;
+mod precision;
+mod rotary;
+
+pub use attention::Attention;
+pub use cache::KvCache;
+pub use config::{
+    ConfigError, Dropout, Family, FeedForwardKind, ModelConfig, ModelSection, NormKind, Position, PositionKind,
+    RopeScaling,
+};
+pub use decoder::{Block, CausalLm, Decoder, Embedding};
+pub use feed_forward::FeedForward;
+pub use linear::Linear;
+pub use loss::{IGNORED, token_losses};
+pub use norm::Norm;
+pub use params::{ParamInfo, Role, named_params, params, replace_params};
+pub use precision::Precision;
+pub use rotary::RotaryTables;

@@ -1,0 +1,70 @@
+use burn::tensor::{Device, Tensor};
+
+use crate::ModelConfig;
+
+/// Keys and values of the tokens seen so far, allocated once for all layers.
+#[derive(Debug, Clone)]
+pub struct KvCache {
+    layers: Vec<LayerCache>,
+    len: usize,
+    capacity: usize,
+}
+
+/// One layer's share: keys (after rotation) and values, `(b, kv, capacity, hd)` each.
+#[derive(Debug, Clone)]
+pub(crate) struct LayerCache {
+    keys: Tensor<4>,
+    values: Tensor<4>,
+}
+
+impl KvCache {
+    /// Room for `capacity` tokens in each of `batch` sequences, in float32:
+    /// `2 · layers · batch · kv · capacity · hd · 4` bytes.
+    pub fn new(config: &ModelConfig, batch: usize, capacity: usize, device: &Device) -> Self {
+        let shape = [batch, config.num_kv_heads, capacity, config.head_dim];
+        let layer = |_| LayerCache { keys: Tensor::zeros(shape, device), values: Tensor::zeros(shape, device) };
+        Self { layers: (0..config.num_layers).map(layer).collect(), len: 0, capacity }
+    }
+
+    /// Tokens held.
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Whether no token is held.
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// Tokens that fit.
+    pub fn capacity(&self) -> usize {
+        self.capacity
+    }
+
+    /// Forgets all but the first `len` tokens.
+    pub fn truncate(&mut self, len: usize) {
+        self.len = self.len.min(len);
+    }
+
+    pub(crate) fn layer(&mut self, layer: usize) -> (&mut LayerCache, usize) {
+        (&mut self.layers[layer], self.len)
+    }
+
+    pub(crate) fn advance(&mut self, t: usize) {
+        self.len += t;
+    }
+}
+
+impl LayerCache {
+    /// Stores keys and values `(b, kv, t, hd)` at position `start`, and gives all up to there: `(b, kv, start + t, hd)`.
+    pub(crate) fn append(&mut self, start: usize, keys: Tensor<4>, values: Tensor<4>) -> (Tensor<4>, Tensor<4>) {
+        (store(&mut self.keys, start, keys), store(&mut self.values, start, values))
+    }
+}
+
+fn store(held: &mut Tensor<4>, start: usize, new: Tensor<4>) -> Tensor<4> {
+    let [b, kv, t, hd] = new.dims();
+    // `inplace` hands the tensor over, so that its memory has one owner and is written, not copied.
+    held.inplace(|held| held.slice_assign([0..b, 0..kv, start..start + t, 0..hd], new));
+    held.clone().narrow(2, 0, start + t)
+}

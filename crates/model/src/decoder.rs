@@ -1,0 +1,200 @@
+use burn::module::{Module, Param};
+use burn::nn::{Dropout, DropoutConfig};
+use burn::tensor::{Bool, Device, Int, Tensor, module::embedding};
+
+use crate::attention::{Pass, causal_mask};
+use crate::cache::LayerCache;
+use crate::linear::zeros;
+use crate::{Attention, FeedForward, KvCache, Linear, ModelConfig, Norm, Position, Precision, RotaryTables};
+
+/// A table of one vector a token or position.
+#[derive(Module, Debug)]
+pub struct Embedding {
+    /// `(rows, d)`.
+    pub weight: Param<Tensor<2>>,
+}
+
+impl Embedding {
+    fn new(rows: usize, d: usize, device: &Device) -> Self {
+        Self { weight: zeros([rows, d], device) }
+    }
+
+    /// `(b, t)` → `(b, t, d)`.
+    pub fn forward(&self, ids: Tensor<2, Int>) -> Tensor<3> {
+        embedding(self.weight.val(), ids)
+    }
+}
+
+/// Attention and feed-forward network, each normalized before and added to the residual stream.
+#[derive(Module, Debug)]
+pub struct Block {
+    /// Before attention.
+    pub input_layernorm: Norm,
+    /// Attention.
+    pub self_attn: Attention,
+    /// Before the feed-forward network.
+    pub post_attention_layernorm: Norm,
+    /// Feed-forward network.
+    pub mlp: FeedForward,
+    dropout: Dropout,
+}
+
+impl Block {
+    fn new(config: &ModelConfig, device: &Device) -> Self {
+        Self {
+            input_layernorm: new_norm(config, device),
+            self_attn: Attention::new(config, device),
+            post_attention_layernorm: new_norm(config, device),
+            mlp: FeedForward::new(config, device),
+            dropout: DropoutConfig::new(config.dropout.residual).init(),
+        }
+    }
+
+    fn forward(
+        &self,
+        x: Tensor<3>, // (b, t, d)
+        pass: &Pass,
+        cache: Option<(&mut LayerCache, usize)>,
+        observe: &mut dyn FnMut(&str, &Tensor<3>),
+    ) -> Tensor<3> {
+        let attended = self.self_attn.forward(self.input_layernorm.forward(x.clone()), pass, cache);
+        observe("self_attn", &attended);
+        let x = x + self.dropout.forward(attended);
+        let fed = self.mlp.forward(self.post_attention_layernorm.forward(x.clone()), pass.precision);
+        observe("mlp", &fed);
+        x + self.dropout.forward(fed)
+    }
+}
+
+fn new_norm(config: &ModelConfig, device: &Device) -> Norm {
+    Norm::new(config.norm, config.hidden_size, config.norm_eps, device)
+}
+
+/// Embeddings, blocks and the last normalization.
+#[derive(Module, Debug)]
+pub struct Decoder {
+    /// Token embedding, `(v, d)`.
+    pub embed_tokens: Embedding,
+    /// Position embedding, `(context_length, d)`; learned positions only.
+    pub embed_positions: Option<Embedding>,
+    /// The blocks.
+    pub layers: Vec<Block>,
+    /// After the last block.
+    pub norm: Norm,
+    dropout: Dropout,
+}
+
+/// A language model: the decoder and its head.
+#[derive(Module, Debug)]
+pub struct CausalLm {
+    /// The decoder.
+    pub model: Decoder,
+    /// `d` → `v`; `None` where the token embedding serves.
+    pub lm_head: Option<Linear>,
+    #[module(skip)]
+    config: ModelConfig,
+    #[module(skip)]
+    precision: Precision,
+}
+
+impl CausalLm {
+    /// The model of `config` with all weights zero; they take no memory until loaded, or see [`Self::initialize`].
+    pub fn new(config: &ModelConfig, device: &Device) -> Self {
+        let [v, d] = [config.vocab_size, config.hidden_size];
+        let learned = config.position == Position::Learned;
+        let model = Decoder {
+            embed_tokens: Embedding::new(v, d, device),
+            embed_positions: learned.then(|| Embedding::new(config.context_length, d, device)),
+            layers: (0..config.num_layers).map(|_| Block::new(config, device)).collect(),
+            norm: new_norm(config, device),
+            dropout: DropoutConfig::new(config.dropout.embedding).init(),
+        };
+        let lm_head = (!config.tied).then(|| Linear::new(d, v, false, device));
+        Self { model, lm_head, config: config.clone(), precision: Precision::F32 }
+    }
+
+    /// The same model with its matrix products in `precision`.
+    pub fn with_precision(self, precision: Precision) -> Self {
+        Self { precision, ..self }
+    }
+
+    /// What the model is.
+    pub fn config(&self) -> &ModelConfig {
+        &self.config
+    }
+
+    /// Logits `(b, t, v)` of the tokens `ids` `(b, t)`.
+    ///
+    /// With a cache, `ids` follow the tokens that it holds, and are added to it.
+    ///
+    /// # Panics
+    /// If an id is not below `vocab_size`, or the tokens exceed the cache's capacity or the learned positions.
+    pub fn forward(&self, ids: Tensor<2, Int>, cache: Option<&mut KvCache>) -> Tensor<3> {
+        self.logits(self.hidden_states(ids, cache, &mut |_, _| ()))
+    }
+
+    /// The last hidden states `(b, t, d)`, normalized, of `ids` `(b, t)`. `observe` is shown what every part adds
+    /// to the residual stream, with the part's name (`model.layers.0.mlp`).
+    pub fn hidden_states(
+        &self,
+        ids: Tensor<2, Int>,
+        mut cache: Option<&mut KvCache>,
+        observe: &mut dyn FnMut(&str, &Tensor<3>),
+    ) -> Tensor<3> {
+        let [_, t] = ids.dims();
+        let device = ids.device();
+        let start = cache.as_ref().map_or(0, |cache| cache.len());
+        let mut x = self.model.embed_tokens.forward(ids); // (b, t, d)
+        observe("model.embed_tokens", &x);
+        if let Some(positions) = &self.model.embed_positions {
+            let rows = positions.weight.val().narrow(0, start, t).unsqueeze();
+            observe("model.embed_positions", &rows);
+            x = x + rows;
+        }
+        x = self.model.dropout.forward(x);
+
+        let masks = self.masks(start, t, &device);
+        let mut pass = Pass { rotary: self.rotary(start, t, &device), precision: self.precision, mask: None };
+        for (i, layer) in self.model.layers.iter().enumerate() {
+            pass.mask = masks[usize::from(self.config.window(i).is_some())].clone();
+            let layer_cache = cache.as_mut().map(|cache| cache.layer(i));
+            x = layer.forward(x, &pass, layer_cache, &mut |part, y| observe(&format!("model.layers.{i}.{part}"), y));
+        }
+        if let Some(cache) = cache {
+            cache.advance(t);
+        }
+        let x = self.model.norm.forward(x);
+        observe("model.norm", &x);
+        x
+    }
+
+    /// Logits `(b, t, v)` of hidden states `(b, t, d)`.
+    pub fn logits(&self, hidden: Tensor<3>) -> Tensor<3> {
+        match &self.lm_head {
+            Some(head) => head.forward(hidden, self.precision),
+            None => {
+                let head = Linear { weight: self.model.embed_tokens.weight.clone(), bias: None };
+                head.forward(hidden, self.precision)
+            }
+        }
+    }
+
+    fn rotary(&self, start: usize, t: usize, device: &Device) -> Option<RotaryTables> {
+        match self.config.position {
+            Position::Learned => None,
+            Position::Rotary { theta, scaling } => {
+                Some(RotaryTables::new(start, t, self.config.head_dim, theta, scaling, device))
+            }
+        }
+    }
+
+    /// The masks of layers without and with a sliding window.
+    fn masks(&self, start: usize, t: usize, device: &Device) -> [Option<Tensor<4, Bool>>; 2] {
+        let full = causal_mask(start, t, None, device);
+        let windowed = match self.config.sliding_window {
+            Some(window) => causal_mask(start, t, Some(window), device),
+            None => None,
+        };
+        [full, windowed]
+    }
+}

@@ -1,0 +1,38 @@
+use burn::module::{Module, Param};
+use burn::tensor::{Device, Tensor};
+
+use crate::NormKind;
+use crate::linear::zeros;
+
+/// Normalization over the last axis: LayerNorm (with a bias) or RMSNorm.
+#[derive(Module, Debug)]
+pub struct Norm {
+    /// `(d)`.
+    pub weight: Param<Tensor<1>>,
+    /// `(d)`, LayerNorm only.
+    pub bias: Option<Param<Tensor<1>>>,
+    eps: f64,
+}
+
+impl Norm {
+    /// A normalization of width `d`; `eps` is added to the variance or mean square.
+    pub fn new(kind: NormKind, d: usize, eps: f64, device: &Device) -> Self {
+        Self { weight: zeros([d], device), bias: (kind == NormKind::LayerNorm).then(|| zeros([d], device)), eps }
+    }
+
+    /// `(…, d)` → `(…, d)`.
+    pub fn forward<const D: usize>(&self, x: Tensor<D>) -> Tensor<D> {
+        let weight = self.weight.val().unsqueeze();
+        match &self.bias {
+            Some(bias) => {
+                let centred = x.clone() - x.mean_dim(D - 1);
+                let variance = centred.clone().square().mean_dim(D - 1);
+                centred / (variance + self.eps).sqrt() * weight + bias.val().unsqueeze()
+            }
+            None => {
+                let mean_square = x.clone().square().mean_dim(D - 1);
+                x / (mean_square + self.eps).sqrt() * weight
+            }
+        }
+    }
+}

@@ -1,0 +1,151 @@
+//! Parameters by name: the names are the paths of the module tree, `model.layers.0.self_attn.q_proj.weight`.
+
+use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
+use burn::tensor::{DType, Tensor, TensorData};
+
+use crate::CausalLm;
+
+/// What a parameter is for; optimizers treat them apart.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Role {
+    /// Token or position embedding.
+    Embedding,
+    /// Output matrix of its own.
+    Head,
+    /// Matrix within a block.
+    Matrix,
+    /// Weight of a normalization.
+    Norm,
+    /// Bias.
+    Bias,
+}
+
+/// A parameter's name, shape and role.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ParamInfo {
+    /// Path in the module tree.
+    pub name: String,
+    /// Shape; matrices are `(out, in)`.
+    pub shape: Vec<usize>,
+    /// What it is for.
+    pub role: Role,
+}
+
+impl ParamInfo {
+    /// Number of values.
+    pub fn len(&self) -> usize {
+        self.shape.iter().product()
+    }
+
+    /// Whether it holds no value.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+/// The role of a parameter, by its name and rank.
+fn role(name: &str, rank: usize) -> Role {
+    match rank {
+        1 if name.ends_with("bias") => Role::Bias,
+        1 => Role::Norm,
+        _ if name.contains("embed_") => Role::Embedding,
+        _ if name.starts_with("lm_head") => Role::Head,
+        _ => Role::Matrix,
+    }
+}
+
+/// Every parameter of `model`, in the order of the module tree. Allocates no weights.
+pub fn params(model: &CausalLm) -> Vec<ParamInfo> {
+    struct Visitor {
+        path: Vec<String>,
+        found: Vec<ParamInfo>,
+    }
+    impl ModuleVisitor for Visitor {
+        fn enter_module(&mut self, name: &str, _: &str) {
+            self.path.push(name.to_string());
+        }
+        fn exit_module(&mut self, _: &str, _: &str) {
+            self.path.pop();
+        }
+        fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+            let name = self.path.join(".");
+            let shape = param.lazy_shape().to_vec();
+            self.found.push(ParamInfo { role: role(&name, D), name, shape });
+        }
+    }
+    let mut visitor = Visitor { path: Vec::new(), found: Vec::new() };
+    model.visit(&mut visitor);
+    visitor.found
+}
+
+/// Shows `visit` every parameter's name and values (float32, row-major), one at a time.
+pub fn named_params(model: &CausalLm, visit: &mut dyn FnMut(&ParamInfo, TensorData)) {
+    struct Visitor<'a> {
+        path: Vec<String>,
+        visit: &'a mut dyn FnMut(&ParamInfo, TensorData),
+    }
+    impl ModuleVisitor for Visitor<'_> {
+        fn enter_module(&mut self, name: &str, _: &str) {
+            self.path.push(name.to_string());
+        }
+        fn exit_module(&mut self, _: &str, _: &str) {
+            self.path.pop();
+        }
+        fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+            let name = self.path.join(".");
+            let data = param.val().into_data().convert_dtype(DType::F32);
+            let info = ParamInfo { role: role(&name, D), name, shape: data.shape().to_vec() };
+            (self.visit)(&info, data);
+        }
+    }
+    model.visit(&mut Visitor { path: Vec::new(), visit });
+}
+
+/// `model` with every parameter replaced by what `value` gives for it; `None` leaves it as it is.
+///
+/// # Errors
+/// The first error of `value`.
+///
+/// # Panics
+/// If `value` gives a shape other than the parameter's.
+pub fn replace_params<E>(
+    model: CausalLm,
+    value: &mut dyn FnMut(&ParamInfo) -> Result<Option<TensorData>, E>,
+) -> Result<CausalLm, E> {
+    struct Mapper<'a, E> {
+        path: Vec<String>,
+        value: &'a mut dyn FnMut(&ParamInfo) -> Result<Option<TensorData>, E>,
+        error: Option<E>,
+    }
+    impl<E> ModuleMapper for Mapper<'_, E> {
+        fn enter_module(&mut self, name: &str, _: &str) {
+            self.path.push(name.to_string());
+        }
+        fn exit_module(&mut self, _: &str, _: &str) {
+            self.path.pop();
+        }
+        fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
+            if self.error.is_some() {
+                return param;
+            }
+            let name = self.path.join(".");
+            let info = ParamInfo { role: role(&name, D), name, shape: param.lazy_shape().to_vec() };
+            match (self.value)(&info) {
+                Ok(None) => param,
+                Ok(Some(data)) => {
+                    assert_eq!(data.shape().to_vec(), info.shape, "shape of {}", info.name);
+                    let id = param.id;
+                    let tensor = Tensor::from_data(data, &param.lazy_device());
+                    param.transform_for_load(tensor, id)
+                }
+                Err(error) => {
+                    self.error = Some(error);
+                    param
+                }
+            }
+        }
+    }
+    let mut mapper = Mapper { path: Vec::new(), value, error: None };
+    let model = model.map(&mut mapper);
+    mapper.error.map_or(Ok(model), Err)
+}

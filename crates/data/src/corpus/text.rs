@@ -1,0 +1,203 @@
+//! `.txt` and `.md`: plain text, decoded and cut into segments as it is read.
+
+use std::io::BufRead;
+use std::path::{Path, PathBuf};
+
+use super::source::Bytes;
+use super::{SEGMENT_BYTES, Segment};
+use crate::DataError;
+use crate::tokenizer::END_OF_TEXT;
+
+/// Bytes that stay in the buffer when a segment is cut, so that a separator line is never cut in two.
+const MARGIN: usize = 64;
+
+pub(super) struct TextReader {
+    bytes: Utf8Reader,
+    /// Whether lines `<|endoftext|>` separate documents.
+    separated: bool,
+    buffer: String,
+    /// Everything before this position of the buffer has been handed out.
+    start: usize,
+    /// Where the search for a separator goes on.
+    searched: usize,
+    /// The last character handed out was a line feed, or nothing was: the buffer starts a line.
+    at_line_start: bool,
+    in_document: bool,
+    end_of_file: bool,
+}
+
+impl TextReader {
+    pub(super) fn new(path: &Path, bytes: Bytes, separated: bool, lossy: bool) -> Self {
+        Self {
+            bytes: Utf8Reader { path: path.to_owned(), bytes, lossy, position: 0, carry: Vec::new() },
+            separated,
+            buffer: String::new(),
+            start: 0,
+            searched: 0,
+            at_line_start: true,
+            in_document: false,
+            end_of_file: false,
+        }
+    }
+
+    pub(super) fn next_segment(&mut self) -> Result<Option<Segment>, DataError> {
+        loop {
+            if let Some((end, resume)) = self.find_separator() {
+                let segment = self.take(end, true);
+                (self.start, self.searched, self.at_line_start) = (resume, resume, true);
+                if segment.is_some() {
+                    return Ok(segment);
+                }
+            } else if self.buffer.len() - self.start > SEGMENT_BYTES + MARGIN {
+                let end = self.start + cut(&self.buffer[self.start..], SEGMENT_BYTES);
+                return Ok(self.take(end, false));
+            } else if self.end_of_file {
+                return Ok(self.take(self.buffer.len(), true));
+            } else {
+                self.fill()?;
+            }
+        }
+    }
+
+    fn fill(&mut self) -> Result<(), DataError> {
+        self.buffer.drain(..self.start);
+        self.searched = self.searched.saturating_sub(self.start);
+        self.start = 0;
+        self.end_of_file = !self.bytes.read_into(&mut self.buffer)?;
+        Ok(())
+    }
+
+    /// The end of the text before the next separator line and the position after that line, once all of it is here.
+    fn find_separator(&mut self) -> Option<(usize, usize)> {
+        while self.separated {
+            let from = self.searched.max(self.start);
+            let Some(at) = self.buffer[from..].find(END_OF_TEXT).map(|i| from + i) else {
+                // A separator may lie half in the buffer; all before it has been searched.
+                let keep = self.buffer.len().saturating_sub(END_OF_TEXT.len());
+                self.searched = from.max(self.buffer.floor_char_boundary(keep));
+                return None;
+            };
+            let before = &self.buffer[self.start..at];
+            let starts_line = if before.is_empty() { self.at_line_start } else { before.ends_with('\n') };
+            let after = &self.buffer[at + END_OF_TEXT.len()..];
+            let blank = after.len() - after.trim_start_matches([' ', '\t', '\r']).len();
+            let line_end = after[blank..].chars().next();
+            if starts_line && line_end.is_none() && !self.end_of_file && blank < MARGIN {
+                self.searched = at;
+                return None;
+            }
+            if starts_line && matches!(line_end, None | Some('\n')) {
+                let resume = at + END_OF_TEXT.len() + blank + line_end.map_or(0, char::len_utf8);
+                // The line feed before the separator belongs to the separator.
+                let text = before.strip_suffix('\n').map_or(before, |t| t.strip_suffix('\r').unwrap_or(t));
+                return Some((self.start + text.len(), resume));
+            }
+            self.searched = at + END_OF_TEXT.len();
+        }
+        None
+    }
+
+    /// Hands out the buffer up to `end`. Documents of nothing but white space are dropped.
+    fn take(&mut self, end: usize, ends_document: bool) -> Option<Segment> {
+        let text = &self.buffer[self.start..end];
+        let starts_document = !self.in_document;
+        if starts_document && ends_document && text.trim().is_empty() {
+            self.start = end;
+            return None;
+        }
+        let segment = Segment { text: text.to_owned(), starts_document, ends_document };
+        self.at_line_start = text.ends_with('\n');
+        self.start = end;
+        self.in_document = !ends_document;
+        Some(segment)
+    }
+}
+
+/// Where to cut a text that is longer than `limit` bytes: before the last space that follows a letter or digit, else
+/// before the last line feed or space, else after the last whole character. The result is within `1..=limit`.
+pub(super) fn cut(text: &str, limit: usize) -> usize {
+    let limit = text.floor_char_boundary(limit);
+    let head = &text[..limit];
+    let after_word = |&(i, _): &(usize, &str)| head[..i].chars().next_back().is_some_and(char::is_alphanumeric);
+    if let Some((i, _)) = head.rmatch_indices(' ').find(after_word) {
+        return i;
+    }
+    match head.rfind(['\n', ' ']) {
+        Some(i) if i > 0 => i,
+        _ => limit,
+    }
+}
+
+/// Reads bytes as UTF-8, block by block.
+struct Utf8Reader {
+    path: PathBuf,
+    bytes: Bytes,
+    lossy: bool,
+    /// Bytes decoded so far.
+    position: u64,
+    /// Start of a character whose rest is in the next block.
+    carry: Vec<u8>,
+}
+
+impl Utf8Reader {
+    /// Appends the next block of text; `false` at the end of the file.
+    fn read_into(&mut self, text: &mut String) -> Result<bool, DataError> {
+        let block = self.bytes.fill_buf().map_err(|e| DataError::io(&self.path, e))?;
+        let n = block.len();
+        if n == 0 {
+            let rest = std::mem::take(&mut self.carry);
+            if !rest.is_empty() {
+                if !self.lossy {
+                    return Err(DataError::InvalidUtf8 { path: self.path.clone(), position: self.position });
+                }
+                text.push(char::REPLACEMENT_CHARACTER);
+            }
+            return Ok(false);
+        }
+        let mut joined = std::mem::take(&mut self.carry);
+        // Only a few bytes are ever carried, so the copy happens once a block at most.
+        let bytes = if joined.is_empty() {
+            block
+        } else {
+            joined.extend_from_slice(block);
+            &joined
+        };
+        let first = self.position == 0;
+        let before = text.len();
+        let mut rest = bytes;
+        let outcome = loop {
+            match std::str::from_utf8(rest) {
+                Ok(valid) => {
+                    text.push_str(valid);
+                    self.position += valid.len() as u64;
+                    break Ok(());
+                }
+                Err(error) => {
+                    let (valid, bad) = rest.split_at(error.valid_up_to());
+                    text.push_str(&String::from_utf8_lossy(valid));
+                    self.position += valid.len() as u64;
+                    match error.error_len() {
+                        None => {
+                            self.carry = bad.to_vec();
+                            break Ok(());
+                        }
+                        Some(_) if !self.lossy => {
+                            break Err(DataError::InvalidUtf8 { path: self.path.clone(), position: self.position });
+                        }
+                        Some(len) => {
+                            text.push(char::REPLACEMENT_CHARACTER);
+                            self.position += len as u64;
+                            rest = &bad[len..];
+                        }
+                    }
+                }
+            }
+        };
+        self.bytes.consume(n);
+        if first && text[before..].starts_with('\u{feff}') {
+            // A byte order mark is not text.
+            text.drain(before..before + '\u{feff}'.len_utf8());
+        }
+        outcome.map(|()| true)
+    }
+}

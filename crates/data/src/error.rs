@@ -1,0 +1,229 @@
+//! Everything that can go wrong between a text file and a batch.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// An error of the data room. The text says what happened, where, and what to do next.
+#[derive(Debug, thiserror::Error)]
+pub enum DataError {
+    /// No path was given at all.
+    #[error("no text to read: no files given\nhint: name files or folders, for example --data my.txt")]
+    NoPaths,
+
+    /// A path that does not exist.
+    #[error("{}: no such file or folder\nhint: check the path; it is taken relative to {}", path.display(), base.display())]
+    Missing {
+        /// The path as given.
+        path: PathBuf,
+        /// The folder it was looked up in.
+        base: PathBuf,
+    },
+
+    /// A file without any text in it.
+    #[error("{}: the file holds no text\nhint: leave it out, or check how it was written", path.display())]
+    Empty {
+        /// The empty file.
+        path: PathBuf,
+    },
+
+    /// A folder without a single readable file.
+    #[error("{}: nothing to read in this folder\nhint: the files read are .txt, .md and .jsonl, also with .gz or .zst", path.display())]
+    NothingToRead {
+        /// The folder.
+        path: PathBuf,
+    },
+
+    /// A file of a kind that is not read.
+    #[error("{}: unknown kind of file\nhint: the files read are .txt, .md and .jsonl, also with .gz or .zst", path.display())]
+    UnknownExtension {
+        /// The file.
+        path: PathBuf,
+    },
+
+    /// Bytes that are not UTF-8.
+    #[error("{}: invalid UTF-8 at byte {position}\nhint: --lossy replaces what cannot be read by U+FFFD; \
+             or convert the file, for example with iconv -t UTF-8", path.display())]
+    InvalidUtf8 {
+        /// The file.
+        path: PathBuf,
+        /// Byte position of the first invalid sequence, from 0, in the (decompressed) file.
+        position: u64,
+    },
+
+    /// A line of a `.jsonl` file that is not a JSON object.
+    #[error("{}: line {line} is not a JSON object: {message}\nhint: .jsonl has one object a line, \
+             for example {{\"text\": \"…\"}}", path.display())]
+    MalformedJson {
+        /// The file.
+        path: PathBuf,
+        /// Line number from 1.
+        line: u64,
+        /// What the parser said.
+        message: String,
+    },
+
+    /// A line of a `.jsonl` file without the text key.
+    #[error("{}: line {line} has no text under the key \"{key}\"; its keys are {}\nhint: --text-key NAME \
+             selects another key", path.display(), quoted(found))]
+    UnknownKey {
+        /// The file.
+        path: PathBuf,
+        /// Line number from 1.
+        line: u64,
+        /// The key looked for.
+        key: String,
+        /// The keys of that line.
+        found: Vec<String>,
+    },
+
+    /// A text too short for a single training window.
+    #[error("the text has {tokens} tokens, but one context of {context} needs {}\nhint: use more text or a \
+             context of at most {}, for example --set model.context={}", context + 1, tokens.saturating_sub(1), tokens.saturating_sub(1))]
+    TooShort {
+        /// Tokens there are.
+        tokens: u64,
+        /// Context length asked for.
+        context: usize,
+    },
+
+    /// A validation share that leaves nothing on one side.
+    #[error(
+        "validation is {fraction} of the text, which must be more than 0 and less than 1\nhint: --set \
+             data.valid_fraction=0.1, or name files with data.valid"
+    )]
+    BadFraction {
+        /// The value given.
+        fraction: f64,
+    },
+
+    /// Too little text to set some aside for validation.
+    #[error(
+        "the text has {characters} characters, too few to set {fraction} of it aside for validation\nhint: \
+             use more text, or name validation files with data.valid"
+    )]
+    NoValidation {
+        /// Characters of the whole text.
+        characters: u64,
+        /// The share asked for.
+        fraction: f64,
+    },
+
+    /// A vocabulary that cannot hold the 256 bytes and the end-of-text token.
+    #[error(
+        "vocab_size is {given}, but a {kind} tokenizer needs at least {least} (256 bytes and the end of \
+             text)\nhint: --set tokenizer.vocab_size={least}"
+    )]
+    VocabularyTooSmall {
+        /// The value given.
+        given: usize,
+        /// The smallest possible value.
+        least: usize,
+        /// The kind of tokenizer.
+        kind: String,
+    },
+
+    /// A tokenizer and a model (or shards) that do not belong together.
+    #[error(
+        "vocabulary is {tokenizer} in the tokenizer but {model} in the model\nhint: use the tokenizer.json \
+             that lies in the model's directory, or train the model anew with this one"
+    )]
+    VocabularyMismatch {
+        /// Size by the tokenizer.
+        tokenizer: usize,
+        /// Size by the model.
+        model: usize,
+    },
+
+    /// Shards that another tokenizer made.
+    #[error("{}: the tokens were made by another tokenizer (hash {found} in the file, {expected} in use)\nhint: \
+             delete the file and prepare again", path.display())]
+    OtherTokenizer {
+        /// The shard file.
+        path: PathBuf,
+        /// Hash in the file.
+        found: String,
+        /// Hash of the tokenizer in use.
+        expected: String,
+    },
+
+    /// A tokenizer without a token that ends a text.
+    #[error(
+        "the tokenizer has no end-of-text token to put between documents\nhint: name it as \"eos_token\" in \
+             tokenizer_config.json"
+    )]
+    NoEndOfText,
+
+    /// A `tokenizer.json` that cannot be read or built.
+    #[error("{}: not a usable tokenizer: {message}\nhint: give a Hugging Face tokenizer.json or a directory that holds one", path.display())]
+    Tokenizer {
+        /// File the tokenizer came from.
+        path: PathBuf,
+        /// What the `tokenizers` crate said.
+        message: String,
+    },
+
+    /// A failure inside the tokenizer while it works on text.
+    #[error("the tokenizer failed: {0}")]
+    Tokenize(String),
+
+    /// A shard file that is damaged or not one of ours.
+    #[error("{}: not usable as token shards: {message}\nhint: delete the file and prepare again", path.display())]
+    Shards {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong, with both values.
+        message: String,
+    },
+
+    /// The disk is full.
+    #[error("{}: no space left on the disk after {written} bytes; the partial file was removed\nhint: free some \
+             space, or choose another place with --set data.cache_dir=\"/path\"", path.display())]
+    DiskFull {
+        /// The file being written.
+        path: PathBuf,
+        /// Bytes written until then.
+        written: u64,
+    },
+
+    /// Any other failure of reading or writing.
+    #[error("{}: {source}", path.display())]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// The cause.
+        source: io::Error,
+    },
+}
+
+impl DataError {
+    /// An input or output error at `path`; a missing file gets its own text.
+    pub(crate) fn io(path: &Path, source: io::Error) -> Self {
+        if source.kind() == io::ErrorKind::NotFound {
+            return Self::missing(path);
+        }
+        Self::Io { path: path.to_owned(), source }
+    }
+
+    /// An error while writing at `path` after `written` bytes; a full disk gets its own text.
+    pub(crate) fn write(path: &Path, written: u64, source: io::Error) -> Self {
+        match source.kind() {
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge => {
+                Self::DiskFull { path: path.to_owned(), written }
+            }
+            _ => Self::Io { path: path.to_owned(), source },
+        }
+    }
+
+    pub(crate) fn missing(path: &Path) -> Self {
+        let base = std::env::current_dir().unwrap_or_else(|_| PathBuf::from("."));
+        Self::Missing { path: path.to_owned(), base }
+    }
+}
+
+/// `"a", "b"`, or a word that there is none.
+fn quoted(keys: &[String]) -> String {
+    if keys.is_empty() {
+        return "none".into();
+    }
+    keys.iter().map(|key| format!("{key:?}")).collect::<Vec<_>>().join(", ")
+}

@@ -1,0 +1,286 @@
+//! From files to token shards, with everything that was made before taken from a cache.
+//!
+//! The cache holds the trained tokenizers and the shards under names made of content hashes, and the hashes of files
+//! by path, size and time, so that a second run reads nothing but the shards. It can be deleted at any time.
+
+mod cache;
+mod encode;
+
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use crate::corpus::{Corpus, CorpusOptions, FileStats};
+use crate::{DataError, TokenShards, Tokenizer, TokenizerSection};
+use cache::Cache;
+pub use cache::default_cache_dir;
+use encode::Plan;
+
+/// Documents that must fall to validation for a split by documents; with fewer, one odd document would say too much.
+const LEAST_VALIDATION_DOCUMENTS: f64 = 10.0;
+
+/// The section `[data]` of a configuration.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct DataSection {
+    /// Files and folders to train on: `.txt`, `.md`, `.jsonl`, also with `.gz` or `.zst`.
+    pub paths: Vec<PathBuf>,
+    /// Files and folders to validate on. Without them, a share of the text is set aside.
+    pub valid: Vec<PathBuf>,
+    /// The share that is set aside.
+    pub valid_fraction: f64,
+    /// Key of a `.jsonl` line that holds the text.
+    pub text_key: String,
+    /// Replace invalid UTF-8 by U+FFFD instead of stopping.
+    pub lossy: bool,
+    /// Where prepared tokens are kept; [`default_cache_dir`] without it.
+    pub cache_dir: Option<PathBuf>,
+}
+
+impl Default for DataSection {
+    fn default() -> Self {
+        Self {
+            paths: Vec::new(),
+            valid: Vec::new(),
+            valid_fraction: 0.1,
+            text_key: "text".into(),
+            lossy: false,
+            cache_dir: None,
+        }
+    }
+}
+
+/// What preparation is doing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stage {
+    /// Reads the files once: hashes, counts, errors.
+    Scan,
+    /// Trains the tokenizer.
+    TrainTokenizer,
+    /// Turns text into tokens.
+    Encode,
+}
+
+/// How far a stage is, in bytes on disk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Progress {
+    /// The stage.
+    pub stage: Stage,
+    /// Bytes done.
+    pub done: u64,
+    /// Bytes in all.
+    pub total: u64,
+}
+
+/// Tokens to train on and tokens to validate on.
+#[derive(Debug, Clone)]
+pub struct Split {
+    /// Tokens to train on.
+    pub train: TokenShards,
+    /// Tokens to validate on.
+    pub valid: TokenShards,
+    /// What was taken for validation, for example `validation: last 10 % of the text (111,540 of 1,115,394
+    /// characters)`, and how many tokens are unknown, if any.
+    pub note: String,
+}
+
+/// A text that is ready for training.
+#[derive(Debug, Clone)]
+pub struct Prepared {
+    /// Trained here, loaded or taken from the cache.
+    pub tokenizer: Tokenizer,
+    /// Its tokens.
+    pub split: Split,
+    /// Everything came from the cache.
+    pub cached: bool,
+}
+
+/// Reads the files, trains or loads the tokenizer, and makes the token shards, each unless the cache has it.
+///
+/// # Errors
+/// Whatever is wrong with the files or the sections, and [`DataError::DiskFull`].
+pub fn prepare(
+    data: &DataSection,
+    tokenizer: &TokenizerSection,
+    progress: &mut dyn FnMut(Progress),
+) -> Result<Prepared, DataError> {
+    let sources = Sources::open(data, progress)?;
+    let (tokenizer, known) = sources.tokenizer(tokenizer, progress)?;
+    let (split, made) = sources.split(data, &tokenizer, progress)?;
+    Ok(Prepared { tokenizer, split, cached: known && !made })
+}
+
+/// [`prepare`] with a tokenizer that is there already, for example of the model to fine-tune.
+///
+/// # Errors
+/// As [`prepare`].
+pub fn prepare_split(
+    data: &DataSection,
+    tokenizer: &Tokenizer,
+    progress: &mut dyn FnMut(Progress),
+) -> Result<Split, DataError> {
+    Ok(Sources::open(data, progress)?.split(data, tokenizer, progress)?.0)
+}
+
+/// A corpus and what is known of its files.
+struct Source {
+    corpus: Corpus,
+    stats: Vec<FileStats>,
+}
+
+impl Source {
+    fn documents(&self) -> u64 {
+        self.stats.iter().map(|s| s.documents).sum()
+    }
+
+    fn characters(&self) -> u64 {
+        self.stats.iter().map(|s| s.characters).sum()
+    }
+
+    fn size(&self) -> u64 {
+        self.stats.iter().map(|s| s.size).sum()
+    }
+
+    /// Hash of all that the documents depend on: contents, kind of file, and how they are read.
+    fn fingerprint(&self) -> String {
+        let mut hasher = blake3::Hasher::new();
+        hasher.update(format!("{:?}", self.corpus.options()).as_bytes());
+        for (path, stats) in self.corpus.files().iter().zip(&self.stats) {
+            let name = path.file_name().unwrap_or_default().to_string_lossy();
+            let kind = name.split_once('.').map_or("", |(_, kind)| kind);
+            hasher.update(format!("\n{} {kind}", stats.hash).as_bytes());
+        }
+        hasher.finalize().to_hex().to_string()
+    }
+}
+
+struct Sources {
+    cache: Cache,
+    text: Source,
+    valid: Option<Source>,
+}
+
+impl Sources {
+    fn open(data: &DataSection, progress: &mut dyn FnMut(Progress)) -> Result<Self, DataError> {
+        if data.valid.is_empty() && !(data.valid_fraction > 0.0 && data.valid_fraction < 1.0) {
+            return Err(DataError::BadFraction { fraction: data.valid_fraction });
+        }
+        let options = CorpusOptions { text_key: data.text_key.clone(), lossy: data.lossy };
+        let text = Corpus::open(&data.paths, options.clone())?;
+        let valid = match data.valid.as_slice() {
+            [] => None,
+            paths => Some(Corpus::open(paths, options)?),
+        };
+        let mut cache = Cache::open(data.cache_dir.clone().unwrap_or_else(default_cache_dir))?;
+        let total = text.disk_bytes()? + valid.as_ref().map_or(Ok(0), Corpus::disk_bytes)?;
+        progress(Progress { stage: Stage::Scan, done: 0, total });
+        let text = cache.scan(text)?;
+        let valid = valid.map(|valid| cache.scan(valid)).transpose()?;
+        cache.save_index()?;
+        progress(Progress { stage: Stage::Scan, done: total, total });
+        Ok(Self { cache, text, valid })
+    }
+
+    /// The tokenizer, and whether it was there before.
+    fn tokenizer(
+        &self,
+        section: &TokenizerSection,
+        progress: &mut dyn FnMut(Progress),
+    ) -> Result<(Tokenizer, bool), DataError> {
+        if let Some(path) = &section.path {
+            return Ok((Tokenizer::load(path)?, true));
+        }
+        let name = cache::name("tokenizer", &[&self.text.fingerprint(), &format!("{section:?}")]);
+        let folder = self.cache.path(&name);
+        // A cached tokenizer that does not load is made again.
+        if let Ok(tokenizer) = Tokenizer::load(&folder) {
+            return Ok((tokenizer, true));
+        }
+        let total = self.text.size();
+        let mut report = |done| progress(Progress { stage: Stage::TrainTokenizer, done, total });
+        report(0);
+        let tokenizer = Tokenizer::train_with(section, &self.text.corpus, &mut report)?;
+        tokenizer.save(&folder)?;
+        Ok((tokenizer, false))
+    }
+
+    /// The shards, and whether they had to be made.
+    fn split(
+        &self,
+        data: &DataSection,
+        tokenizer: &Tokenizer,
+        progress: &mut dyn FnMut(Progress),
+    ) -> Result<(Split, bool), DataError> {
+        let plan = self.plan(data.valid_fraction)?;
+        let valid_print = self.valid.as_ref().map(Source::fingerprint).unwrap_or_default();
+        let parts = [&self.text.fingerprint(), tokenizer.hash(), &format!("{plan:?}"), &valid_print];
+        let [train_path, valid_path] =
+            ["train", "valid"].map(|side| self.cache.path(&(cache::name(side, &parts) + ".tokens")));
+        let open = |path| TokenShards::open_for(path, tokenizer);
+        let (train, valid, made) = match (open(&train_path), open(&valid_path)) {
+            (Ok(train), Ok(valid)) => (train, valid, false),
+            // Not there, or damaged: made again.
+            _ => {
+                let total = self.text.size() + self.valid.as_ref().map_or(0, Source::size);
+                let mut report = |done| progress(Progress { stage: Stage::Encode, done, total });
+                report(0);
+                let corpora = (&self.text.corpus, self.valid.as_ref().map(|valid| &valid.corpus));
+                let (train, valid) = encode::write(corpora, plan, tokenizer, [&train_path, &valid_path], &mut report)?;
+                (train, valid, true)
+            }
+        };
+        let note = self.note(data, plan, [&train, &valid]);
+        Ok((Split { train, valid, note }, made))
+    }
+
+    fn plan(&self, fraction: f64) -> Result<Plan, DataError> {
+        let (documents, characters) = (self.text.documents(), self.text.characters());
+        if self.valid.is_some() {
+            return Ok(Plan::All);
+        }
+        if documents as f64 * fraction >= LEAST_VALIDATION_DOCUMENTS {
+            return Ok(Plan::Documents { fraction });
+        }
+        let train = (characters as f64 * (1.0 - fraction)) as u64;
+        if train == 0 || train == characters {
+            return Err(DataError::NoValidation { characters, fraction });
+        }
+        Ok(Plan::Tail { train })
+    }
+
+    fn note(&self, data: &DataSection, plan: Plan, [train, valid]: [&TokenShards; 2]) -> String {
+        // To two decimals, without zeros at the end.
+        let percent = (data.valid_fraction * 1e4).round() / 1e2;
+        let mut note = match plan {
+            Plan::All => {
+                let documents = grouped(valid.header().documents);
+                let names: Vec<_> = data.valid.iter().map(|path| path.display().to_string()).collect();
+                format!("validation: {} ({documents} documents)", names.join(", "))
+            }
+            Plan::Documents { .. } => format!(
+                "validation: {percent} % of the documents, evenly spread ({} of {} documents)",
+                grouped(valid.header().documents),
+                grouped(self.text.documents())
+            ),
+            Plan::Tail { train } => format!(
+                "validation: last {percent} % of the text ({} of {} characters)",
+                grouped(self.text.characters() - train),
+                grouped(self.text.characters())
+            ),
+        };
+        for (side, shards) in [("training", train), ("validation", valid)] {
+            if shards.header().unknown > 0 {
+                let (unknown, tokens) = (grouped(shards.header().unknown), grouped(shards.len()));
+                note += &format!("; {unknown} of {tokens} {side} tokens are unknown to the tokenizer");
+            }
+        }
+        note
+    }
+}
+
+/// 1234567 as 1,234,567.
+fn grouped(n: u64) -> String {
+    let digits = n.to_string();
+    let groups: Vec<_> = digits.as_bytes().rchunks(3).rev().map(String::from_utf8_lossy).collect();
+    groups.join(",")
+}

@@ -1,0 +1,132 @@
+//! The files beside `tokenizer.json`: which tokens begin and end a text.
+
+use std::io::{ErrorKind, Write};
+use std::path::Path;
+
+use serde_json::{Map, Value, json};
+use tokenizers::Tokenizer;
+
+use super::END_OF_TEXT;
+use crate::DataError;
+
+/// Tokens that end a text, by the names that published models give them, for directories that do not say.
+const KNOWN_ENDS: [&str; 4] = [END_OF_TEXT, "<|end_of_text|>", "</s>", "<eos>"];
+
+/// Special tokens and the settings they come from.
+#[derive(Debug, Clone, Default)]
+pub(super) struct SpecialTokens {
+    pub(super) bos: Option<u32>,
+    pub(super) eos: Vec<u32>,
+    pub(super) end_of_text: Option<u32>,
+    /// Prompts begin with `bos` even if `tokenizer.json` does not say so, as for Llama.
+    pub(super) add_bos: bool,
+    /// `tokenizer_config.json`.
+    pub(super) config: Map<String, Value>,
+}
+
+impl SpecialTokens {
+    /// Reads the files of a model directory; each of them may be absent.
+    pub(super) fn read(folder: &Path, tokenizer: &Tokenizer) -> Result<Self, DataError> {
+        let mut config = object(&folder.join("tokenizer_config.json"))?;
+        let model = object(&folder.join("config.json"))?;
+        let generation = object(&folder.join("generation_config.json"))?;
+        // Newer directories keep the chat template in a file of its own; what we save has one place for it.
+        if !config.contains_key("chat_template")
+            && let Ok(template) = std::fs::read_to_string(folder.join("chat_template.jinja"))
+        {
+            config.insert("chat_template".into(), template.into());
+        }
+        Ok(Self::resolve(config, [&generation, &model], tokenizer))
+    }
+
+    /// The special tokens of a tokenizer trained here.
+    pub(super) fn trained(tokenizer: &Tokenizer, unknown: Option<&str>) -> Self {
+        let mut config = json!({
+            "tokenizer_class": "PreTrainedTokenizerFast",
+            "bos_token": END_OF_TEXT,
+            "eos_token": END_OF_TEXT,
+            "add_bos_token": false,
+            "clean_up_tokenization_spaces": false,
+        });
+        if let Some(unknown) = unknown {
+            config["unk_token"] = unknown.into();
+        }
+        let Value::Object(config) = config else { return Self::default() };
+        Self::resolve(config, [], tokenizer)
+    }
+
+    fn resolve<const N: usize>(
+        mut config: Map<String, Value>,
+        models: [&Map<String, Value>; N],
+        tokenizer: &Tokenizer,
+    ) -> Self {
+        let named = |key: &str| {
+            let value = config.get(key)?;
+            let content = value.as_str().or_else(|| value["content"].as_str())?;
+            tokenizer.token_to_id(content)
+        };
+        let mut eos: Vec<u32> = Vec::new();
+        for id in models.iter().flat_map(|model| ids(model.get("eos_token_id"))).chain(named("eos_token")) {
+            if !eos.contains(&id) && tokenizer.id_to_token(id).is_some() {
+                eos.push(id);
+            }
+        }
+        let known = KNOWN_ENDS.iter().find_map(|token| tokenizer.token_to_id(token));
+        if eos.is_empty() {
+            eos.extend(known);
+        }
+        let bos =
+            named("bos_token").or_else(|| models.iter().find_map(|m| ids(m.get("bos_token_id")).first().copied()));
+        let document_end = KNOWN_ENDS[..2].iter().find_map(|token| tokenizer.token_to_id(token));
+        let add_bos = config.get("add_bos_token").and_then(Value::as_bool).unwrap_or(false);
+        // A directory without settings must still load in transformers once we have saved it.
+        config.entry("tokenizer_class").or_insert_with(|| "PreTrainedTokenizerFast".into());
+        if let Some(token) = eos.first().and_then(|&id| tokenizer.id_to_token(id)) {
+            config.entry("eos_token").or_insert_with(|| token.into());
+        }
+        Self { bos, end_of_text: document_end.or(eos.first().copied()), eos, add_bos, config }
+    }
+}
+
+/// One id or a list of them.
+fn ids(value: Option<&Value>) -> Vec<u32> {
+    let id = |value: &Value| value.as_u64().and_then(|id| u32::try_from(id).ok());
+    match value {
+        Some(Value::Array(list)) => list.iter().filter_map(id).collect(),
+        Some(value) => id(value).into_iter().collect(),
+        None => Vec::new(),
+    }
+}
+
+/// The JSON object in a file; empty if there is no file.
+fn object(path: &Path) -> Result<Map<String, Value>, DataError> {
+    let text = match std::fs::read(path) {
+        Ok(text) => text,
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Map::new()),
+        Err(error) => return Err(DataError::io(path, error)),
+    };
+    serde_json::from_slice(&text)
+        .map_err(|error| DataError::Tokenizer { path: path.to_owned(), message: error.to_string() })
+}
+
+/// Writes a file beside its place, syncs it and renames it, so that a reader sees the old or the new one whole.
+pub(crate) fn write_beside(path: &Path, contents: &[u8]) -> Result<(), DataError> {
+    let folder = path.parent().unwrap_or(Path::new("."));
+    let mut file = tempfile::NamedTempFile::new_in(folder).map_err(|e| DataError::io(folder, e))?;
+    file.write_all(contents).and_then(|()| file.as_file().sync_all()).map_err(|e| DataError::write(path, 0, e))?;
+    open_to_others(file.as_file()).map_err(|e| DataError::io(path, e))?;
+    file.persist(path).map_err(|e| DataError::io(path, e.error))?;
+    Ok(())
+}
+
+/// Temporary files are for their owner only; what stays is readable as any file is.
+pub(crate) fn open_to_others(file: &std::fs::File) -> std::io::Result<()> {
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt;
+        file.set_permissions(std::fs::Permissions::from_mode(0o644))?;
+    }
+    #[cfg(not(unix))]
+    let _ = file;
+    Ok(())
+}

@@ -33,6 +33,9 @@ pub enum ConfigError {
         "model.head_dim is {0}, but rotary positions need an even head width\nhint: change hidden_size, num_heads or head_dim"
     )]
     OddHead(usize),
+    /// A key that the rest of the section makes meaningless.
+    #[error("model.{0} is set, but it has no effect with {1}\nhint: remove it, or set position = \"rotary\"")]
+    NoEffect(&'static str, &'static str),
     /// A size beyond what any machine holds.
     #[error(
         "model.{0} is {1}, which is more than this program can address\nhint: check the config for a slip of the pen"
@@ -399,7 +402,16 @@ impl ModelSection {
             4 * self.hidden_size
         };
         let position = match self.position.unwrap_or(if gpt2 { PositionKind::Learned } else { PositionKind::Rotary }) {
-            PositionKind::Learned => Position::Learned,
+            PositionKind::Learned => {
+                for (name, set) in
+                    [("rope_theta", self.rope_theta.is_some()), ("rope_scaling", self.rope_scaling.is_some())]
+                {
+                    if set {
+                        return Err(ConfigError::NoEffect(name, "position = \"learned\""));
+                    }
+                }
+                Position::Learned
+            }
             PositionKind::Rotary => Position::Rotary {
                 theta: self.rope_theta.unwrap_or(if self.family == Family::Qwen3 { 1e6 } else { 1e4 }),
                 scaling: self.rope_scaling.unwrap_or_default(),
@@ -431,5 +443,46 @@ impl ModelSection {
         };
         config.validate()?;
         Ok(config)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn families_have_their_own_defaults() {
+        let resolve = |family| ModelSection { family, ..ModelSection::default() }.resolve(100).unwrap();
+        let [gpt2, llama, qwen3] = [Family::Gpt2, Family::Llama, Family::Qwen3].map(resolve);
+        assert_eq!((gpt2.norm, gpt2.position, gpt2.intermediate_size), (NormKind::LayerNorm, Position::Learned, 512));
+        assert!(gpt2.tied && gpt2.qkv_bias && gpt2.mlp_bias && !gpt2.qk_norm);
+        assert_eq!(
+            (llama.norm, llama.feed_forward, llama.intermediate_size),
+            (NormKind::RmsNorm, FeedForwardKind::SwiGlu, 352)
+        );
+        assert!(!llama.tied && !llama.qkv_bias && !llama.qk_norm);
+        assert!(qwen3.qk_norm);
+        assert_eq!(qwen3.position, Position::Rotary { theta: 1e6, scaling: RopeScaling::None });
+    }
+
+    #[test]
+    fn impossible_configs_are_named() {
+        let error = |section: ModelSection| section.resolve(100).unwrap_err().to_string();
+        let base = ModelSection::default;
+        assert!(error(ModelSection { hidden_size: 130, ..base() }).contains("hidden_size is 130"));
+        assert!(error(ModelSection { num_kv_heads: Some(3), ..base() }).contains("num_kv_heads = 3"));
+        assert!(error(ModelSection { num_layers: 0, ..base() }).contains("num_layers is 0"));
+        assert!(error(ModelSection { rope_theta: Some(1e4), ..base() }).contains("rope_theta is set"));
+        assert!(error(ModelSection { head_dim: Some(7), family: Family::Llama, ..base() }).contains("even head width"));
+        let dropout = Dropout { attention: 1.0, ..Dropout::default() };
+        assert!(error(ModelSection { dropout, ..base() }).contains("dropout.attention is 1"));
+    }
+
+    #[test]
+    fn flops_follow_the_formula() {
+        let section = ModelSection { num_layers: 2, hidden_size: 8, num_heads: 2, ..ModelSection::default() };
+        let config = section.resolve(10).unwrap();
+        let n = 2 * (4 * 8 * 8 + 2 * 8 * 32) + 10 * 8;
+        assert_eq!(config.training_flops_per_token(16), (6 * n + 12 * 2 * 8 * 16) as f64);
     }
 }

@@ -15,7 +15,7 @@ use crate::referent::{Gender, Referent};
 use crate::rng::Rng;
 
 /// Expands templates; remembers what the reader of one tale has already read.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Narrator<'a> {
     lexicon: &'a Lexicon,
     slots: BTreeMap<String, Referent>,
@@ -28,6 +28,8 @@ pub struct Narrator<'a> {
     /// Who was mentioned at all, and how to present those who were not: "her friend".
     known: BTreeSet<String>,
     introductions: BTreeMap<String, String>,
+    /// True between quotation marks, where "her friend" would be the wrong point of view.
+    quoted: bool,
 }
 
 impl<'a> Narrator<'a> {
@@ -42,6 +44,7 @@ impl<'a> Narrator<'a> {
             sentence: 0,
             known: BTreeSet::new(),
             introductions: BTreeMap::new(),
+            quoted: false,
         }
     }
 
@@ -63,6 +66,11 @@ impl<'a> Narrator<'a> {
     /// True if the character was mentioned.
     pub fn knows(&self, key: &str) -> bool {
         self.known.contains(key)
+    }
+
+    /// True if no character was mentioned for the first time since `before`.
+    pub fn knows_no_more_than(&self, before: &Self) -> bool {
+        self.known == before.known
     }
 
     /// Starts a paragraph: pronouns do not reach back over its border.
@@ -106,6 +114,7 @@ impl<'a> Narrator<'a> {
                 '{' => out.push_str(&self.slot(inside, rng)),
                 _ => {
                     self.sentence += usize::from(matches!(c, '.' | '!' | '?'));
+                    self.quoted ^= c == '"';
                     out.push(c);
                 }
             }
@@ -153,7 +162,8 @@ impl<'a> Narrator<'a> {
                 self.known.insert(key.to_string());
             }
         }
-        let introduction = if form.is_empty() { self.introductions.remove(key) } else { None };
+        let introduces = matches!(form, "" | "s") && !self.quoted;
+        let introduction = if introduces { self.introductions.remove(key) } else { None };
         let introduction = introduction.map(|template| self.fragment(&template, rng) + " ").unwrap_or_default();
         let text = match referent.options(form) {
             Some(options) => self.fresh_option(&format!("{key}.{form}"), &options, rng),

@@ -13,6 +13,7 @@ use std::collections::BTreeMap;
 const GRAMMAR: &[&str] = &[
     include_str!("grammar/words.txt"),
     include_str!("grammar/common.txt"),
+    include_str!("grammar/interludes.txt"),
     include_str!("grammar/home.txt"),
     include_str!("grammar/outside.txt"),
     include_str!("grammar/village.txt"),
@@ -20,8 +21,13 @@ const GRAMMAR: &[&str] = &[
     include_str!("grammar/questions.txt"),
 ];
 
-const TABLES: &[&str] =
-    &[include_str!("lexicon/nature.txt"), include_str!("lexicon/people.txt"), include_str!("lexicon/things.txt")];
+const TABLES: &[&str] = &[
+    include_str!("lexicon/domain.txt"),
+    include_str!("lexicon/german.txt"),
+    include_str!("lexicon/nature.txt"),
+    include_str!("lexicon/people.txt"),
+    include_str!("lexicon/things.txt"),
+];
 
 /// One row of a table: column name → cell.
 pub type Row = BTreeMap<&'static str, &'static str>;

@@ -6,8 +6,11 @@
 //!
 //! Every byte follows from the seed (default 20), on every machine. See `data/README.md` for what the files hold and the
 //! module docs for how they are made: [`lexicon`] reads words and rules, [`grammar`] turns templates into sentences,
-//! [`plots`] let things happen in a [`world`] and tell them, [`sets`] puts tales and facts into files.
+//! [`plots`] let things happen in a [`world`] and tell them, [`german`] and [`domain`] plan
+//! sentences of their own, and [`sets`] puts everything into files.
 
+mod domain;
+mod german;
 mod grammar;
 mod lexicon;
 mod plots;

@@ -4,6 +4,8 @@ use std::collections::BTreeSet;
 
 use serde_json::{Value, json};
 
+use crate::domain;
+use crate::german::Translator;
 use crate::lexicon::Lexicon;
 use crate::plots;
 use crate::rng::Rng;
@@ -14,11 +16,15 @@ pub const SEPARATOR: &str = "<|endoftext|>";
 
 const TRAIN_BYTES: usize = 2_450_000;
 const VALID_BYTES: usize = 125_000;
+const TRAIN_PAIRS: usize = 3000;
+const VALID_PAIRS: usize = 300;
 
 /// Streams of random numbers; two files never share one.
 mod stream {
     pub const TALES: u64 = 1;
     pub const ORDER: u64 = 2;
+    pub const GERMAN: u64 = 3;
+    pub const DOMAIN: u64 = 4;
 }
 
 /// Gives out tales of the right length, each only once.
@@ -78,7 +84,32 @@ pub fn files(seed: u64) -> Vec<(String, String)> {
     for (split, count) in [("train", 500), ("valid", 80)] {
         files.push((format!("summaries/{split}.jsonl"), source.lines(count, summary)));
     }
+    let translations = translations(&lexicon, seed, TRAIN_PAIRS + VALID_PAIRS);
+    let (train, valid) = translations.split_at(TRAIN_PAIRS);
+    files.push(("translation/train.jsonl".into(), jsonl(train)));
+    files.push(("translation/valid.jsonl".into(), jsonl(valid)));
+    let (train, valid) = domain::lines(&lexicon, Rng::new(seed, stream::DOMAIN, 0));
+    files.push(("domain/train.jsonl".into(), jsonl(&train)));
+    files.push(("domain/valid.jsonl".into(), jsonl(&valid)));
     files
+}
+
+fn jsonl(lines: &[Value]) -> String {
+    lines.iter().map(|line| format!("{line}\n")).collect()
+}
+
+/// Distinct English sentences with their German translations, also as prompt and completion.
+fn translations(lexicon: &Lexicon, seed: u64, count: usize) -> Vec<Value> {
+    let mut translator = Translator::new(lexicon, Rng::new(seed, stream::GERMAN, 0));
+    let (mut seen, mut lines) = (BTreeSet::new(), Vec::with_capacity(count));
+    while lines.len() < count {
+        let pair = translator.pair();
+        if seen.insert(pair.en.clone()) {
+            let prompt = format!("Translate into German: {}\n", pair.en);
+            lines.push(json!({"en": pair.en, "de": pair.de, "prompt": prompt, "completion": pair.de}));
+        }
+    }
+    lines
 }
 
 /// A chat about a tale: one to three questions, the tale in the first turn.

@@ -118,6 +118,12 @@ impl<'a> Teller<'a> {
         self.child(key, gender);
     }
 
+    /// Lets a slot stand for the same character as another one.
+    pub fn alias(&mut self, key: &str, other: &str) {
+        let referent = self.narrator.referent(other).clone();
+        self.narrator.bind(key, referent);
+    }
+
     /// Binds a slot to plain words.
     pub fn text(&mut self, key: &str, words: &str) {
         self.narrator.bind(key, Referent::Text(words.into()));
@@ -153,14 +159,18 @@ impl<'a> Teller<'a> {
         self.draw_animal("n", if winter { &WINTER } else { &ANYWHERE });
     }
 
-    /// Binds a slot to one of the animals named, or to any that one may meet near a village if none is named.
-    pub fn draw_animal(&mut self, key: &str, nouns: &[&str]) {
-        const EXOTIC: [&str; 10] =
-            ["whale", "seal", "lion", "elephant", "camel", "penguin", "monkey", "parrot", "bear", "wolf"];
-        let fits = |noun: &str| if nouns.is_empty() { !EXOTIC.contains(&noun) } else { nouns.contains(&noun) };
-        let rows: Vec<_> = self.lexicon.table("animal").iter().filter(|row| fits(row["noun"])).collect();
+    /// Binds a slot to a random row among those with these nouns that are in season.
+    pub fn draw_one(&mut self, key: &str, table: &str, nouns: &[&str]) {
+        let season = self.form("{season}");
+        let fits = |noun: &str| nouns.contains(&noun) && in_season(noun, &season);
+        let rows: Vec<_> = self.lexicon.table(table).iter().filter(|row| fits(row["noun"])).collect();
         let row = (*self.rng.pick(&rows)).clone();
         self.row(key, &row);
+    }
+
+    /// Binds a slot to one of the animals named.
+    pub fn draw_animal(&mut self, key: &str, nouns: &[&str]) {
+        self.draw_one(key, "animal", nouns);
     }
 
     /// The expansion of a template without capital or full stop.
@@ -198,9 +208,33 @@ impl<'a> Teller<'a> {
         self.say("open");
         self.friend();
         self.maybe(45, "weather");
-        self.maybe(25, "ambient");
+        self.aside(85);
+        if self.rng.chance(30) {
+            self.interlude();
+        }
         self.ask("who.lived", "{h}");
         self.paragraph();
+    }
+
+    /// A small scene beside the plot, in `percent` of 100 cases.
+    pub fn aside(&mut self, percent: usize) {
+        if !self.rng.chance(percent) {
+            return;
+        }
+        if self.rng.chance(25) {
+            self.say("ambient");
+        } else {
+            self.interlude();
+        }
+    }
+
+    fn interlude(&mut self) {
+        self.draw("shop", "shop", &[]);
+        self.draw("k", "job", &[]);
+        let table = if self.rng.chance(50) { "animal" } else { "faraway" };
+        self.draw("z", table, &[]);
+        self.words("kname", "a {k}");
+        self.say("interlude");
     }
 
     /// Presents the friend now or at the first mention.
@@ -221,21 +255,31 @@ impl<'a> Teller<'a> {
         self.maybe(75, if friend { "end.friend" } else { "end" });
     }
 
-    /// Records a question (a rule `q.…`) and its answer (a template).
-    pub fn ask(&mut self, rule: &str, answer: &str) {
-        if answer.is_empty() {
-            return;
+    /// The expansion of a template that speaks only of characters whom the reader has met, if there is one.
+    fn known_only(&mut self, template: &str) -> Option<String> {
+        for _ in 0..64 {
+            let before = self.narrator.clone();
+            self.narrator.start_paragraph();
+            let text = self.narrator.expand(template, &mut self.rng);
+            if self.narrator.knows_no_more_than(&before) {
+                return Some(text);
+            }
+            self.narrator = before;
         }
-        self.narrator.start_paragraph();
-        let question = self.narrator.expand(&format!("<q.{rule}>"), &mut self.rng);
-        let answer = self.narrator.expand(answer, &mut self.rng);
-        self.questions.push((question, answer));
+        None
+    }
+
+    /// Records a question (a rule `q.…`) and its answer (a template), unless they speak of somebody unknown.
+    pub fn ask(&mut self, rule: &str, answer: &str) {
+        if let (Some(question), Some(answer)) = (self.known_only(&format!("<q.{rule}>")), self.known_only(answer)) {
+            self.questions.push((question, answer));
+        }
     }
 
     /// Finishes the tale with the summary rule of its plot.
     pub fn finish(mut self, summary: &str) -> Tale {
-        self.narrator.start_paragraph();
-        let summary = self.narrator.expand(&format!("<{summary}>"), &mut self.rng);
+        let rule = summary;
+        let summary = self.known_only(&format!("<{rule}>")).unwrap_or_else(|| panic!("@{rule} names a stranger"));
         self.paragraphs.retain(|text| !text.is_empty());
         Tale { text: self.paragraphs.join("\n\n"), summary, questions: self.questions }
     }

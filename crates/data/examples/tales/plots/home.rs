@@ -4,6 +4,63 @@ use crate::referent::Gender;
 use crate::teller::{Tale, Teller};
 use crate::world::Whereabouts;
 
+/// Things that fit into a drawer or a bag.
+pub const SMALL: [&str; 18] = [
+    "doll",
+    "whistle",
+    "marble",
+    "yo-yo",
+    "puppet",
+    "ring",
+    "necklace",
+    "key",
+    "coin",
+    "button",
+    "bell",
+    "flute",
+    "harmonica",
+    "notebook",
+    "paintbrush",
+    "compass",
+    "music box",
+    "pocket watch",
+];
+
+/// Things that break when two pull at them.
+const FRAGILE: [&str; 12] = [
+    "kite",
+    "doll",
+    "drum",
+    "wagon",
+    "boat",
+    "puppet",
+    "train",
+    "umbrella",
+    "music box",
+    "lantern",
+    "necklace",
+    "basket",
+];
+
+/// Who can mend them.
+const MENDERS: [&str; 7] = ["tailor", "cobbler", "carpenter", "blacksmith", "clockmaker", "toymaker", "basket maker"];
+
+/// Who makes things that one can give.
+const MAKERS: [&str; 12] = [
+    "potter",
+    "weaver",
+    "carpenter",
+    "toymaker",
+    "candle maker",
+    "painter",
+    "blacksmith",
+    "baker",
+    "tailor",
+    "glassblower",
+    "basket maker",
+    "bookbinder",
+];
+
 /// A thing is lost outdoors and found again with a friend's help.
 pub fn lost(mut t: Teller) -> Tale {
     t.draw("o", "toy", &[]);
@@ -15,7 +72,7 @@ pub fn lost(mut t: Teller) -> Tale {
     t.ask("love", "a {o.full}");
     t.paragraph();
     t.say("lost.go");
-    t.maybe(40, "ambient");
+    t.maybe(25, "ambient");
     let spot = t.form("<spot.out>");
     t.world.lose(&hero, &thing, &spot);
     t.say("lost.gone");
@@ -42,7 +99,7 @@ pub fn lost(mut t: Teller) -> Tale {
 
 /// Somebody moves a thing to another place while its owner is away.
 pub fn hidden(mut t: Teller) -> Tale {
-    t.draw("o", "toy", &[]);
+    t.draw_one("o", "toy", &SMALL);
     t.draw("b", "box", &["o"]);
     t.draw("c", "box", &["o", "b"]);
     let (hero, friend) = (t.form("{h}"), t.form("{f}"));
@@ -58,7 +115,7 @@ pub fn hidden(mut t: Teller) -> Tale {
     t.world.put(&friend, &thing, &second);
     t.say("hidden.move");
     t.ask("hidden.who", "{f}");
-    t.maybe(40, "ambient");
+    t.maybe(25, "ambient");
     t.paragraph();
     t.say("hidden.look");
     t.ask("hidden.looked", "in the {b}");
@@ -104,9 +161,9 @@ pub fn cook(mut t: Teller) -> Tale {
 
 /// Two children tear at one thing until it breaks.
 pub fn quarrel(mut t: Teller) -> Tale {
-    t.draw("o", "toy", &[]);
+    t.draw_one("o", "toy", &FRAGILE);
     t.draw("l", "place", &[]);
-    t.draw("w", "job", &[]);
+    t.draw_one("w", "job", &MENDERS);
     let thing = t.form("{o}");
     let place = t.form("{l.at}");
     t.world.lay(&thing, Whereabouts::At(place));
@@ -118,7 +175,6 @@ pub fn quarrel(mut t: Teller) -> Tale {
     t.say("quarrel.silence");
     t.paragraph();
     t.say("quarrel.think");
-    t.maybe(50, "feel.sad");
     t.words("later", "<later>");
     t.say("quarrel.sorry");
     t.world.mend(&thing);
@@ -141,6 +197,7 @@ pub fn truth(mut t: Teller) -> Tale {
     t.say("open");
     t.maybe(50, "weather");
     t.say("truth.pet0");
+    t.aside(60);
     t.paragraph();
     t.say("truth.rule");
     t.world.smash(&vase);
@@ -167,6 +224,7 @@ pub fn night(mut t: Teller) -> Tale {
     t.words("spot2", "<spot.night>");
     t.say("open");
     t.maybe(40, "weather");
+    t.aside(60);
     t.paragraph();
     t.say("night.bed");
     t.say("night.noise");
@@ -187,11 +245,7 @@ pub fn night(mut t: Teller) -> Tale {
 
 /// A present made by hand.
 pub fn gift(mut t: Teller) -> Tale {
-    let makers =
-        ["potter", "weaver", "carpenter", "toymaker", "candle maker", "painter", "blacksmith", "baker", "tailor"];
-    let rows: Vec<_> = t.lexicon().table("job").iter().filter(|row| makers.contains(&row["noun"])).collect();
-    let row = (*t.rng.pick(&rows)).clone();
-    t.row("w", &row);
+    t.draw_one("w", "job", &MAKERS);
     let gender = if t.rng.chance(50) { Gender::He } else { Gender::She };
     let elder = t.form(match gender {
         Gender::He => "<elder.he>",
@@ -207,7 +261,7 @@ pub fn gift(mut t: Teller) -> Tale {
     t.say("gift.visit");
     t.ask("gift.who", "the {w}");
     t.say("gift.work");
-    t.maybe(40, "ambient");
+    t.maybe(25, "ambient");
     t.paragraph();
     let (hero, parent, made) = (t.form("{h}"), t.form("{p}"), t.form("{made}"));
     t.world.own(&hero, &made);

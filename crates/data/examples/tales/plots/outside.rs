@@ -18,28 +18,22 @@ fn draw_animal_and_place(t: &mut Teller) {
         ("garden", &["mole", "robin", "hedgehog", "cat"]),
     ];
     let (place, animals) = *t.rng.pick(HAUNTS);
-    draw_place(t, &[place]);
+    t.draw_one("l", "place", &[place]);
     t.draw_animal("n", animals);
 }
 
-fn draw_place(t: &mut Teller, nouns: &[&str]) {
-    let rows: Vec<_> = t.lexicon().table("place").iter().filter(|row| nouns.contains(&row["noun"])).collect();
-    let row = (*t.rng.pick(&rows)).clone();
-    t.row("l", &row);
-}
-
-fn draw_helper(t: &mut Teller, nouns: &[&str]) {
-    let rows: Vec<_> = t.lexicon().table("job").iter().filter(|row| nouns.contains(&row["noun"])).collect();
-    let row = (*t.rng.pick(&rows)).clone();
-    t.row("w", &row);
-}
+/// Animals that no child can carry.
+const LARGE: [&str; 6] = ["deer", "pig", "sheep", "seal", "goat", "swan"];
 
 /// A hurt animal is nursed and comes back.
 pub fn rescue(mut t: Teller) -> Tale {
     t.season(&["spring", "summer", "autumn"]);
     t.opening();
     draw_animal_and_place(&mut t);
-    draw_helper(&mut t, &["vet", "doctor", "farmer", "shepherd", "nurse"]);
+    while LARGE.contains(&t.form("{n}").as_str()) {
+        draw_animal_and_place(&mut t);
+    }
+    t.draw_one("w", "job", &["vet", "doctor", "farmer", "shepherd", "nurse"]);
     t.say("rescue.find");
     t.ask("rescue.what", "{n.a}");
     t.ask("rescue.where", "{l.at}");
@@ -64,6 +58,7 @@ pub fn race(mut t: Teller) -> Tale {
     t.say("open");
     t.maybe(60, "weather");
     t.say("race.boast");
+    t.aside(60);
     t.paragraph();
     t.say("race.dare");
     t.ask("race.prize", "{prize}");
@@ -84,15 +79,15 @@ pub fn race(mut t: Teller) -> Tale {
     t.finish("race.summary")
 }
 
+/// Things that the wind can carry off.
+const FLYING: [&str; 7] = ["kite", "ball", "yo-yo", "scarf", "hat", "feather", "umbrella"];
+
 /// A thing hangs in a tree.
 pub fn stuck(mut t: Teller) -> Tale {
     t.season(&["spring", "summer", "autumn"]);
-    const FLYING: [&str; 7] = ["kite", "ball", "yo-yo", "scarf", "hat", "feather", "umbrella"];
-    let rows: Vec<_> = t.lexicon().table("toy").iter().filter(|row| FLYING.contains(&row["noun"])).collect();
-    let row = (*t.rng.pick(&rows)).clone();
-    t.row("o", &row);
-    draw_place(&mut t, &["park", "meadow", "hill", "orchard", "farm", "playground"]);
-    draw_helper(&mut t, &["gardener", "firefighter", "painter", "farmer", "carpenter", "woodcutter"]);
+    t.draw_one("o", "toy", &FLYING);
+    t.draw_one("l", "place", &["park", "meadow", "hill", "orchard", "farm", "playground"]);
+    t.draw_one("w", "job", &["gardener", "firefighter", "painter", "farmer", "carpenter", "woodcutter"]);
     let (hero, thing, tree) = (t.form("{h}"), t.form("{o}"), t.form("in the {tree}"));
     t.world.own(&hero, &thing);
     t.opening();
@@ -117,7 +112,7 @@ pub fn stuck(mut t: Teller) -> Tale {
 /// A seed grows.
 pub fn garden(mut t: Teller) -> Tale {
     t.draw("g", "crop", &[]);
-    draw_helper(&mut t, &["gardener", "farmer", "grocer"]);
+    t.draw_one("w", "job", &["gardener", "farmer", "grocer"]);
     t.season(&["spring"]);
     t.opening();
     t.draw_animal("n", &["goat", "rabbit", "goose", "cow", "sheep"]);
@@ -163,7 +158,7 @@ pub fn learn(mut t: Teller) -> Tale {
 /// A trip with a picnic.
 pub fn outing(mut t: Teller) -> Tale {
     t.season(&["spring", "summer"]);
-    draw_place(&mut t, &["woods", "meadow", "river", "beach", "park", "lake", "hill", "farm", "castle"]);
+    t.draw_one("l", "place", &["woods", "meadow", "river", "beach", "park", "lake", "hill", "farm", "castle"]);
     t.draw("v", "vehicle", &[]);
     t.draw("x", "food", &[]);
     t.draw("y", "food", &["x"]);
@@ -180,7 +175,7 @@ pub fn outing(mut t: Teller) -> Tale {
     t.say("outing.arrive");
     t.say("outing.play");
     t.ask("outing.game", "{game}");
-    t.maybe(40, "ambient");
+    t.maybe(25, "ambient");
     t.draw_animal("n", &["goat", "squirrel", "fox", "dog", "crow"]);
     t.say("outing.eat");
     t.paragraph();
@@ -198,6 +193,7 @@ pub fn chase(mut t: Teller) -> Tale {
     t.words("cname", "<pet>");
     t.say("open");
     t.say("friends");
+    t.aside(60);
     t.paragraph();
     t.say("chase.pets");
     t.ask("chase.dog", "{dname}");
@@ -230,7 +226,7 @@ pub fn young(mut t: Teller) -> Tale {
     if animal == "sheep" || animal == "crow" {
         t.draw_animal("m", &["donkey", "cow"]);
     }
-    draw_helper(&mut t, &["shepherd", "woodcutter", "farmer", "fisherman"]);
+    t.draw_one("w", "job", &["shepherd", "woodcutter", "farmer", "fisherman"]);
     let (hero, baby, home) = (t.form("{h}"), t.form("{baby}"), t.form("{home}"));
     let place = t.form("{l.at}");
     t.world.lay(&baby, Whereabouts::At(place));
@@ -253,13 +249,12 @@ pub fn young(mut t: Teller) -> Tale {
 /// A storm and a shelter with room for one more.
 pub fn storm(mut t: Teller) -> Tale {
     t.season(&["spring", "summer", "autumn"]);
-    draw_place(&mut t, &["woods", "meadow", "river", "hill", "lake", "orchard", "beach"]);
-    draw_helper(&mut t, &["postman", "shepherd", "musician", "doctor", "fisherman"]);
-    t.draw("y", "food", &[]);
-    t.words("food2bare", "{y}");
+    t.draw_one("l", "place", &["woods", "meadow", "river", "hill", "lake", "orchard", "beach"]);
+    t.draw_one("w", "job", &["postman", "shepherd", "musician", "doctor", "fisherman"]);
     t.draw_animal("n", &["dog", "cat", "goat", "fox", "hen", "rabbit", "sheep"]);
     t.say("open");
     t.say("friends");
+    t.aside(60);
     t.paragraph();
     t.say("storm.calm");
     t.ask("storm.where", "{l.at}");

@@ -71,6 +71,7 @@ pub fn newcomer(mut t: Teller) -> Tale {
     t.words("food2bare", "[bread|apple|sandwich|bun|lunch]");
     t.say("open");
     t.maybe(50, "weather");
+    t.aside(60);
     t.paragraph();
     t.say("newcomer.come");
     t.ask("newcomer.who", "{f}");
@@ -99,7 +100,7 @@ pub fn work(mut t: Teller) -> Tale {
         t.text(key, cell);
     }
     t.row("job", &does);
-    t.stranger("w");
+    t.alias("w", "f");
     t.words("job1", "<swept>");
     t.draw("x", "food", &[]);
     t.words("food1", "{x.a}");
@@ -143,7 +144,7 @@ pub fn trade(mut t: Teller) -> Tale {
         t.world.hand(partner, &hero, got);
         t.say(scene);
         if scene == "trade.two" {
-            t.maybe(40, "ambient");
+            t.maybe(25, "ambient");
             t.paragraph();
         }
     }

@@ -46,7 +46,7 @@ pub fn royal(mut t: Teller) -> Tale {
 
 /// A map, three marks, and a chest.
 pub fn treasure(mut t: Teller) -> Tale {
-    t.draw("o", "toy", &[]);
+    t.draw_one("o", "toy", &super::home::SMALL);
     t.draw("b", "box", &["o"]);
     t.draw("x", "food", &[]);
     t.words("food1", "{x.a}");
@@ -137,8 +137,7 @@ pub fn fable(mut t: Teller) -> Tale {
     let past = feats.iter().find(|(base, _)| *base == verb);
     let past = past.unwrap_or_else(|| panic!("no past tense for {verb:?}")).1;
     t.text("featdone", &format!("{past} {rest}"));
-    t.draw("x", "food", &[]);
-    t.words("food1", "{x.a}");
+    t.words("food1", "<fable.meal>");
     t.say("fable.meet");
     t.maybe(60, "weather0");
     t.ask("fable.trait", "{a}");
@@ -195,6 +194,7 @@ pub fn star(mut t: Teller) -> Tale {
     t.draw_animal("n", &["owl"]);
     t.say("open");
     t.friend();
+    t.aside(60);
     t.paragraph();
     t.say("star.night");
     t.say("star.talk");

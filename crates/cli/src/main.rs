@@ -1,2 +1,34 @@
 //! The `llm` command line.
-fn main() {}
+//!
+//! `args` is what may be typed; `commands` has one file for each command, with its arguments and what it does; the
+//! other files serve them all. Only this crate prints: results to stdout, everything else to stderr.
+
+mod args;
+mod commands;
+mod device;
+mod error;
+mod interrupt;
+mod printer;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use args::Cli;
+use error::CliError;
+use printer::Printer;
+
+fn main() -> ExitCode {
+    // Wrong usage ends here, with code 2.
+    let cli = Cli::parse();
+    let printer = Printer::new(cli.quiet);
+    match commands::run(cli.command, printer) {
+        Ok(()) => ExitCode::SUCCESS,
+        // The reader (`| head`) has seen enough.
+        Err(CliError::Output(error)) if error.kind() == std::io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
+        Err(error) => {
+            printer.error(&error);
+            error.exit_code()
+        }
+    }
+}

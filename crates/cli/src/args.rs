@@ -1,0 +1,31 @@
+use clap::builder::Styles;
+use clap::builder::styling::AnsiColor;
+use clap::{Parser, Subcommand};
+
+use crate::commands::completions::CompletionsArgs;
+
+const STYLES: Styles = Styles::styled()
+    .header(AnsiColor::Green.on_default().bold())
+    .usage(AnsiColor::Green.on_default().bold())
+    .literal(AnsiColor::Cyan.on_default().bold())
+    .placeholder(AnsiColor::Cyan.on_default());
+
+/// Raw text to a working language model, on any CPU or GPU: tokenize, train, generate.
+#[derive(Debug, Parser)]
+#[command(name = "llm", version, styles = STYLES, max_term_width = 100)]
+pub struct Cli {
+    /// No progress and no notes on stderr; errors and warnings stay.
+    #[arg(short, long, global = true)]
+    pub quiet: bool,
+
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// The commands, in the order of `llm --help`.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Print the completion script of a shell.
+    Completions(CompletionsArgs),
+}

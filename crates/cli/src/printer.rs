@@ -1,0 +1,73 @@
+use std::fmt::Display;
+use std::io::{self, IsTerminal, Write};
+use std::time::Duration;
+
+use anstyle::{AnsiColor, Style};
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+
+use crate::error::CliError;
+
+const ERROR: Style = AnsiColor::Red.on_default().bold();
+const WARNING: Style = AnsiColor::Yellow.on_default().bold();
+const HINT: Style = AnsiColor::Cyan.on_default().bold();
+
+/// Where notes, progress and errors go: to stderr, coloured on a terminal only. Results go to [`stdout`].
+#[derive(Debug, Clone, Copy)]
+pub struct Printer {
+    quiet: bool,
+}
+
+/// Standard output, without colours unless it is a terminal. A failed write is [`CliError::Output`], by `?`.
+pub fn stdout() -> anstream::AutoStream<io::StdoutLock<'static>> {
+    anstream::AutoStream::auto(io::stdout().lock())
+}
+
+impl Printer {
+    /// `quiet` leaves errors and warnings only.
+    pub fn new(quiet: bool) -> Self {
+        Self { quiet }
+    }
+
+    /// Something worth knowing.
+    pub fn note(self, text: impl Display) {
+        if !self.quiet {
+            self.line(text);
+        }
+    }
+
+    /// Something that is probably not what was meant.
+    pub fn warn(self, text: impl Display) {
+        self.line(format_args!("{WARNING}warning{WARNING:#}: {text}"));
+    }
+
+    /// The error, with its hints.
+    pub fn error(self, error: &CliError) {
+        if matches!(error, CliError::Interrupted) {
+            return;
+        }
+        let text = error.to_string().replace("\nhint: ", &format!("\n{HINT}hint{HINT:#}: "));
+        self.line(format_args!("{ERROR}error{ERROR:#}: {text}"));
+    }
+
+    /// Whether notes are shown, and to a person.
+    pub fn interactive(self) -> bool {
+        !self.quiet && io::stderr().is_terminal()
+    }
+
+    /// A bar over `total` bytes that says how fast they go by; hidden when quiet or not on a terminal.
+    pub fn bytes_bar(self, total: u64) -> ProgressBar {
+        const TEMPLATE: &str = "{msg:20} {bar:30.cyan} {bytes}/{total_bytes} {bytes_per_sec} {eta}";
+        let target = if self.interactive() { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
+        let bar = ProgressBar::with_draw_target(Some(total), target);
+        if let Ok(style) = ProgressStyle::with_template(TEMPLATE) {
+            bar.set_style(style);
+        }
+        bar.enable_steady_tick(Duration::from_millis(100));
+        bar
+    }
+
+    fn line(self, text: impl Display) {
+        // There is nowhere to report that stderr is closed.
+        let _ = writeln!(anstream::stderr(), "{text}");
+    }
+}

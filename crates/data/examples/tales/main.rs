@@ -6,7 +6,7 @@
 //!
 //! Every byte follows from the seed (default 20), on every machine. See `data/README.md` for what the files hold and the
 //! module docs for how they are made: [`lexicon`] reads words and rules, [`grammar`] turns templates into sentences,
-//! [`plots`] let things happen in a [`world`] and tell them, [`german`] and [`domain`] plan
+//! [`plots`] let things happen in a [`world`] and tell them, [`translate`] and [`domain`] plan
 //! sentences of their own, and [`sets`] puts everything into files.
 
 mod domain;
@@ -20,6 +20,7 @@ mod sets;
 mod teller;
 #[cfg(test)]
 mod tests;
+mod translate;
 mod world;
 
 use std::path::{Path, PathBuf};

@@ -5,11 +5,11 @@ use std::collections::BTreeSet;
 use serde_json::{Value, json};
 
 use crate::domain;
-use crate::german::Translator;
 use crate::lexicon::Lexicon;
 use crate::plots;
 use crate::rng::Rng;
 use crate::teller::Tale;
+use crate::translate::Translator;
 
 /// The line between two tales, as in `TinyStories`.
 pub const SEPARATOR: &str = "<|endoftext|>";
@@ -95,7 +95,7 @@ pub fn files(seed: u64) -> Vec<(String, String)> {
 }
 
 fn jsonl(lines: &[Value]) -> String {
-    lines.iter().map(|line| format!("{line}\n")).collect()
+    lines.iter().flat_map(|line| [line.to_string(), "\n".to_string()]).collect()
 }
 
 /// Distinct English sentences with their German translations, also as prompt and completion.

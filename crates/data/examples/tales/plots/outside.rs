@@ -22,15 +22,15 @@ fn draw_animal_and_place(t: &mut Teller) {
     t.draw_animal("n", animals);
 }
 
-/// Animals that no child can carry.
-const LARGE: [&str; 6] = ["deer", "pig", "sheep", "seal", "goat", "swan"];
+/// Animals that are too big to carry or too small to bandage.
+const UNFIT: [&str; 7] = ["deer", "pig", "sheep", "seal", "goat", "swan", "butterfly"];
 
 /// A hurt animal is nursed and comes back.
 pub fn rescue(mut t: Teller) -> Tale {
     t.season(&["spring", "summer", "autumn"]);
     t.opening();
     draw_animal_and_place(&mut t);
-    while LARGE.contains(&t.form("{n}").as_str()) {
+    while UNFIT.contains(&t.form("{n}").as_str()) {
         draw_animal_and_place(&mut t);
     }
     t.draw_one("w", "job", &["vet", "doctor", "farmer", "shepherd", "nurse"]);

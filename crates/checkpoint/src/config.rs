@@ -1,0 +1,102 @@
+//! `config.json` ↔ [`ModelConfig`].
+
+pub(crate) mod raw;
+pub(crate) mod rope;
+
+use std::path::Path;
+
+use llm_model::{ConfigError, ModelConfig};
+use serde::Deserialize;
+use serde_json::{Map, Value, json};
+
+use crate::families::{FAMILIES, Family};
+use crate::{CheckpointError, write_atomic};
+use raw::RawConfig;
+
+/// `model_type` of a model that no published one describes; the key of the same name holds the whole [`ModelConfig`].
+const OWN_TYPE: &str = "llm";
+/// More blocks than any model has; each costs memory before a weight is read.
+const MOST_LAYERS: usize = 10_000;
+
+/// Reads `config.json` in `dir` and resolves it.
+///
+/// # Errors
+/// A missing or damaged file; a missing key; a key whose value this program cannot compute with, with both named:
+/// nothing that changes the result is passed over.
+pub fn load_config(dir: &Path) -> Result<ModelConfig, CheckpointError> {
+    let path = dir.join("config.json");
+    let hint = "a model directory has config.json, model.safetensors and tokenizer.json; train one with `llm train`";
+    let text = std::fs::read(&path).map_err(|e| CheckpointError::read(&path, e, hint))?;
+    let json = |e: serde_json::Error| CheckpointError::Json { path: path.clone(), message: e.to_string() };
+    let raw = RawConfig::new(&path, serde_json::from_slice(&text).map_err(json)?);
+    let model_type = raw.text("model_type")?.ok_or_else(|| raw.missing("model_type"))?;
+    let config = if model_type == OWN_TYPE {
+        let own = raw.get(OWN_TYPE).ok_or_else(|| raw.missing(OWN_TYPE))?;
+        ModelConfig::deserialize(own).map_err(json)?
+    } else {
+        let family = FAMILIES.iter().find(|family| family.model_type == model_type);
+        let family = family.ok_or_else(|| {
+            let known: Vec<String> = FAMILIES.iter().map(|family| format!("{:?}", family.model_type)).collect();
+            raw.bad("model_type", &raw::one_of(&known))
+        })?;
+        raw.get("quantization_config")
+            .map_or(Ok(()), |_| Err(raw.bad("quantization_config", "absent; quantized weights are not supported")))?;
+        (family.resolve)(&raw)?
+    };
+    if config.num_layers > MOST_LAYERS {
+        return Err(raw.invalid(ConfigError::TooLarge("num_layers", config.num_layers)));
+    }
+    config.validate().map_err(|e| raw.invalid(e))?;
+    Ok(config)
+}
+
+/// The `model_type` under which `transformers` and others load a model of `config`, or `None` if no published
+/// architecture computes the same; such a model loads in this program only.
+pub fn published_type(config: &ModelConfig) -> Option<&'static str> {
+    published(config).map(|family| family.model_type)
+}
+
+/// The published family of `config`.
+pub(crate) fn published(config: &ModelConfig) -> Option<&'static Family> {
+    FAMILIES.iter().find(|family| (family.represents)(config))
+}
+
+/// Writes `config.json` in `dir`, under the published `model_type` that computes exactly `config` if there is one
+/// (see [`published_type`]). `bos` begins a text; generation stops at any of `eos`.
+///
+/// # Errors
+/// Those of [`write_atomic`].
+pub fn save_config(dir: &Path, config: &ModelConfig, bos: Option<u32>, eos: &[u32]) -> Result<(), CheckpointError> {
+    let mut keys = Map::new();
+    match published(config) {
+        Some(family) => {
+            keys.insert("architectures".into(), json!([family.architecture]));
+            keys.insert("model_type".into(), json!(family.model_type));
+            (family.write)(config, &mut keys);
+            keys.insert("vocab_size".into(), json!(config.vocab_size));
+            keys.insert("tie_word_embeddings".into(), json!(config.tied));
+            keys.insert("torch_dtype".into(), json!("float32"));
+        }
+        None => {
+            keys.insert("model_type".into(), json!(OWN_TYPE));
+            keys.insert(OWN_TYPE.into(), json!(config));
+        }
+    }
+    keys.append(&mut special_ids(bos, eos));
+    write_json(&dir.join("config.json"), &Value::Object(keys))
+}
+
+/// The keys that name the first and the last token of a text, as `config.json` and `generation_config.json` have them.
+pub(crate) fn special_ids(bos: Option<u32>, eos: &[u32]) -> Map<String, Value> {
+    let eos = match eos {
+        [] => Value::Null,
+        [one] => json!(one),
+        several => json!(several),
+    };
+    Map::from_iter([("bos_token_id".to_owned(), json!(bos)), ("eos_token_id".to_owned(), eos)])
+}
+
+/// Writes indented JSON and a line end, atomically.
+pub(crate) fn write_json(path: &Path, value: &Value) -> Result<(), CheckpointError> {
+    write_atomic(path, |out| writeln!(out, "{value:#}"))
+}

@@ -1,0 +1,60 @@
+//! A model directory as a whole.
+
+use std::fs;
+use std::path::Path;
+
+use burn::tensor::Device;
+use llm_data::Tokenizer;
+use llm_model::{CausalLm, ModelConfig};
+use serde_json::Value;
+
+use crate::config::{special_ids, write_json};
+use crate::{CheckpointError, load_config, load_weights, save_config, save_weights};
+
+/// Loads the model in `dir`: `config.json` and its weights, in float32 on `device`.
+///
+/// # Errors
+/// Those of [`load_config`] and [`load_weights`].
+pub fn load_model(dir: &Path, device: &Device) -> Result<CausalLm, CheckpointError> {
+    let config = load_config(dir)?;
+    load_weights(dir, CausalLm::new(&config, device))
+}
+
+/// Loads the tokenizer in `dir` and checks that it belongs to a model of `config`.
+///
+/// # Errors
+/// A missing or unusable tokenizer, and those of [`check_vocabulary`].
+pub fn load_tokenizer(dir: &Path, config: &ModelConfig) -> Result<Tokenizer, CheckpointError> {
+    let tokenizer = Tokenizer::load(dir)?;
+    check_vocabulary(&tokenizer, config)?;
+    Ok(tokenizer)
+}
+
+/// Checks that every id of `tokenizer` has its row in the embedding. Embeddings are often padded to a round number of
+/// rows, so some more rows than ids are well; a tenth more, and more than a thousand, are another model's.
+///
+/// # Errors
+/// [`CheckpointError::Vocabulary`], with both sizes.
+pub fn check_vocabulary(tokenizer: &Tokenizer, config: &ModelConfig) -> Result<(), CheckpointError> {
+    let [ids, rows] = [tokenizer.vocab_size(), config.vocab_size];
+    let padding = (rows / 10).max(1024);
+    if ids <= rows && rows - ids <= padding {
+        return Ok(());
+    }
+    Err(CheckpointError::Vocabulary { tokenizer: ids, model: rows })
+}
+
+/// Writes a whole model directory: `config.json`, `generation_config.json`, the tokenizer's files and, last,
+/// `model.safetensors`. Other files in `dir` stay.
+///
+/// # Errors
+/// Those of [`write_atomic`](crate::write_atomic) and of [`Tokenizer::save`].
+pub fn save_model(dir: &Path, model: &CausalLm, tokenizer: &Tokenizer) -> Result<(), CheckpointError> {
+    let (bos, eos) = (tokenizer.bos_id(), tokenizer.eos_ids());
+    fs::create_dir_all(dir).map_err(|e| CheckpointError::write(dir, e, None))?;
+    save_config(dir, model.config(), bos, eos)?;
+    let generation = special_ids(bos, eos);
+    write_json(&dir.join("generation_config.json"), &Value::Object(generation))?;
+    tokenizer.save(dir)?;
+    save_weights(dir, model)
+}

@@ -1,0 +1,236 @@
+//! Everything that can go wrong between a model and its directory.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use llm_data::DataError;
+use llm_model::ConfigError;
+
+/// An error of the checkpoint room. The text says what happened, where, and what to do next.
+#[derive(Debug, thiserror::Error)]
+pub enum CheckpointError {
+    /// A file that must be there is not.
+    #[error("{}: no such file\nhint: {hint}", path.display())]
+    Missing {
+        /// The file.
+        path: PathBuf,
+        /// What to do.
+        hint: String,
+    },
+
+    /// The disk is full.
+    #[error("{}: no space left on the disk{}; nothing that was there before is lost\nhint: free some space and go on \
+             with --resume", path.display(), sizes(*needed, *free))]
+    DiskFull {
+        /// The file being written.
+        path: PathBuf,
+        /// Bytes that the file takes, if known.
+        needed: Option<u64>,
+        /// Bytes that are free on the disk, if known.
+        free: Option<u64>,
+    },
+
+    /// Any other failure of reading or writing.
+    #[error("{}: {source}", path.display())]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// The cause.
+        source: io::Error,
+    },
+
+    /// A file that is not the JSON it should be.
+    #[error("{}: {message}\nhint: the file may be damaged; get it again", path.display())]
+    Json {
+        /// The file.
+        path: PathBuf,
+        /// What the parser said.
+        message: String,
+    },
+
+    /// A configuration without a key that has no default.
+    #[error("{}: the key \"{key}\" is missing", path.display())]
+    MissingKey {
+        /// The file.
+        path: PathBuf,
+        /// The key, with its table.
+        key: String,
+    },
+
+    /// A configuration key with a value that it cannot have, or that this program cannot compute with.
+    #[error("{}: {key} is {value}, but it must be {expected}", path.display())]
+    Value {
+        /// The file.
+        path: PathBuf,
+        /// The key, with its table.
+        key: String,
+        /// Its value, as JSON.
+        value: String,
+        /// What is possible.
+        expected: String,
+    },
+
+    /// A configuration that describes no model.
+    #[error("{}: {source}", path.display())]
+    Config {
+        /// The file.
+        path: PathBuf,
+        /// The cause.
+        source: ConfigError,
+    },
+
+    /// A file of tensors that is truncated or not in the safetensors format.
+    #[error("{}: not a usable safetensors file: {message}\nhint: the file may be damaged or cut short; get it \
+             again", path.display())]
+    Format {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong, with both values.
+        message: String,
+    },
+
+    /// Tensors that cannot be written.
+    #[error("{}: cannot write this as safetensors: {message}", path.display())]
+    Unwritable {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        message: String,
+    },
+
+    /// A tensor that the configuration asks for and the file lacks.
+    #[error("{}: tensor {tensor} is missing\nhint: {hint}", path.display())]
+    MissingTensor {
+        /// The file, or the directory of the shards.
+        path: PathBuf,
+        /// Its name.
+        tensor: String,
+        /// What to check.
+        hint: String,
+    },
+
+    /// Tensors that the model of the configuration has no place for.
+    #[error("{}: {count} tensors have no place in the model of config.json, {} among them\nhint: check that \
+             config.json belongs to these weights (biases, number of layers, tie_word_embeddings)",
+            path.display(), names.join(", "))]
+    ExtraTensors {
+        /// The file, or the directory of the shards.
+        path: PathBuf,
+        /// How many there are.
+        count: usize,
+        /// The first few names.
+        names: Vec<String>,
+    },
+
+    /// A tensor of another shape than the configuration says.
+    #[error("{}: tensor {tensor} has the shape {found:?}, but config.json makes it {expected:?}\nhint: config.json \
+             and the weights belong to different models", path.display())]
+    Shape {
+        /// The file.
+        path: PathBuf,
+        /// The tensor's name.
+        tensor: String,
+        /// Shape in the file.
+        found: Vec<usize>,
+        /// Shape by the configuration.
+        expected: Vec<usize>,
+    },
+
+    /// A tensor of numbers that are not read.
+    #[error("{}: tensor {tensor} is stored as {found}, which is not read; {expected} are\nhint: convert the \
+             weights, for example with model.to(torch.float32).save_pretrained(…)", path.display())]
+    Dtype {
+        /// The file.
+        path: PathBuf,
+        /// The tensor's name.
+        tensor: String,
+        /// Type in the file.
+        found: String,
+        /// Types that are read.
+        expected: &'static str,
+    },
+
+    /// A weight that is no number.
+    #[error("{}: tensor {tensor} holds {value} at position {index}\nhint: the training that made it diverged; use an \
+             earlier checkpoint", path.display())]
+    NotFinite {
+        /// The file.
+        path: PathBuf,
+        /// The tensor's name.
+        tensor: String,
+        /// NaN or an infinity.
+        value: f32,
+        /// Where, in row-major order.
+        index: usize,
+    },
+
+    /// A head of its own in the file of a model that shares it with the embedding.
+    #[error("{}: {head} differs from {embedding}, but tie_word_embeddings is true in config.json\nhint: set it to \
+             false", path.display())]
+    HeadNotTied {
+        /// The file.
+        path: PathBuf,
+        /// The head's name.
+        head: String,
+        /// The embedding's name.
+        embedding: String,
+    },
+
+    /// A tokenizer of another model.
+    #[error(
+        "vocabulary is {tokenizer} in tokenizer.json but {model} in config.json\nhint: use the tokenizer that \
+             the model was trained with"
+    )]
+    Vocabulary {
+        /// Ids by the tokenizer.
+        tokenizer: usize,
+        /// Rows of the embedding.
+        model: usize,
+    },
+
+    /// A tokenizer that cannot be read or written.
+    #[error(transparent)]
+    Tokenizer(#[from] DataError),
+}
+
+impl CheckpointError {
+    /// An error while reading `path`; `hint` is what to do if it is not there.
+    pub(crate) fn read(path: &Path, source: io::Error, hint: &str) -> Self {
+        match source.kind() {
+            io::ErrorKind::NotFound => Self::Missing { path: path.to_owned(), hint: hint.to_owned() },
+            _ => Self::Io { path: path.to_owned(), source },
+        }
+    }
+
+    /// An error while writing `path`, which takes `needed` bytes.
+    pub(crate) fn write(path: &Path, source: io::Error, needed: Option<u64>) -> Self {
+        match source.kind() {
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+                Self::DiskFull { path: path.to_owned(), needed, free: path.parent().and_then(free_bytes) }
+            }
+            _ => Self::Io { path: path.to_owned(), source },
+        }
+    }
+}
+
+/// Bytes that this user may still write to the disk of `dir`.
+#[cfg(unix)]
+fn free_bytes(dir: &Path) -> Option<u64> {
+    let disk = rustix::fs::statvfs(dir).ok()?;
+    disk.f_bavail.checked_mul(disk.f_frsize)
+}
+
+#[cfg(not(unix))]
+fn free_bytes(_: &Path) -> Option<u64> {
+    None
+}
+
+/// ` (needed 1.5 MB, free 0.2 MB)`, as far as known.
+fn sizes(needed: Option<u64>, free: Option<u64>) -> String {
+    let megabytes = |bytes: u64| format!("{:.1} MB", bytes as f64 / 1e6);
+    let parts: Vec<String> = [("needed", needed), ("free", free)]
+        .into_iter()
+        .filter_map(|(name, bytes)| Some(format!("{name} {}", megabytes(bytes?))))
+        .collect();
+    if parts.is_empty() { String::new() } else { format!(" ({})", parts.join(", ")) }
+}

@@ -1,0 +1,231 @@
+//! Llama and what descends from it: one set of keys and names, which are ours too; they differ in a few choices.
+
+use llm_model::{Dropout, Family as Architecture, FeedForwardKind, ModelConfig, NormKind, Position};
+use serde_json::{Map, Value, json};
+
+use super::{Family, Place};
+use crate::CheckpointError;
+use crate::config::raw::RawConfig;
+use crate::config::rope;
+
+/// Llama 1 to 3 and the many models that use its code.
+pub(crate) const LLAMA: Family = Family {
+    model_type: "llama",
+    architecture: "LlamaForCausalLM",
+    resolve: |raw| {
+        let mut config = resolve(raw, None)?;
+        let biases = raw.flag("attention_bias")?.unwrap_or(false);
+        (config.qkv_bias, config.attention_output_bias) = (biases, biases);
+        config.mlp_bias = raw.flag("mlp_bias")?.unwrap_or(false);
+        Ok(config)
+    },
+    represents: |config| {
+        decoder(config)
+            && !config.qk_norm
+            && config.sliding_window.is_none()
+            && config.qkv_bias == config.attention_output_bias
+            // `LlamaConfig` refuses other widths, even where `head_dim` says what is meant.
+            && config.hidden_size.is_multiple_of(config.num_heads)
+    },
+    write: |config, keys| {
+        write(config, keys);
+        keys.insert("attention_bias".into(), json!(config.qkv_bias));
+        keys.insert("mlp_bias".into(), json!(config.mlp_bias));
+    },
+    place: Place::same,
+};
+
+/// Mistral 7B: Llama in which every layer sees a window.
+pub(crate) const MISTRAL: Family = Family {
+    model_type: "mistral",
+    architecture: "MistralForCausalLM",
+    resolve: |raw| {
+        let mut config = resolve(raw, Some("num_key_value_heads"))?;
+        // `null` is no window; where nothing is written, 4096 is meant.
+        config.sliding_window = if raw.has("sliding_window") { raw.size("sliding_window")? } else { Some(4096) };
+        Ok(config)
+    },
+    represents: |config| {
+        decoder(config)
+            && !config.qk_norm
+            && !config.mlp_bias
+            && !config.qkv_bias
+            && !config.attention_output_bias
+            && config.first_windowed_layer == 0
+    },
+    write: |config, keys| {
+        write(config, keys);
+        keys.insert("sliding_window".into(), json!(config.sliding_window));
+    },
+    place: Place::same,
+};
+
+/// Qwen 2 and 2.5: biases on queries, keys and values.
+pub(crate) const QWEN2: Family = Family {
+    model_type: "qwen2",
+    architecture: "Qwen2ForCausalLM",
+    resolve: |raw| {
+        let mut config = resolve(raw, Some("num_key_value_heads"))?;
+        config.qkv_bias = true;
+        resolve_layers(raw, config)
+    },
+    represents: |config| {
+        decoder(config) && !config.qk_norm && !config.mlp_bias && config.qkv_bias && !config.attention_output_bias
+    },
+    write: |config, keys| {
+        write(config, keys);
+        write_layers(config, keys);
+    },
+    place: Place::same,
+};
+
+/// Qwen3: normalized queries and keys.
+pub(crate) const QWEN3: Family = Family {
+    model_type: "qwen3",
+    architecture: "Qwen3ForCausalLM",
+    resolve: |raw| {
+        let mut config = resolve(raw, Some("num_key_value_heads"))?;
+        config.family = Architecture::Qwen3;
+        config.qk_norm = true;
+        config.head_dim = raw.size("head_dim")?.unwrap_or(128);
+        let biases = raw.flag("attention_bias")?.unwrap_or(false);
+        (config.qkv_bias, config.attention_output_bias) = (biases, biases);
+        resolve_layers(raw, config)
+    },
+    represents: |config| {
+        decoder(config) && config.qk_norm && !config.mlp_bias && config.qkv_bias == config.attention_output_bias
+    },
+    write: |config, keys| {
+        write(config, keys);
+        keys.insert("attention_bias".into(), json!(config.qkv_bias));
+        write_layers(config, keys);
+    },
+    place: Place::same,
+};
+
+/// `hidden_act` by its meaning as the gate; the first name of each is the one that is written.
+const GATES: [(&str, FeedForwardKind); 6] = [
+    ("silu", FeedForwardKind::SwiGlu),
+    ("swish", FeedForwardKind::SwiGlu),
+    ("gelu_pytorch_tanh", FeedForwardKind::GeGlu),
+    ("gelu_new", FeedForwardKind::GeGlu),
+    ("gelu_fast", FeedForwardKind::GeGlu),
+    ("gelu_python_tanh", FeedForwardKind::GeGlu),
+];
+
+/// What all members share, without biases and windows; `required` is a key that has no default of use in this member.
+fn resolve(raw: &RawConfig, required: Option<&str>) -> Result<ModelConfig, CheckpointError> {
+    if let Some(key) = required {
+        raw.required_size(key)?;
+    }
+    let [hidden_size, num_heads] = [raw.required_size("hidden_size")?, raw.required_size("num_attention_heads")?];
+    let head_dim = raw.size("head_dim")?;
+    if head_dim.is_none() {
+        raw.multiple("hidden_size", hidden_size, "num_attention_heads", num_heads)?;
+    }
+    let num_kv_heads = raw.size("num_key_value_heads")?.unwrap_or(num_heads);
+    raw.multiple("num_attention_heads", num_heads, "num_key_value_heads", num_kv_heads)?;
+    let probability = |key| Ok::<_, CheckpointError>(raw.probability(key)?.unwrap_or(0.0));
+    Ok(ModelConfig {
+        family: Architecture::Llama,
+        vocab_size: raw.required_size("vocab_size")?,
+        context_length: raw.required_size("max_position_embeddings")?,
+        hidden_size,
+        num_layers: raw.required_size("num_hidden_layers")?,
+        num_heads,
+        num_kv_heads,
+        head_dim: head_dim.unwrap_or(hidden_size / num_heads),
+        intermediate_size: raw.required_size("intermediate_size")?,
+        norm: NormKind::RmsNorm,
+        norm_eps: raw.number("rms_norm_eps")?.unwrap_or(1e-6),
+        position: rope::resolve(raw)?,
+        qkv_bias: false,
+        attention_output_bias: false,
+        mlp_bias: false,
+        qk_norm: false,
+        sliding_window: None,
+        first_windowed_layer: 0,
+        feed_forward: raw.choice("hidden_act", &GATES)?.unwrap_or(FeedForwardKind::SwiGlu),
+        tied: raw.flag("tie_word_embeddings")?.unwrap_or(false),
+        // The published code knows the second only; the others are ours and do not change what a model computes.
+        dropout: Dropout {
+            embedding: probability("embd_pdrop")?,
+            attention: probability("attention_dropout")?,
+            residual: probability("resid_pdrop")?,
+        },
+    })
+}
+
+/// The window of Qwen: from layer `max_window_layers` on, or where `layer_types` says so.
+fn resolve_layers(raw: &RawConfig, mut config: ModelConfig) -> Result<ModelConfig, CheckpointError> {
+    if !raw.flag("use_sliding_window")?.unwrap_or(false) {
+        raw.texts("layer_types")?.map_or(Ok(()), |types| {
+            let windowed = types.iter().any(|layer| layer != "full_attention");
+            if windowed {
+                Err(raw.bad("use_sliding_window", "true, because layer_types has other layers"))
+            } else {
+                Ok(())
+            }
+        })?;
+        return Ok(config);
+    }
+    // `null` is no window; where nothing is written, 4096 is meant.
+    config.sliding_window = if raw.has("sliding_window") { raw.size("sliding_window")? } else { Some(4096) };
+    if config.sliding_window.is_none() {
+        return Ok(config);
+    }
+    config.first_windowed_layer = match raw.texts("layer_types")? {
+        None => raw.count("max_window_layers")?.unwrap_or(28),
+        Some(types) => {
+            let full = types.iter().take_while(|layer| *layer == "full_attention").count();
+            let windowed = types[full..].iter().all(|layer| layer == "sliding_attention");
+            if types.len() != config.num_layers || !windowed {
+                let expected = format!(
+                    "a list of {} layers, \"full_attention\" first and \"sliding_attention\" after",
+                    config.num_layers
+                );
+                return Err(raw.bad("layer_types", &expected));
+            }
+            full
+        }
+    };
+    Ok(config)
+}
+
+fn write_layers(config: &ModelConfig, keys: &mut Map<String, Value>) {
+    keys.extend([
+        ("use_sliding_window".to_owned(), json!(config.sliding_window.is_some())),
+        ("sliding_window".to_owned(), json!(config.sliding_window)),
+        ("max_window_layers".to_owned(), json!(config.first_windowed_layer)),
+    ]);
+}
+
+/// Whether `config` is of this kind at all.
+fn decoder(config: &ModelConfig) -> bool {
+    config.norm == NormKind::RmsNorm
+        && matches!(config.position, Position::Rotary { .. })
+        && config.feed_forward.gated()
+}
+
+/// The keys that all members share.
+fn write(config: &ModelConfig, keys: &mut Map<String, Value>) {
+    let gate = GATES.iter().find(|(_, kind)| *kind == config.feed_forward).map(|(name, _)| *name);
+    keys.extend([
+        ("max_position_embeddings".to_owned(), json!(config.context_length)),
+        ("hidden_size".to_owned(), json!(config.hidden_size)),
+        ("num_hidden_layers".to_owned(), json!(config.num_layers)),
+        ("num_attention_heads".to_owned(), json!(config.num_heads)),
+        ("num_key_value_heads".to_owned(), json!(config.num_kv_heads)),
+        ("head_dim".to_owned(), json!(config.head_dim)),
+        ("intermediate_size".to_owned(), json!(config.intermediate_size)),
+        ("hidden_act".to_owned(), json!(gate)),
+        ("rms_norm_eps".to_owned(), json!(config.norm_eps)),
+        ("attention_dropout".to_owned(), json!(config.dropout.attention)),
+    ]);
+    for (key, probability) in [("embd_pdrop", config.dropout.embedding), ("resid_pdrop", config.dropout.residual)] {
+        if probability != 0.0 {
+            keys.insert(key.into(), json!(probability));
+        }
+    }
+    rope::write(config.position, keys);
+}

@@ -1,0 +1,233 @@
+//! Weights of a model directory: `model.safetensors`, or its shards with their index.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+use burn::tensor::TensorData;
+use llm_model::{CausalLm, ParamInfo, named_params, params, replace_params};
+use safetensors::Dtype;
+use serde::Deserialize;
+
+use crate::CheckpointError;
+use crate::config::published;
+use crate::families::Place;
+use crate::tensors::{Announced, TensorFile, write_tensors};
+
+/// Weights in one file.
+pub(crate) const SINGLE: &str = "model.safetensors";
+/// Where the weights lie if they are spread over several files.
+const INDEX: &str = "model.safetensors.index.json";
+const NO_WEIGHTS: &str = "weights are read from model.safetensors or from model.safetensors.index.json and its shards; \
+                          convert a pytorch_model.bin with save_pretrained(…, safe_serialization=True)";
+
+/// Replaces all weights of `model` by those in `dir`, converted to float32. Beside the model, one tensor at a time is
+/// in memory.
+///
+/// # Errors
+/// A missing, damaged or truncated file, and a tensor that is missing, superfluous, of another shape or type than the
+/// model's, or not finite: each with the file, the tensor and both values.
+pub fn load_weights(dir: &Path, model: CausalLm) -> Result<CausalLm, CheckpointError> {
+    let place = places(&model);
+    let stored = StoredWeights::open(dir)?;
+    stored.check(&model, &place)?;
+    let mut last: Option<(String, Vec<f32>)> = None; // several parameters in a row may share a tensor
+    replace_params(model, &mut |info: &ParamInfo| {
+        let place = place(&info.name);
+        let values = match last.take() {
+            Some((tensor, values)) if tensor == place.tensor => values,
+            _ => stored.read(&place.tensor)?,
+        };
+        if !place.transposed && place.part.is_none() {
+            return Ok(Some(TensorData::new(values, info.shape.clone())));
+        }
+        let data = TensorData::new(place.extract(&values, &info.shape), info.shape.clone());
+        last = Some((place.tensor, values));
+        Ok(Some(data))
+    })
+}
+
+/// Writes the weights of `model` in float32 to `model.safetensors` in `dir`, atomically, under the names of the
+/// published architecture that describes the model. Beside the model, one tensor at a time is in memory.
+///
+/// # Errors
+/// Those of [`write_atomic`](crate::write_atomic).
+pub fn save_weights(dir: &Path, model: &CausalLm) -> Result<(), CheckpointError> {
+    let place = places(model);
+    let announce = |info: &ParamInfo| -> Option<Announced> {
+        let place = place(&info.name);
+        is_last(&place).then(|| (place.stored_shape(&info.shape), place.tensor)).map(|(s, name)| (name, Dtype::F32, s))
+    };
+    let announced = params(model).iter().filter_map(announce).collect();
+    write_tensors(&dir.join(SINGLE), announced, |out| {
+        let mut parts: BTreeMap<String, Vec<Vec<f32>>> = BTreeMap::new();
+        let mut written = Ok(());
+        named_params(model, &mut |info, data| {
+            if written.is_ok() {
+                written = write_param(out, &place(&info.name), info, &data, &mut parts);
+            }
+        });
+        written
+    })
+}
+
+/// Writes a parameter, or keeps it in `parts` until the tensor that it is a part of is complete.
+fn write_param(
+    out: &mut dyn Write,
+    place: &Place,
+    info: &ParamInfo,
+    data: &TensorData,
+    parts: &mut BTreeMap<String, Vec<Vec<f32>>>,
+) -> io::Result<()> {
+    if !place.transposed && place.part.is_none() {
+        return out.write_all(data.as_bytes());
+    }
+    let values = data.try_to_vec::<f32>().map_err(|e| io::Error::other(format!("{}: {e:?}", info.name)))?;
+    let held = parts.entry(place.tensor.clone()).or_default();
+    held.push(values);
+    if is_last(place) {
+        out.write_all(bytemuck::cast_slice(&place.assemble(held, &info.shape)))?;
+        parts.remove(&place.tensor);
+    }
+    Ok(())
+}
+
+/// Whether a tensor is complete with the parameter at `place`; parts come in order.
+fn is_last(place: &Place) -> bool {
+    place.part.is_none_or(|part| part.index + 1 == part.of)
+}
+
+/// The names in a checkpoint of `model`.
+fn places(model: &CausalLm) -> fn(&str) -> Place {
+    published(model.config()).map_or(Place::same, |family| family.place)
+}
+
+/// The tensors in a directory, wherever they lie.
+struct StoredWeights {
+    /// The one file, or the index.
+    path: PathBuf,
+    files: Vec<TensorFile>,
+    /// Position in `files` by the tensor's name.
+    by_name: BTreeMap<String, usize>,
+}
+
+impl StoredWeights {
+    fn open(dir: &Path) -> Result<Self, CheckpointError> {
+        let index = dir.join(INDEX);
+        if dir.join(SINGLE).exists() || !index.exists() {
+            let path = dir.join(SINGLE);
+            let file = TensorFile::open(&path, NO_WEIGHTS)?;
+            let by_name = file.names().into_iter().map(|name| (name, 0)).collect();
+            return Ok(Self { path, files: vec![file], by_name });
+        }
+        let weight_map = read_index(&index)?;
+        let names: BTreeSet<&String> = weight_map.values().collect();
+        let hint = format!("{INDEX} names this file; get the whole directory");
+        let open = |name: &&String| TensorFile::open(&dir.join(name), &hint);
+        let files = names.iter().map(open).collect::<Result<Vec<_>, _>>()?;
+        let mut by_name = BTreeMap::new();
+        for (i, file) in files.iter().enumerate() {
+            by_name.extend(file.names().into_iter().map(|name| (name, i)));
+        }
+        match weight_map.keys().find(|tensor| !by_name.contains_key(*tensor)) {
+            None => Ok(Self { path: index, files, by_name }),
+            Some(tensor) => Err(CheckpointError::MissingTensor {
+                path: dir.join(&weight_map[tensor]),
+                tensor: tensor.clone(),
+                hint: format!("{INDEX} says that it is there; get the whole directory again"),
+            }),
+        }
+    }
+
+    /// The name under which `tensor` is stored: some files leave out the name of the module around all others.
+    fn resolve(&self, tensor: &str) -> Option<(&str, &TensorFile)> {
+        let inner = tensor.split_once('.').map_or("", |(_, inner)| inner);
+        let (name, &file) = self.by_name.get_key_value(tensor).or_else(|| self.by_name.get_key_value(inner))?;
+        Some((name, &self.files[file]))
+    }
+
+    fn read(&self, tensor: &str) -> Result<Vec<f32>, CheckpointError> {
+        let (name, file) = self.resolve(tensor).ok_or_else(|| self.missing(tensor))?;
+        file.read_f32(name)
+    }
+
+    fn missing(&self, tensor: &str) -> CheckpointError {
+        let hint = if tensor.starts_with("lm_head.") {
+            "if the model shares its head with the embedding, set tie_word_embeddings to true in config.json"
+        } else {
+            "check that config.json belongs to these weights (number of layers, biases)"
+        };
+        CheckpointError::MissingTensor { path: self.path.clone(), tensor: tensor.to_owned(), hint: hint.to_owned() }
+    }
+
+    /// Holds names and shapes against the model, before anything is read or allocated.
+    fn check(&self, model: &CausalLm, place: &dyn Fn(&str) -> Place) -> Result<(), CheckpointError> {
+        let mut used = BTreeSet::new();
+        for info in params(model) {
+            let place = place(&info.name);
+            let (name, file) = self.resolve(&place.tensor).ok_or_else(|| self.missing(&place.tensor))?;
+            let (found, expected) = (file.shape(name).unwrap_or_default(), place.stored_shape(&info.shape));
+            if found != expected {
+                return Err(CheckpointError::Shape {
+                    path: file.path().to_owned(),
+                    tensor: name.to_owned(),
+                    found: found.to_vec(),
+                    expected,
+                });
+            }
+            used.insert(name);
+        }
+        if model.config().tied {
+            self.check_tied_head(&place("model.embed_tokens.weight").tensor)?;
+        }
+        let tied_head = |name: &str| model.config().tied && name == HEAD;
+        let extra =
+            || self.by_name.keys().filter(|name| !used.contains(name.as_str()) && !is_buffer(name) && !tied_head(name));
+        match extra().count() {
+            0 => Ok(()),
+            count => Err(CheckpointError::ExtraTensors {
+                path: self.path.clone(),
+                count,
+                names: extra().take(3).cloned().collect(),
+            }),
+        }
+    }
+
+    /// Some files store a shared head twice; it must be the same.
+    fn check_tied_head(&self, embedding: &str) -> Result<(), CheckpointError> {
+        let Some((head, file)) = self.resolve(HEAD) else { return Ok(()) };
+        if file.read_f32(head)? == self.read(embedding)? {
+            return Ok(());
+        }
+        Err(CheckpointError::HeadNotTied {
+            path: file.path().to_owned(),
+            head: head.to_owned(),
+            embedding: embedding.to_owned(),
+        })
+    }
+}
+
+/// The head's weight, under the same name everywhere.
+const HEAD: &str = "lm_head.weight";
+
+/// Tensors that old files hold beside the weights: the causal mask of GPT-2, the rotary frequencies of Llama.
+fn is_buffer(name: &str) -> bool {
+    name.ends_with(".attn.bias") || name.ends_with(".attn.masked_bias") || name.ends_with(".rotary_emb.inv_freq")
+}
+
+/// The file of each tensor, by an index.
+fn read_index(path: &Path) -> Result<BTreeMap<String, String>, CheckpointError> {
+    #[derive(Deserialize)]
+    struct Index {
+        weight_map: BTreeMap<String, String>,
+    }
+    let text = std::fs::read(path).map_err(|e| CheckpointError::read(path, e, NO_WEIGHTS))?;
+    let json = |message: String| CheckpointError::Json { path: path.to_owned(), message };
+    let index: Index = serde_json::from_slice(&text).map_err(|e| json(e.to_string()))?;
+    // An index must not lead out of its directory.
+    let plain = |name: &&String| Path::new(name).file_name() != Some(name.as_ref());
+    match index.weight_map.values().find(plain) {
+        Some(name) => Err(json(format!("{name:?} is not the name of a file in the same directory"))),
+        None => Ok(index.weight_map),
+    }
+}

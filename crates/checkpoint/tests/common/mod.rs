@@ -1,0 +1,50 @@
+//! What the tests of this room share: the tiny models of `scripts/golden.py` and comparisons.
+#![allow(dead_code)] // every test file uses a part of it
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use burn::tensor::{Device, Int, Tensor, TensorData};
+use llm_checkpoint::{load_model, load_tensors};
+use llm_model::CausalLm;
+
+/// The models in `crates/model/tests/golden`.
+pub const GOLDEN: [&str; 6] = ["gpt2", "llama", "llama_linear", "llama_llama3", "qwen3", "qwen3_window"];
+
+/// The directory of a golden model.
+pub fn golden_dir(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../model/tests/golden").join(name)
+}
+
+/// What PyTorch computed with a golden model.
+pub fn golden_values(name: &str) -> BTreeMap<String, TensorData> {
+    load_tensors(&golden_dir(name).join("golden.safetensors")).unwrap()
+}
+
+/// A golden model on the CPU.
+pub fn golden_model(name: &str) -> CausalLm {
+    load_model(&golden_dir(name), &Device::flex()).unwrap()
+}
+
+/// Integers as a tensor of their own shape.
+pub fn ints<const D: usize>(data: &TensorData, device: &Device) -> Tensor<D, Int> {
+    Tensor::from_data(data.clone(), device)
+}
+
+/// Row-major values.
+pub fn values<const D: usize>(tensor: Tensor<D>) -> Vec<f32> {
+    tensor.into_data().try_into_vec().unwrap()
+}
+
+/// Fails with the largest difference and its place unless all are within `tolerance`; a NaN fails too.
+#[track_caller]
+pub fn assert_close(what: &str, ours: &[f32], theirs: &[f32], tolerance: f32) {
+    assert_eq!(ours.len(), theirs.len(), "{what}: number of values");
+    let worst = (0..ours.len()).max_by(|&i, &j| {
+        let difference = |i: usize| (ours[i] - theirs[i]).abs();
+        difference(i).total_cmp(&difference(j))
+    });
+    let Some(i) = worst else { return };
+    let difference = (ours[i] - theirs[i]).abs();
+    assert!(difference <= tolerance, "{what}: {} against {} at {i}, differ by {difference:e}", ours[i], theirs[i]);
+}

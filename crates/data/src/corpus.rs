@@ -143,7 +143,8 @@ impl Corpus {
         hasher.update_reader(file).map_err(|e| DataError::io(path, e))?;
         let hash = hasher.finalize().to_hex().to_string();
         let mut stats = FileStats { size, modified, hash, documents: 0, characters: 0, bytes: 0 };
-        for segment in Segments::new(&[path.to_owned()], &self.options) {
+        let files = [path.to_owned()];
+        for segment in Segments::new(&files, &self.options) {
             let segment = segment?;
             stats.documents += u64::from(segment.ends_document);
             stats.characters += segment.text.chars().count() as u64;

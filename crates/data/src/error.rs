@@ -227,3 +227,18 @@ fn quoted(keys: &[String]) -> String {
     }
     keys.iter().map(|key| format!("{key:?}")).collect::<Vec<_>>().join(", ")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn a_full_disk_has_a_text_of_its_own() {
+        let path = Path::new("/dev/full");
+        let error = std::fs::write(path, "text").unwrap_err();
+        let text = DataError::write(path, 96, error).to_string();
+        let expected = "/dev/full: no space left on the disk after 96 bytes; the partial file was removed\nhint: free";
+        assert!(text.starts_with(expected), "{text}");
+    }
+}

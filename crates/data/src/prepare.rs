@@ -217,20 +217,18 @@ impl Sources {
         let [train_path, valid_path] =
             ["train", "valid"].map(|side| self.cache.path(&(cache::name(side, &parts) + ".tokens")));
         let open = |path| TokenShards::open_for(path, tokenizer);
-        let (train, valid, made) = match (open(&train_path), open(&valid_path)) {
-            (Ok(train), Ok(valid)) => (train, valid, false),
-            // Not there, or damaged: made again.
-            _ => {
-                let total = self.text.size() + self.valid.as_ref().map_or(0, Source::size);
-                let mut report = |done| progress(Progress { stage: Stage::Encode, done, total });
-                report(0);
-                let corpora = (&self.text.corpus, self.valid.as_ref().map(|valid| &valid.corpus));
-                let (train, valid) = encode::write(corpora, plan, tokenizer, [&train_path, &valid_path], &mut report)?;
-                (train, valid, true)
-            }
-        };
+        if let (Ok(train), Ok(valid)) = (open(&train_path), open(&valid_path)) {
+            let note = self.note(data, plan, [&train, &valid]);
+            return Ok((Split { train, valid, note }, false));
+        }
+        // Not there, or damaged: made again.
+        let total = self.text.size() + self.valid.as_ref().map_or(0, Source::size);
+        let mut report = |done| progress(Progress { stage: Stage::Encode, done, total });
+        report(0);
+        let corpora = (&self.text.corpus, self.valid.as_ref().map(|valid| &valid.corpus));
+        let (train, valid) = encode::write(corpora, plan, tokenizer, [&train_path, &valid_path], &mut report)?;
         let note = self.note(data, plan, [&train, &valid]);
-        Ok((Split { train, valid, note }, made))
+        Ok((Split { train, valid, note }, true))
     }
 
     fn plan(&self, fraction: f64) -> Result<Plan, DataError> {
@@ -271,7 +269,7 @@ impl Sources {
         for (side, shards) in [("training", train), ("validation", valid)] {
             if shards.header().unknown > 0 {
                 let (unknown, tokens) = (grouped(shards.header().unknown), grouped(shards.len()));
-                note += &format!("; {unknown} of {tokens} {side} tokens are unknown to the tokenizer");
+                note.extend(["; ", &unknown, " of ", &tokens, " ", side, " tokens are unknown to the tokenizer"]);
             }
         }
         note

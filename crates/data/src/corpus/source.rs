@@ -115,7 +115,7 @@ impl Reader {
 
 /// Iterator over the segments of all files of a corpus. It ends after the first error.
 pub struct Segments<'a> {
-    files: std::vec::IntoIter<PathBuf>,
+    files: std::slice::Iter<'a, PathBuf>,
     options: &'a CorpusOptions,
     current: Option<Reader>,
     read: Arc<AtomicU64>,
@@ -123,9 +123,8 @@ pub struct Segments<'a> {
 }
 
 impl<'a> Segments<'a> {
-    pub(super) fn new(files: &[PathBuf], options: &'a CorpusOptions) -> Self {
-        let files = files.to_vec().into_iter();
-        Self { files, options, current: None, read: Arc::default(), failed: false }
+    pub(super) fn new(files: &'a [PathBuf], options: &'a CorpusOptions) -> Self {
+        Self { files: files.iter(), options, current: None, read: Arc::default(), failed: false }
     }
 
     /// Bytes read from disk so far, compressed as they lie there.
@@ -137,7 +136,7 @@ impl<'a> Segments<'a> {
         loop {
             if self.current.is_none() {
                 let Some(path) = self.files.next() else { return Ok(None) };
-                self.current = Some(Reader::open(&path, self.options, Arc::clone(&self.read))?);
+                self.current = Some(Reader::open(path, self.options, Arc::clone(&self.read))?);
             }
             if let Some(reader) = &mut self.current
                 && let Some(segment) = reader.next_segment()?

@@ -58,21 +58,21 @@ impl Encoder {
         // Without a token of two characters there are no merges.
         let no_merges = vocab.iter().all(|(token, id)| single(token, id));
         match (tokenizer.get_pre_tokenizer(), unknown) {
-            (None, Some(Some(unknown))) if no_merges => {
+            (None, Some(Some(unknown))) if no_merges && !model.ignore_merges => {
                 let one = |(token, &id): (&String, &u32)| {
                     let mut chars = token.chars();
                     chars.next().filter(|_| chars.next().is_none()).map(|c| (c, id))
                 };
                 Some(Self::Characters { ids: vocab.iter().filter_map(one).collect(), unknown })
             }
-            (Some(rule), None) => {
+            (Some(rule), _) => {
+                // With all 256 bytes in the vocabulary nothing is unknown.
                 let alphabet: Option<Vec<u32>> =
                     bytes::CHARACTERS.iter().map(|c| vocab.get(c.to_string().as_str()).copied()).collect();
                 let alphabet = alphabet?.try_into().ok()?;
-                match pre_tokenizer_rule(&serde_json::to_value(rule).ok()?)? {
-                    None if no_merges => Some(Self::Bytes(Box::new(alphabet))),
-                    None => None,
-                    Some(splitter) => Some(Self::Pieces { splitter, caches: Mutex::default() }),
+                match Rule::read(&serde_json::to_value(rule).ok()?)? {
+                    Rule::Bytes => no_merges.then(|| Self::Bytes(Box::new(alphabet))),
+                    Rule::Pieces(splitter) => Some(Self::Pieces { splitter, caches: Mutex::default() }),
                 }
             }
             _ => None,
@@ -134,23 +134,33 @@ impl Encoder {
     }
 }
 
-/// `Some(None)` for bytes without splitting, `Some(Some(_))` for a rule that is written by hand here, `None` for others.
-fn pre_tokenizer_rule(rule: &Value) -> Option<Option<Splitter>> {
-    let byte_level = |rule: &Value, use_regex: bool| {
-        rule["type"] == "ByteLevel" && rule["add_prefix_space"] == false && rule["use_regex"] == use_regex
-    };
-    if byte_level(rule, false) {
-        return Some(None);
+/// The pre-tokenizers that are written by hand here.
+enum Rule {
+    /// Bytes without splitting.
+    Bytes,
+    /// Pieces, and then bytes.
+    Pieces(Splitter),
+}
+
+impl Rule {
+    /// Reads the `pre_tokenizer` of a `tokenizer.json`; `None` for all others.
+    fn read(rule: &Value) -> Option<Self> {
+        let byte_level = |rule: &Value, use_regex: bool| {
+            rule["type"] == "ByteLevel" && rule["add_prefix_space"] == false && rule["use_regex"] == use_regex
+        };
+        if byte_level(rule, false) {
+            return Some(Self::Bytes);
+        }
+        if byte_level(rule, true) {
+            return Some(Self::Pieces(Splitter::Gpt2));
+        }
+        let [split, bytes] = rule["pretokenizers"].as_array()?.as_slice() else { return None };
+        let by_words = split["type"] == "Split"
+            && split["pattern"]["Regex"] == WORDS
+            && split["behavior"] == "Isolated"
+            && split["invert"] == false;
+        (rule["type"] == "Sequence" && by_words && byte_level(bytes, false)).then_some(Self::Pieces(Splitter::Words))
     }
-    if byte_level(rule, true) {
-        return Some(Some(Splitter::Gpt2));
-    }
-    let [split, bytes] = rule["pretokenizers"].as_array()?.as_slice() else { return None };
-    let by_words = split["type"] == "Split"
-        && split["pattern"]["Regex"] == WORDS
-        && split["behavior"] == "Isolated"
-        && split["invert"] == false;
-    (rule["type"] == "Sequence" && by_words && byte_level(bytes, false)).then_some(Some(Splitter::Words))
 }
 
 /// The id that a model gives to what it does not know.

@@ -102,7 +102,7 @@ impl Splitter {
         if self == Self::Gpt2 && first == '\'' {
             let rest = &scan.text.as_bytes()[scan.at + 1..];
             match rest {
-                [b'r', b'e', ..] | [b'v', b'e', ..] | [b'l', b'l', ..] => return scan.at += 3,
+                [b'r' | b'v', b'e', ..] | [b'l', b'l', ..] => return scan.at += 3,
                 [b's' | b't' | b'm' | b'd', ..] => return scan.at += 2,
                 _ => {}
             }
@@ -196,9 +196,15 @@ mod tests {
 
     #[test]
     fn every_character_has_the_class_of_the_expression() {
-        for splitter in [Splitter::Gpt2, Splitter::Words] {
-            let text: String = ('\0'..=char::MAX).flat_map(|c| [c, 'a', c, '1', ' ', c]).collect();
-            assert!(by_hand(splitter, &text) == by_expression(splitter, &text), "{splitter:?}");
+        // The rule of GPT-2 as the `tokenizers` crate writes it, where it is private.
+        let gpt2 = r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+";
+        let text: String = ('\0'..=char::MAX).flat_map(|c| ['a', c, ' ', c]).collect();
+        for (splitter, rule) in [(Splitter::Gpt2, gpt2), (Splitter::Words, WORDS)] {
+            let regex = SysRegex::new(rule).unwrap();
+            let expected = regex.find_iter(&text).map(|(start, end)| &text[start..end]);
+            let mut pieces = Vec::new();
+            splitter.for_each(&text, |piece| pieces.push(piece));
+            assert!(pieces.into_iter().eq(expected), "{splitter:?}");
         }
     }
 

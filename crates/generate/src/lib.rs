@@ -1,1 +1,23 @@
-//! Prefill, decode, sampling and streaming text.
+//! Text out of a language model: prefill, decode with a cache, sampling, and streaming that never breaks a character.
+//!
+//! ```text
+//! prompt ids ─ prefill, in chunks ─▶ logits ─ sampling ─▶ id ─ text stream ─ stop strings ─▶ events
+//!                                      ▲                  │
+//!                                      └── decode, cache ◀┘
+//! ```
+//!
+//! [`Generator`] runs the loop, [`Sampling`] says how a token is drawn, [`Options`] when to end.
+#![warn(missing_docs)]
+
+mod error;
+mod generator;
+mod options;
+mod report;
+mod sampling;
+mod stop;
+
+pub use error::GenerateError;
+pub use generator::Generator;
+pub use options::{ContextOverflow, Options};
+pub use report::{Event, FinishReason, Generation, Timings};
+pub use sampling::{Sampler, Sampling};

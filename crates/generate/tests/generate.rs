@@ -1,0 +1,251 @@
+//! Generation against plain loops over uncached forward passes, on small models with random weights.
+
+use std::ops::ControlFlow;
+
+use burn::tensor::{Device, Int, Tensor, TensorData};
+use llm_data::{Corpus, CorpusOptions, Tokenizer, TokenizerKind, TokenizerSection};
+use llm_generate::{
+    ContextOverflow, Event, FinishReason, GenerateError, Generation, Generator, Options, Sampler, Sampling,
+};
+use llm_model::{CausalLm, Family, ModelSection};
+
+const CONTEXT: usize = 24;
+
+/// A byte tokenizer: 256 bytes and the end of the text.
+fn bytes() -> Tokenizer {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("a.txt");
+    std::fs::write(&path, "a").unwrap();
+    let section = TokenizerSection { kind: TokenizerKind::Byte, ..TokenizerSection::default() };
+    Tokenizer::train(&section, &Corpus::open(&[path], CorpusOptions::default()).unwrap()).unwrap()
+}
+
+fn model(family: Family) -> CausalLm {
+    let section = ModelSection {
+        family,
+        context_length: CONTEXT,
+        hidden_size: 32,
+        num_layers: 2,
+        num_heads: 4,
+        num_kv_heads: (family != Family::Gpt2).then_some(2),
+        ..ModelSection::default()
+    };
+    CausalLm::new(&section.resolve(257).unwrap(), &Device::flex()).initialize(7)
+}
+
+fn families() -> [CausalLm; 2] {
+    [model(Family::Gpt2), model(Family::Llama)]
+}
+
+/// Bytes are drawn from nearly all of them.
+fn lively() -> Sampling {
+    Sampling { temperature: 1.0, top_k: 0, top_p: 1.0, min_p: 0.0, seed: 11, ..Sampling::default() }
+}
+
+fn run(model: &CausalLm, prompt: &[u32], options: &Options) -> Result<Generation, GenerateError> {
+    let tokenizer = bytes();
+    Generator::new(model, &tokenizer, &Device::flex())?.generate(prompt, options, &mut |_| ControlFlow::Continue(()))
+}
+
+/// The same ids without cache and chunks; `window` says which tokens the model sees.
+fn reference(model: &CausalLm, prompt: &[u32], options: &Options, window: impl Fn(&[u32]) -> Vec<u32>) -> Vec<u32> {
+    let mut sampler = Sampler::new(options.sampling, options.sample).unwrap();
+    let mut ids = prompt.to_vec();
+    for _ in 0..options.max_tokens {
+        let seen: Vec<i64> = window(&ids).iter().map(|&id| i64::from(id)).collect();
+        let data = TensorData::new(seen.clone(), [1, seen.len()]);
+        let logits = model.forward(Tensor::<2, Int>::from_data(data, &Device::flex()), None);
+        let last = logits.narrow(1, seen.len() - 1, 1).try_into_vec_as::<f32>().unwrap();
+        ids.push(sampler.sample(&last, &ids).unwrap());
+    }
+    ids.split_off(prompt.len())
+}
+
+#[test]
+fn cache_and_chunks_change_nothing() {
+    for model in families() {
+        let prompt: Vec<u32> = "Once upon".bytes().map(u32::from).collect();
+        for sampling in [Sampling::greedy(), lively(), Sampling { repeat_penalty: 1.3, ..Sampling::default() }] {
+            let options = Options { sampling, max_tokens: 14, ignore_eos: true, ..Options::default() };
+            let expected = reference(&model, &prompt, &options, <[u32]>::to_vec);
+            for prefill_chunk in [1, 4, 512] {
+                let got = run(&model, &prompt, &Options { prefill_chunk, ..options.clone() }).unwrap();
+                assert_eq!(got.ids, expected);
+                assert_eq!(got.finish_reason, FinishReason::Length);
+            }
+        }
+    }
+}
+
+#[test]
+fn a_sliding_context_goes_on_with_its_newer_half() {
+    for model in families() {
+        let options = Options {
+            sampling: lively(),
+            max_tokens: 60,
+            ignore_eos: true,
+            context_overflow: ContextOverflow::Slide,
+            prefill_chunk: 5,
+            ..Options::default()
+        };
+        // A window grows to the context, and then starts again from the newest half.
+        let window = |ids: &[u32]| {
+            let mut start = 0;
+            while ids.len() - start > CONTEXT {
+                start += CONTEXT / 2 + 1;
+            }
+            ids[start..].to_vec()
+        };
+        let expected = reference(&model, &[72, 105], &options, window);
+        assert_eq!(run(&model, &[72, 105], &options).unwrap().ids, expected);
+    }
+}
+
+#[test]
+fn a_sliding_context_keeps_the_token_that_begins_the_text() {
+    let model = model(Family::Llama);
+    let sampling = lively();
+    let options = Options { sampling, max_tokens: CONTEXT + 1, ignore_eos: true, ..Options::default() };
+    let options = Options { context_overflow: ContextOverflow::Slide, ..options };
+    let window = |ids: &[u32]| match ids.len() <= CONTEXT {
+        true => ids.to_vec(),
+        false => [&[256], &ids[ids.len() - CONTEXT / 2 + 1..]].concat(),
+    };
+    assert_eq!(run(&model, &[256], &options).unwrap().ids, reference(&model, &[256], &options, window));
+}
+
+#[test]
+fn a_full_context_stops() {
+    let options = Options { sampling: lively(), max_tokens: 100, ignore_eos: true, ..Options::default() };
+    let got = run(&model(Family::Gpt2), &[72, 105], &options).unwrap();
+    assert_eq!(got.finish_reason, FinishReason::Context);
+    // The last one is drawn from the full context.
+    assert_eq!(got.ids.len(), CONTEXT - 2 + 1);
+}
+
+#[test]
+fn samples_share_the_prompt_but_not_the_random_numbers() {
+    let (model, tokenizer) = (model(Family::Llama), bytes());
+    let mut generator = Generator::new(&model, &tokenizer, &Device::flex()).unwrap();
+    let mut sample = |sample| {
+        let options = Options { sampling: lively(), sample, max_tokens: 10, ignore_eos: true, ..Options::default() };
+        generator.generate(&[1, 2, 3, 4], &options, &mut |_| ControlFlow::Continue(())).unwrap()
+    };
+    let [first, second, again] = [sample(0), sample(1), sample(0)];
+    assert_ne!(first.ids, second.ids);
+    assert_eq!(first.ids, again.ids);
+    assert_eq!([first, second, again].map(|g| g.timings.cached_tokens), [0, 3, 3]);
+}
+
+#[test]
+fn a_stop_string_ends_the_text_before_it() {
+    let model = model(Family::Gpt2);
+    let options = Options { sampling: lively(), max_tokens: 20, ignore_eos: true, ..Options::default() };
+    let whole = run(&model, &[65], &options).unwrap().text;
+    let characters: Vec<char> = whole.chars().collect();
+    // Each character is a token of its own or several, so that two of them always cross a border.
+    let stop: String = characters[6..9].iter().collect();
+    let before = &whole[..whole.find(&stop).unwrap()];
+    let mut shown = String::new();
+    let tokenizer = bytes();
+    let mut generator = Generator::new(&model, &tokenizer, &Device::flex()).unwrap();
+    let options = Options { stop: vec!["never".into(), stop], ..options };
+    let stopped = generator.generate(&[65], &options, &mut |event| {
+        if let Event::Text(text) = event {
+            shown += text;
+        }
+        ControlFlow::Continue(())
+    });
+    let stopped = stopped.unwrap();
+    assert_eq!((stopped.text.as_str(), stopped.finish_reason), (before, FinishReason::Stop));
+    assert_eq!(shown, before);
+}
+
+#[test]
+fn what_is_shown_is_the_text_of_the_ids() {
+    let (model, tokenizer) = (model(Family::Gpt2), bytes());
+    let mut generator = Generator::new(&model, &tokenizer, &Device::flex()).unwrap();
+    for sample in 0..20 {
+        let (mut shown, mut drawn) = (String::new(), Vec::new());
+        let options = Options {
+            sampling: lively(),
+            sample,
+            max_tokens: 22,
+            stop: vec!["\u{FFFD}~".into()],
+            ..Options::default()
+        };
+        let made = generator.generate(&[65], &options, &mut |event| {
+            match event {
+                Event::Text(text) => shown += text,
+                Event::Token(id) => drawn.push(id),
+                Event::Prefilled { .. } => {}
+            }
+            ControlFlow::Continue(())
+        });
+        let made = made.unwrap();
+        assert_eq!(shown, made.text);
+        assert_eq!(drawn, made.ids);
+        if made.finish_reason != FinishReason::Stop {
+            assert_eq!(shown, tokenizer.decode(&made.ids).unwrap());
+        }
+    }
+}
+
+#[test]
+fn an_end_of_text_token_ends_the_text() {
+    let (model, tokenizer) = (model(Family::Gpt2), bytes());
+    let mut generator = Generator::new(&model, &tokenizer, &Device::flex()).unwrap();
+    let mut ended = 0;
+    for sample in 0..60 {
+        let options = Options { sampling: lively(), sample, max_tokens: 20, ..Options::default() };
+        let made = generator.generate(&[65], &options, &mut |_| ControlFlow::Continue(())).unwrap();
+        assert!(!made.ids.contains(&256));
+        assert_eq!(made.finish_reason == FinishReason::EndOfText, made.ids.len() < 20);
+        ended += usize::from(made.finish_reason == FinishReason::EndOfText);
+    }
+    assert!(ended > 0, "20 · 60 draws from 257 tokens never gave the last one");
+}
+
+#[test]
+fn the_receiver_may_break_off() {
+    let (model, tokenizer) = (model(Family::Gpt2), bytes());
+    let mut generator = Generator::new(&model, &tokenizer, &Device::flex()).unwrap();
+    let options = Options { sampling: lively(), prefill_chunk: 2, ignore_eos: true, ..Options::default() };
+    let mut tokens = 0;
+    let after_three = generator.generate(&[65, 66, 67], &options, &mut |event| {
+        tokens += usize::from(matches!(event, Event::Token(_)));
+        if tokens == 3 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    });
+    let after_three = after_three.unwrap();
+    assert_eq!((after_three.ids.len(), after_three.finish_reason), (3, FinishReason::Cancelled));
+    assert_eq!(after_three.text, tokenizer.decode(&after_three.ids).unwrap());
+    let at_once = generator.generate(&[70, 71, 72], &options, &mut |_| ControlFlow::Break(())).unwrap();
+    assert_eq!((at_once.ids.len(), at_once.finish_reason), (0, FinishReason::Cancelled));
+    // What was broken off leaves a cache that the next text can use.
+    let [next, fresh] = [
+        generator.generate(&[70, 71, 72], &options, &mut |_| ControlFlow::Continue(())).unwrap(),
+        run(&model, &[70, 71, 72], &options).unwrap(),
+    ];
+    assert_eq!(next.ids, fresh.ids);
+}
+
+#[test]
+fn prompts_that_cannot_be_read_are_errors() {
+    let model = model(Family::Gpt2);
+    let error = |prompt: &[u32], options: &Options| run(&model, prompt, options).unwrap_err();
+    let default = Options::default();
+    assert!(matches!(error(&[], &default), GenerateError::EmptyPrompt));
+    assert!(matches!(error(&[257], &default), GenerateError::UnknownId { id: 257, vocab_size: 257 }));
+    let long = [65; CONTEXT + 1];
+    assert!(matches!(error(&long, &default), GenerateError::PromptTooLong { tokens: 25, context: CONTEXT }));
+    assert!(run(&model, &long, &Options { context_overflow: ContextOverflow::Slide, ..default.clone() }).is_ok());
+    assert!(matches!(error(&[1], &Options { stop: vec![String::new()], ..default }), GenerateError::EmptyStop));
+}
+
+#[test]
+fn a_tokenizer_of_another_model_is_an_error() {
+    let section = ModelSection { hidden_size: 8, num_heads: 2, ..ModelSection::default() };
+    let small = CausalLm::new(&section.resolve(100).unwrap(), &Device::flex());
+    let error = run(&small, &[1], &Options::default()).unwrap_err();
+    assert!(matches!(error, GenerateError::Vocabulary { tokenizer: 257, model: 100 }), "{error}");
+}

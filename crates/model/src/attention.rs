@@ -1,6 +1,7 @@
 use burn::module::Module;
 use burn::nn::{Dropout, DropoutConfig};
-use burn::tensor::{Bool, Device, Tensor, TensorData, activation::softmax};
+use burn::tensor::{Device, Tensor};
+use llm_kernels::{Causal, attention, attention_reference};
 
 use crate::cache::LayerCache;
 use crate::{Linear, ModelConfig, Norm, NormKind, Precision, RotaryTables};
@@ -25,19 +26,18 @@ pub struct Attention {
     num_heads: usize,
     num_kv_heads: usize,
     head_dim: usize,
+    window: Option<usize>,
 }
 
 /// What the layers of one forward pass share.
 pub(crate) struct Pass {
     pub rotary: Option<RotaryTables>,
     pub precision: Precision,
-    /// `(1, 1, t, s)`, true where a token must not look.
-    pub mask: Option<Tensor<4, Bool>>,
 }
 
 impl Attention {
-    /// The attention of `config`.
-    pub fn new(config: &ModelConfig, device: &Device) -> Self {
+    /// The attention of layer `layer` of `config`.
+    pub fn new(config: &ModelConfig, layer: usize, device: &Device) -> Self {
         let [d, hd] = [config.hidden_size, config.head_dim];
         let [queries, keys] = [config.num_heads * hd, config.num_kv_heads * hd];
         let norm = || config.qk_norm.then(|| Norm::new(NormKind::RmsNorm, hd, config.norm_eps, device));
@@ -52,6 +52,7 @@ impl Attention {
             num_heads: config.num_heads,
             num_kv_heads: config.num_kv_heads,
             head_dim: hd,
+            window: config.window(layer),
         }
     }
 
@@ -59,7 +60,7 @@ impl Attention {
     pub(crate) fn forward(&self, x: Tensor<3>, pass: &Pass, cache: Option<(&mut LayerCache, usize)>) -> Tensor<3> {
         let [b, t, _] = x.dims();
         let [h, kv, hd] = [self.num_heads, self.num_kv_heads, self.head_dim];
-        let heads = |x: Tensor<3>, n: usize| x.reshape([b, t, n, hd]).swap_dims(1, 2); // (b, n, t, hd)
+        let heads = |x: Tensor<3>, n: usize| x.reshape([b, t, n, hd]);
 
         let mut q = heads(self.q_proj.forward(x.clone(), pass.precision), h);
         let mut k = heads(self.k_proj.forward(x.clone(), pass.precision), kv);
@@ -70,34 +71,16 @@ impl Attention {
         if let Some(rotary) = &pass.rotary {
             (q, k) = (rotary.rotate(q), rotary.rotate(k));
         }
+        let mut causal = Causal { start: 0, window: self.window };
         if let Some((cache, start)) = cache {
+            causal.start = start;
             (k, v) = cache.append(start, k, v);
         }
-
-        // The query heads of one key/value head become rows of one product, so that keys are never repeated.
-        let [s, rows] = [k.dims()[2], h / kv * t];
-        let q = (q * (1.0 / (hd as f64).sqrt())).reshape([b, kv, rows, hd]);
-        let scores = pass.precision.lower(q).matmul(pass.precision.lower(k).swap_dims(2, 3));
-        let mut scores = pass.precision.raise(scores).reshape([b, h, t, s]);
-        if let Some(mask) = &pass.mask {
-            scores = scores.mask_fill(mask.clone(), -1e30);
-        }
-        let weights = self.dropout.forward(softmax(scores, 3)).reshape([b, kv, rows, s]);
-        let y = pass.precision.raise(pass.precision.lower(weights).matmul(pass.precision.lower(v)));
-        let y = y.reshape([b, h, t, hd]).swap_dims(1, 2).reshape([b, t, h * hd]);
-        self.o_proj.forward(y, pass.precision)
+        let y = if self.dropout.prob > 0.0 && q.device().is_autodiff() {
+            attention_reference(q, k, v, causal, |weights| self.dropout.forward(weights))
+        } else {
+            attention(q, k, v, causal)
+        };
+        self.o_proj.forward(y.reshape([b, t, h * hd]), pass.precision)
     }
-}
-
-/// The mask for `t` tokens that follow `start` others: a token looks at itself and at most `window − 1` before it.
-/// `None` where nothing is hidden. Shape `(1, 1, t, start + t)`.
-pub(crate) fn causal_mask(start: usize, t: usize, window: Option<usize>, device: &Device) -> Option<Tensor<4, Bool>> {
-    let s = start + t;
-    let window = window.unwrap_or(s);
-    if t == 1 && s <= window {
-        return None;
-    }
-    let row = |i: usize| (0..s).map(move |j| j > start + i || j + window <= start + i);
-    let hidden: Vec<bool> = (0..t).flat_map(row).collect();
-    Some(Tensor::from_data(TensorData::new(hidden, [1, 1, t, s]), device))
 }

@@ -10,7 +10,7 @@ pub struct KvCache {
     capacity: usize,
 }
 
-/// One layer's share: keys (after rotation) and values, `(b, kv, capacity, hd)` each.
+/// One layer's share: keys (after rotation) and values, `(b, capacity, kv, hd)` each.
 #[derive(Debug, Clone)]
 pub(crate) struct LayerCache {
     keys: Tensor<4>,
@@ -21,7 +21,7 @@ impl KvCache {
     /// Room for `capacity` tokens in each of `batch` sequences, in float32:
     /// `2 · layers · batch · kv · capacity · hd · 4` bytes.
     pub fn new(config: &ModelConfig, batch: usize, capacity: usize, device: &Device) -> Self {
-        let shape = [batch, config.num_kv_heads, capacity, config.head_dim];
+        let shape = [batch, capacity, config.num_kv_heads, config.head_dim];
         let layer = |_| LayerCache { keys: Tensor::zeros(shape, device), values: Tensor::zeros(shape, device) };
         Self { layers: (0..config.num_layers).map(layer).collect(), len: 0, capacity }
     }
@@ -56,15 +56,15 @@ impl KvCache {
 }
 
 impl LayerCache {
-    /// Stores keys and values `(b, kv, t, hd)` at position `start`, and gives all up to there: `(b, kv, start + t, hd)`.
+    /// Stores keys and values `(b, t, kv, hd)` at position `start`, and gives all up to there: `(b, start + t, kv, hd)`.
     pub(crate) fn append(&mut self, start: usize, keys: Tensor<4>, values: Tensor<4>) -> (Tensor<4>, Tensor<4>) {
         (store(&mut self.keys, start, keys), store(&mut self.values, start, values))
     }
 }
 
 fn store(held: &mut Tensor<4>, start: usize, new: Tensor<4>) -> Tensor<4> {
-    let [b, kv, t, hd] = new.dims();
+    let [b, t, kv, hd] = new.dims();
     // `inplace` hands the tensor over, so that its memory has one owner and is written, not copied.
-    held.inplace(|held| held.slice_assign([0..b, 0..kv, start..start + t, 0..hd], new));
-    held.clone().narrow(2, 0, start + t)
+    held.inplace(|held| held.slice_assign([0..b, start..start + t, 0..kv, 0..hd], new));
+    held.clone().narrow(1, 0, start + t)
 }

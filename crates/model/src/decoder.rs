@@ -1,8 +1,8 @@
 use burn::module::{Module, Param};
 use burn::nn::{Dropout, DropoutConfig};
-use burn::tensor::{Bool, Device, Int, Tensor, module::embedding};
+use burn::tensor::{Device, Int, Tensor, module::embedding};
 
-use crate::attention::{Pass, causal_mask};
+use crate::attention::Pass;
 use crate::cache::LayerCache;
 use crate::linear::zeros;
 use crate::{Attention, FeedForward, KvCache, Linear, ModelConfig, Norm, Position, Precision, RotaryTables};
@@ -40,10 +40,10 @@ pub struct Block {
 }
 
 impl Block {
-    fn new(config: &ModelConfig, device: &Device) -> Self {
+    fn new(config: &ModelConfig, layer: usize, device: &Device) -> Self {
         Self {
             input_layernorm: new_norm(config, device),
-            self_attn: Attention::new(config, device),
+            self_attn: Attention::new(config, layer, device),
             post_attention_layernorm: new_norm(config, device),
             mlp: FeedForward::new(config, device),
             dropout: DropoutConfig::new(config.dropout.residual).init(),
@@ -105,7 +105,7 @@ impl CausalLm {
         let model = Decoder {
             embed_tokens: Embedding::new(v, d, device),
             embed_positions: learned.then(|| Embedding::new(config.context_length, d, device)),
-            layers: (0..config.num_layers).map(|_| Block::new(config, device)).collect(),
+            layers: (0..config.num_layers).map(|layer| Block::new(config, layer, device)).collect(),
             norm: new_norm(config, device),
             dropout: DropoutConfig::new(config.dropout.embedding).init(),
         };
@@ -153,10 +153,8 @@ impl CausalLm {
         }
         x = self.model.dropout.forward(x);
 
-        let masks = self.masks(start, t, &device);
-        let mut pass = Pass { rotary: self.rotary(start, t, &device), precision: self.precision, mask: None };
+        let pass = Pass { rotary: self.rotary(start, t, &device), precision: self.precision };
         for (i, layer) in self.model.layers.iter().enumerate() {
-            pass.mask = masks[usize::from(self.config.window(i).is_some())].clone();
             let layer_cache = cache.as_mut().map(|cache| cache.layer(i));
             x = layer.forward(x, &pass, layer_cache, &mut |part, y| observe(&format!("model.layers.{i}.{part}"), y));
         }
@@ -186,15 +184,5 @@ impl CausalLm {
                 Some(RotaryTables::new(start, t, self.config.head_dim, theta, scaling, device))
             }
         }
-    }
-
-    /// The masks of layers without and with a sliding window.
-    fn masks(&self, start: usize, t: usize, device: &Device) -> [Option<Tensor<4, Bool>>; 2] {
-        let full = causal_mask(start, t, None, device);
-        let windowed = match self.config.sliding_window {
-            Some(window) => causal_mask(start, t, Some(window), device),
-            None => None,
-        };
-        [full, windowed]
     }
 }

@@ -1,6 +1,8 @@
 use burn::module::Module;
 use burn::tensor::{Device, Tensor, activation};
 
+use llm_kernels::{gelu_tanh, swiglu};
+
 use crate::{FeedForwardKind, Linear, ModelConfig, Precision};
 
 /// The feed-forward network of a block: two matrices with an activation between, or three with a gate.
@@ -31,21 +33,15 @@ impl FeedForward {
 
     /// `(b, t, d)` → `(b, t, d)`.
     pub fn forward(&self, x: Tensor<3>, precision: Precision) -> Tensor<3> {
-        let gate = self.gate_proj.as_ref().map(|gate| gate.forward(x.clone(), precision));
-        let up = self.up_proj.forward(x, precision);
-        let (activated, up) = match gate {
-            Some(gate) => (gate, Some(up)),
-            None => (up, None),
-        };
-        let activated = match self.kind {
-            FeedForwardKind::Gelu => activation::gelu(activated),
-            FeedForwardKind::GeluTanh | FeedForwardKind::GeGlu => activation::gelu_approximate(activated),
-            FeedForwardKind::Relu2 => activation::relu(activated).square(),
-            FeedForwardKind::SwiGlu => activation::silu(activated),
-        };
-        let hidden = match up {
-            Some(up) => activated * up,
-            None => activated,
+        let up = self.up_proj.forward(x.clone(), precision);
+        let gate = self.gate_proj.as_ref().map(|gate| gate.forward(x, precision));
+        let hidden = match (self.kind, gate) {
+            (FeedForwardKind::SwiGlu, Some(gate)) => swiglu(gate, up),
+            (FeedForwardKind::GeGlu, Some(gate)) => gelu_tanh(gate) * up,
+            (FeedForwardKind::Gelu, _) => activation::gelu(up),
+            (FeedForwardKind::Relu2, _) => activation::relu(up).square(),
+            // `new` makes a gate for the gated kinds, so that only the tanh GELU is left here.
+            (FeedForwardKind::GeluTanh | FeedForwardKind::SwiGlu | FeedForwardKind::GeGlu, _) => gelu_tanh(up),
         };
         self.down_proj.forward(hidden, precision)
     }

@@ -17,7 +17,6 @@ mod decoder;
 mod feed_forward;
 mod initialize;
 mod linear;
-mod loss;
 mod norm;
 mod params;
 mod precision;
@@ -32,7 +31,7 @@ pub use config::{
 pub use decoder::{Block, CausalLm, Decoder, Embedding};
 pub use feed_forward::FeedForward;
 pub use linear::Linear;
-pub use loss::{IGNORED, token_losses};
+pub use llm_kernels::{IGNORED, cross_entropy as token_losses};
 pub use norm::Norm;
 pub use params::{ParamInfo, Role, named_params, params, replace_params};
 pub use precision::Precision;

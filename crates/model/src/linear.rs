@@ -1,5 +1,7 @@
 use burn::module::{Module, Param, ParamId};
-use burn::tensor::{Device, Tensor, module::linear};
+use burn::tensor::{Device, Tensor};
+
+use llm_kernels::linear;
 
 use crate::Precision;
 
@@ -20,12 +22,18 @@ impl Linear {
 
     /// `(b, t, in)` → `(b, t, out)`, in float32; the product is computed in `precision`.
     pub fn forward(&self, x: Tensor<3>, precision: Precision) -> Tensor<3> {
-        let y = linear(precision.lower(x), precision.lower(self.weight.val().transpose()), None);
-        let y = precision.raise(y);
-        match &self.bias {
-            Some(bias) => y + bias.val().unsqueeze(),
-            None => y,
-        }
+        let [b, t, d_in] = x.dims();
+        let x = x.reshape([b * t, d_in]);
+        let (weight, bias) = (self.weight.val(), self.bias.as_ref().map(|bias| bias.val()));
+        let [d_out, _] = weight.dims();
+        let y = match precision {
+            Precision::F32 => linear(x, weight, bias),
+            lower => {
+                let y = lower.raise(linear(lower.lower(x), lower.lower(weight), None));
+                bias.map_or(y.clone(), |bias| y + bias.unsqueeze())
+            }
+        };
+        y.reshape([b, t, d_out])
     }
 }
 

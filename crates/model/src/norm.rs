@@ -1,6 +1,8 @@
 use burn::module::{Module, Param};
 use burn::tensor::{Device, Tensor};
 
+use llm_kernels::{layer_norm, rms_norm};
+
 use crate::NormKind;
 use crate::linear::zeros;
 
@@ -22,17 +24,9 @@ impl Norm {
 
     /// `(…, d)` → `(…, d)`.
     pub fn forward<const D: usize>(&self, x: Tensor<D>) -> Tensor<D> {
-        let weight = self.weight.val().unsqueeze();
         match &self.bias {
-            Some(bias) => {
-                let centred = x.clone() - x.mean_dim(D - 1);
-                let variance = centred.clone().square().mean_dim(D - 1);
-                centred / (variance + self.eps).sqrt() * weight + bias.val().unsqueeze()
-            }
-            None => {
-                let mean_square = x.clone().square().mean_dim(D - 1);
-                x / (mean_square + self.eps).sqrt() * weight
-            }
+            Some(bias) => layer_norm(x, self.weight.val(), bias.val(), self.eps),
+            None => rms_norm(x, self.weight.val(), self.eps),
         }
     }
 }

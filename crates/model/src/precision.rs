@@ -1,7 +1,8 @@
 use burn::tensor::{FloatDType, Tensor};
 use serde::{Deserialize, Serialize};
 
-/// Number type of the matrix products. Weights, normalization, softmax and the residual stream stay in float32.
+/// Number type of the products of the linear layers. Weights, normalization, attention and the residual stream stay in
+/// float32.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Precision {

@@ -7,7 +7,7 @@ use crate::RopeScaling;
 /// Cosines and sines of the rotation angles of some positions, shared by all layers of one forward pass.
 #[derive(Debug, Clone)]
 pub struct RotaryTables {
-    cos: Tensor<2>, // (t, hd)
+    cos: Tensor<2>, // (t, hd/2)
     sin: Tensor<2>,
 }
 
@@ -17,22 +17,16 @@ impl RotaryTables {
         let frequencies: Vec<f64> =
             (0..head_dim / 2).map(|i| scale(theta.powf(-2.0 * i as f64 / head_dim as f64), scaling)).collect();
         let table = |f: fn(f64) -> f64| {
-            let row = |position: usize| {
-                let frequencies = frequencies.iter().chain(&frequencies);
-                frequencies.map(move |frequency| f(position as f64 * frequency) as f32)
-            };
+            let row = |position: usize| frequencies.iter().map(move |frequency| f(position as f64 * frequency) as f32);
             let values: Vec<f32> = (start..start + t).flat_map(row).collect();
-            Tensor::from_data(TensorData::new(values, [t, head_dim]), device)
+            Tensor::from_data(TensorData::new(values, [t, head_dim / 2]), device)
         };
         Self { cos: table(f64::cos), sin: table(f64::sin) }
     }
 
-    /// Rotates `x` `(b, h, t, hd)`; entry `i` pairs with `i + hd/2`, as in Hugging Face checkpoints.
+    /// Rotates queries or keys `(b, t, h, hd)` by their positions.
     pub fn rotate(&self, x: Tensor<4>) -> Tensor<4> {
-        let half = x.dims()[3] / 2;
-        let [first, second] = [x.clone().narrow(3, 0, half), x.clone().narrow(3, half, half)];
-        let turned = Tensor::cat(vec![second.neg(), first], 3);
-        x * self.cos.clone().unsqueeze() + turned * self.sin.clone().unsqueeze()
+        llm_kernels::rotate(x, self.cos.clone(), self.sin.clone())
     }
 }
 

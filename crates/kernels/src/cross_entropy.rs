@@ -5,7 +5,16 @@ pub const IGNORED: i32 = -100;
 
 /// Cross-entropy of `logits` `(n, v)` against `targets` `(n)`: the negative log-likelihood of each target in nats,
 /// zero where the target is [`IGNORED`]. Shape `(n)`.
-pub fn token_losses(logits: Tensor<2>, targets: Tensor<1, Int>) -> Tensor<1> {
+pub fn cross_entropy(logits: Tensor<2>, targets: Tensor<1, Int>) -> Tensor<1> {
+    #[cfg(feature = "cpu")]
+    if crate::fused(&logits.device(), logits.dtype()) {
+        return crate::flex::cross_entropy(logits, targets);
+    }
+    cross_entropy_reference(logits, targets)
+}
+
+/// [`cross_entropy`], composed of Burn operations.
+pub fn cross_entropy_reference(logits: Tensor<2>, targets: Tensor<1, Int>) -> Tensor<1> {
     let [n, _] = logits.dims();
     let ignored = targets.clone().equal_elem(IGNORED);
     let indices = targets.clamp_min(0).reshape([n, 1]);

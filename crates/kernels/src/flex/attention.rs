@@ -1,0 +1,227 @@
+//! Causal attention in blocks of queries, without the `t × s` matrix in memory (Dao et al., 2022, arXiv:2205.14135).
+
+use burn_flex::FlexTensor;
+use gemm::Parallelism;
+use rayon::prelude::*;
+
+use super::gemm::{Matrix, product};
+use super::simd::{exp, max, sum, sum2, tensor, vectorized};
+
+/// Queries of one block.
+const BLOCK: usize = 64;
+
+/// A tensor `(b, t, h, hd)` in memory; only the last axis must be contiguous, so a part of a cache is read in place.
+struct Heads<'a> {
+    data: &'a [f32],
+    batch: usize,
+    position: usize,
+    head: usize,
+    hd: usize,
+}
+
+impl<'a> Heads<'a> {
+    fn new(x: &'a FlexTensor) -> Self {
+        let layout = x.layout();
+        let stride = |axis: usize| layout.strides()[axis] as usize;
+        let data = &x.storage::<f32>()[layout.start_offset()..];
+        Self { data, batch: stride(0), position: stride(1), head: stride(2), hd: layout.shape()[3] }
+    }
+
+    /// Positions `from..from + n` of one head, `(n, hd)`.
+    fn matrix(&self, b: usize, head: usize, from: usize, n: usize) -> Matrix<'a> {
+        let at = b * self.batch + head * self.head + from * self.position;
+        Matrix::new(&self.data[at..], n, self.hd, self.position)
+    }
+
+    /// One position of one head, `(hd)`.
+    fn row(&self, b: usize, head: usize, position: usize) -> &'a [f32] {
+        let at = b * self.batch + head * self.head + position * self.position;
+        &self.data[at..at + self.hd]
+    }
+}
+
+/// `x` as [`Heads`] can read it: itself, or a contiguous copy.
+pub(super) fn readable(x: FlexTensor) -> FlexTensor {
+    let strides = x.layout().strides();
+    if strides[3] == 1 && strides.iter().all(|stride| *stride >= 0) { x } else { x.to_contiguous() }
+}
+
+/// Sizes of one call. Queries `(b, t, h, hd)`; keys and values `(b, s, kv, hd)`.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Sizes {
+    b: usize,
+    t: usize,
+    s: usize,
+    h: usize,
+    kv: usize,
+    hd: usize,
+    start: usize,
+    window: usize,
+}
+
+impl Sizes {
+    pub fn new(q: &FlexTensor, k: &FlexTensor, start: usize, window: usize) -> Self {
+        let (q, k) = (q.layout().shape(), k.layout().shape());
+        Self { b: q[0], t: q[1], s: k[1], h: q[2], kv: k[2], hd: q[3], start, window }
+    }
+
+    fn scale(&self) -> f32 {
+        1.0 / (self.hd as f32).sqrt()
+    }
+
+    /// Keys that any query of rows `i..i + rows` looks at.
+    fn keys(&self, i: usize, rows: usize) -> std::ops::Range<usize> {
+        let first = (self.start + i + 1).saturating_sub(self.window);
+        first..(self.start + i + rows).min(self.s)
+    }
+
+    /// Keys within `keys` that query `i` looks at.
+    fn visible(&self, i: usize, keys: &std::ops::Range<usize>) -> std::ops::Range<usize> {
+        let first = (self.start + i + 1).saturating_sub(self.window);
+        first.max(keys.start) - keys.start..self.start + i + 1 - keys.start
+    }
+
+    /// The key/value head that query head `head` looks at.
+    fn key_head(&self, head: usize) -> usize {
+        head / (self.h / self.kv)
+    }
+}
+
+/// A raw pointer that tasks share; each writes elements of its own.
+#[derive(Clone, Copy)]
+struct Shared(*mut f32, usize);
+
+// SAFETY: every task derives slices of elements that no other task touches: query heads differ in the third axis of
+// `(b, t, h, hd)`, and key heads are each handled by one task.
+#[allow(unsafe_code)]
+unsafe impl Send for Shared {}
+#[allow(unsafe_code)]
+unsafe impl Sync for Shared {}
+
+impl Shared {
+    fn new(values: &mut [f32]) -> Self {
+        Self(values.as_mut_ptr(), values.len())
+    }
+
+    /// Adds `rows` `(n, hd)` to the rows that begin at `offset` and lie `stride` apart.
+    fn add(self, offset: usize, stride: usize, hd: usize, rows: &[f32]) {
+        for (i, row) in rows.chunks_exact(hd).enumerate() {
+            let at = offset + i * stride;
+            assert!(at + hd <= self.1, "row beyond the tensor");
+            // SAFETY: within the allocation by the assertion; no other task touches this row (see above).
+            #[allow(unsafe_code)]
+            let out = unsafe { std::slice::from_raw_parts_mut(self.0.add(at), hd) };
+            out.iter_mut().zip(row).for_each(|(out, x)| *out += x);
+        }
+    }
+}
+
+/// Scores `q·kᵀ / √hd` of queries `i..` of one head against the keys `keys`, −∞ where hidden.
+fn scores(sizes: &Sizes, q: Matrix, k: Matrix, i: usize, keys: &std::ops::Range<usize>, p: &mut [f32]) {
+    let n = keys.len();
+    product(p, n, 0.0, sizes.scale(), q, k.t(), Parallelism::None);
+    for (r, row) in p.chunks_exact_mut(n).enumerate() {
+        let visible = sizes.visible(i + r, keys);
+        row[..visible.start].fill(f32::NEG_INFINITY);
+        row[visible.end..].fill(f32::NEG_INFINITY);
+    }
+}
+
+/// The output `(b, t, h, hd)`, and for the backward pass the logarithm of each row's sum of exponentials, `(b, h, t)`.
+pub(super) fn forward(q: &FlexTensor, k: &FlexTensor, v: &FlexTensor, sizes: Sizes) -> (FlexTensor, Vec<f32>) {
+    let Sizes { b, t, h, hd, .. } = sizes;
+    let (q, k, v) = (Heads::new(q), Heads::new(k), Heads::new(v));
+    let mut y = vec![0.0; b * t * h * hd];
+    let mut log_sums = vec![0.0; b * h * t];
+    let shared = Shared::new(&mut y);
+    log_sums.par_chunks_mut(t).enumerate().for_each(|(task, log_sums)| {
+        let (b, head, key_head) = (task / h, task % h, sizes.key_head(task % h));
+        let (mut p, mut out) = (Vec::new(), vec![0.0; BLOCK * hd]);
+        for i in (0..t).step_by(BLOCK) {
+            let rows = BLOCK.min(t - i);
+            let keys = sizes.keys(i, rows);
+            let n = keys.len();
+            let [k, v] = [&k, &v].map(|x| x.matrix(b, key_head, keys.start, n));
+            let q = q.matrix(b, head, i, rows);
+            p.resize(rows * n, 0.0);
+            scores(&sizes, q, k, i, &keys, &mut p);
+            for (row, log_sum) in p.chunks_exact_mut(n).zip(&mut log_sums[i..]) {
+                *log_sum = vectorized(|| {
+                    let m = max(row);
+                    row.iter_mut().for_each(|x| *x = exp(*x - m));
+                    let total = sum(row, |x| x);
+                    row.iter_mut().for_each(|x| *x /= total);
+                    m + total.ln()
+                });
+            }
+            let out = &mut out[..rows * hd];
+            product(out, hd, 0.0, 1.0, Matrix::new(&p, rows, n, n), v, Parallelism::None);
+            shared.add(((b * t + i) * h + head) * hd, h * hd, hd, out);
+        }
+    });
+    (tensor(y, vec![b, t, h, hd]), log_sums)
+}
+
+/// What the backward pass needs of the forward pass.
+#[derive(Clone, Debug)]
+pub(super) struct Saved {
+    pub q: FlexTensor,
+    pub k: FlexTensor,
+    pub v: FlexTensor,
+    pub y: FlexTensor,
+    pub log_sums: Vec<f32>,
+    pub sizes: Sizes,
+}
+
+/// Gradients by `q`, `k` and `v`.
+pub(super) fn backward(saved: &Saved, grad: &FlexTensor) -> [FlexTensor; 3] {
+    let Sizes { b, t, s, h, kv, hd, .. } = saved.sizes;
+    let (mut dq, mut dk, mut dv) = (vec![0.0; b * t * h * hd], vec![0.0; b * s * kv * hd], vec![0.0; b * s * kv * hd]);
+    let outputs = [Shared::new(&mut dq), Shared::new(&mut dk), Shared::new(&mut dv)];
+    // One task has all query heads of one key/value head, whose gradient it alone adds to.
+    (0..b * kv).into_par_iter().for_each(|task| {
+        let group = h / kv;
+        for head in (0..group).map(|g| task % kv * group + g) {
+            backward_head(saved, grad, task / kv, head, outputs);
+        }
+    });
+    [tensor(dq, vec![b, t, h, hd]), tensor(dk, vec![b, s, kv, hd]), tensor(dv, vec![b, s, kv, hd])]
+}
+
+fn backward_head(saved: &Saved, grad: &FlexTensor, b: usize, head: usize, [dq, dk, dv]: [Shared; 3]) {
+    let Saved { q, k, v, y, log_sums, sizes } = saved;
+    let Sizes { t, s, h, kv, hd, .. } = *sizes;
+    let key_head = sizes.key_head(head);
+    let [q, k, v, y, grad] = [q, k, v, y, grad].map(Heads::new);
+    let (mut p, mut ds, mut rows_out) = (Vec::new(), Vec::new(), Vec::new());
+    for i in (0..t).step_by(BLOCK) {
+        let rows = BLOCK.min(t - i);
+        let keys = sizes.keys(i, rows);
+        let n = keys.len();
+        let [q, g] = [&q, &grad].map(|x| x.matrix(b, head, i, rows));
+        let [k, v] = [&k, &v].map(|x| x.matrix(b, key_head, keys.start, n));
+        p.resize(rows * n, 0.0);
+        ds.resize(rows * n, 0.0);
+        scores(sizes, q, k, i, &keys, &mut p);
+        product(&mut ds, n, 0.0, 1.0, g, v.t(), Parallelism::None); // gradient by the weights
+        for (r, (p, ds)) in p.chunks_exact_mut(n).zip(ds.chunks_exact_mut(n)).enumerate() {
+            let log_sum = log_sums[(b * h + head) * t + i + r];
+            vectorized(|| {
+                let along = sum2(y.row(b, head, i + r), grad.row(b, head, i + r), |y, g| y * g);
+                p.iter_mut().for_each(|x| *x = exp(*x - log_sum));
+                ds.iter_mut().zip(p).for_each(|(ds, p)| *ds = *p * (*ds - along));
+            });
+        }
+        let (p, ds) = (Matrix::new(&p, rows, n, n), Matrix::new(&ds, rows, n, n));
+        let scale = sizes.scale();
+        let mut emit = |out: Shared, at, stride, alpha, a: Matrix, b: Matrix, m: usize| {
+            rows_out.resize(m * hd, 0.0);
+            product(&mut rows_out, hd, 0.0, alpha, a, b, Parallelism::None);
+            out.add(at, stride, hd, &rows_out);
+        };
+        let key_at = ((b * s + keys.start) * kv + key_head) * hd;
+        emit(dq, ((b * t + i) * h + head) * hd, h * hd, scale, ds, k, rows);
+        emit(dk, key_at, kv * hd, scale, ds.t(), q, n);
+        emit(dv, key_at, kv * hd, 1.0, p.t(), g, n);
+    }
+}

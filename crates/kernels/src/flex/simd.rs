@@ -1,0 +1,153 @@
+//! Loops that the compiler vectorizes for the CPU it runs on, and the functions they need.
+
+use burn_flex::FlexTensor;
+use rayon::prelude::*;
+
+/// Values that one task of an elementwise loop works on: enough to outweigh the task, little enough for the cache.
+pub(super) const BLOCK: usize = 1 << 14;
+
+/// Runs `f`, compiled for the widest vectors that this CPU has.
+#[inline(always)]
+pub(super) fn vectorized<R>(f: impl FnOnce() -> R) -> R {
+    pulp::Arch::new().dispatch(f)
+}
+
+/// A float32 tensor of `values` with the shape of `like`.
+pub(super) fn tensor_like(values: Vec<f32>, like: &FlexTensor) -> FlexTensor {
+    tensor(values, like.layout().shape().to_vec())
+}
+
+/// A float32 tensor of `values`.
+pub(super) fn tensor(values: Vec<f32>, shape: Vec<usize>) -> FlexTensor {
+    FlexTensor::from_data(burn::tensor::TensorData::new(values, shape))
+}
+
+/// The values of a contiguous float32 tensor.
+pub(super) fn values(x: &FlexTensor) -> &[f32] {
+    x.storage::<f32>()
+}
+
+/// Adds up `rows` rows of partial sums: `(rows, d)` → `(d)`, always in the same order.
+pub(super) fn column_sums(partial: &[f32], d: usize) -> Vec<f32> {
+    let mut total = vec![0.0; d];
+    for row in partial.chunks_exact(d) {
+        vectorized(|| total.iter_mut().zip(row).for_each(|(total, x)| *total += x));
+    }
+    total
+}
+
+/// Sum of `f` over all indices of a slice, in 16 lanes, so that the order does not depend on the CPU.
+#[inline(always)]
+pub(super) fn sum(x: &[f32], f: impl Fn(f32) -> f32) -> f32 {
+    let mut lanes = [0.0f32; 16];
+    let chunks = x.chunks_exact(16);
+    let rest = chunks.remainder();
+    for chunk in chunks {
+        for (lane, x) in lanes.iter_mut().zip(chunk) {
+            *lane += f(*x);
+        }
+    }
+    lanes.iter().sum::<f32>() + rest.iter().map(|x| f(*x)).sum::<f32>()
+}
+
+/// Sum of `f` over pairs, as [`sum`].
+#[inline(always)]
+pub(super) fn sum2(x: &[f32], y: &[f32], f: impl Fn(f32, f32) -> f32) -> f32 {
+    let mut lanes = [0.0f32; 16];
+    let (xs, ys) = (x.chunks_exact(16), y.chunks_exact(16));
+    let rest = xs.remainder().iter().zip(ys.remainder());
+    for (x, y) in xs.zip(ys) {
+        for ((lane, x), y) in lanes.iter_mut().zip(x).zip(y) {
+            *lane += f(*x, *y);
+        }
+    }
+    lanes.iter().sum::<f32>() + rest.map(|(x, y)| f(*x, *y)).sum::<f32>()
+}
+
+/// Largest value, in 16 lanes.
+#[inline(always)]
+pub(super) fn max(x: &[f32]) -> f32 {
+    let mut lanes = [f32::NEG_INFINITY; 16];
+    let chunks = x.chunks_exact(16);
+    let rest = chunks.remainder();
+    for chunk in chunks {
+        for (lane, x) in lanes.iter_mut().zip(chunk) {
+            *lane = if *x > *lane { *x } else { *lane };
+        }
+    }
+    lanes.iter().chain(rest).copied().fold(f32::NEG_INFINITY, f32::max)
+}
+
+/// `eˣ` within 2 units in the last place for x in [−87, 88]; 0 below. Branch-free, so that loops vectorize.
+#[inline(always)]
+pub(super) fn exp(x: f32) -> f32 {
+    const ROUND: f32 = 12_582_912.0; // 1.5·2²³: adding it rounds to an integer
+    let clamped = x.clamp(-87.5, 88.5); // NaN passes through
+    let shifted = clamped * std::f32::consts::LOG2_E + ROUND;
+    let n = shifted - ROUND;
+    let r = clamped - n * 0.693_359_4 + n * 2.121_944_4e-4; // ln 2 in two parts
+    let p = 1.987_569_1e-4;
+    let p = p * r + 1.398_2e-3;
+    let p = p * r + 8.333_452e-3;
+    let p = p * r + 4.166_579_6e-2;
+    let p = p * r + 1.666_666_5e-1;
+    let p = p * r + 0.5;
+    let p = p * r * r + r + 1.0;
+    let scale = f32::from_bits(((shifted.to_bits() << 23) as i32).wrapping_add(127 << 23) as u32);
+    let y = p * scale;
+    if x < -87.5 { 0.0 } else { y }
+}
+
+/// `tanh x`, by [`exp`].
+#[inline(always)]
+pub(super) fn tanh(x: f32) -> f32 {
+    let e = exp(2.0 * x.clamp(-10.0, 10.0));
+    (e - 1.0) / (e + 1.0)
+}
+
+/// A new vector of `f(x)` for every value, on all cores.
+pub(super) fn map1(x: &[f32], f: impl Fn(f32) -> f32 + Sync) -> Vec<f32> {
+    let mut y = vec![0.0; x.len()];
+    y.par_chunks_mut(BLOCK).zip(x.par_chunks(BLOCK)).for_each(|(y, x)| {
+        vectorized(|| y.iter_mut().zip(x).for_each(|(y, x)| *y = f(*x)));
+    });
+    y
+}
+
+/// A new vector of `f(a, b)` for every pair, on all cores.
+pub(super) fn map2(a: &[f32], b: &[f32], f: impl Fn(f32, f32) -> f32 + Sync) -> Vec<f32> {
+    let mut y = vec![0.0; a.len()];
+    y.par_chunks_mut(BLOCK).zip(a.par_chunks(BLOCK)).zip(b.par_chunks(BLOCK)).for_each(|((y, a), b)| {
+        vectorized(|| y.iter_mut().zip(a).zip(b).for_each(|((y, a), b)| *y = f(*a, *b)));
+    });
+    y
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn exp_and_tanh_are_accurate() {
+        for i in -8_700..=8_800 {
+            let x = i as f32 / 100.0;
+            let exact = f64::from(x).exp();
+            assert!((f64::from(exp(x)) / exact - 1.0).abs() < 3e-7, "exp({x}) = {}", exp(x));
+            let exact = f64::from(x).tanh();
+            assert!((f64::from(tanh(x)) - exact).abs() < 3e-7, "tanh({x}) = {}", tanh(x));
+        }
+        assert_eq!(exp(f32::NEG_INFINITY), 0.0);
+        assert_eq!(exp(-1e30), 0.0);
+        assert!(exp(f32::NAN).is_nan() && tanh(f32::NAN).is_nan());
+    }
+
+    #[test]
+    fn reductions_cover_the_remainder() {
+        for n in [1, 7, 16, 129] {
+            let x: Vec<f32> = (0..n).map(|i| i as f32 - 3.0).collect();
+            assert_eq!(sum(&x, |x| x), x.iter().sum::<f32>());
+            assert_eq!(max(&x), n as f32 - 4.0);
+            assert_eq!(sum2(&x, &x, |a, b| a * b), x.iter().map(|x| x * x).sum::<f32>());
+        }
+    }
+}

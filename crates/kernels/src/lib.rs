@@ -1,0 +1,47 @@
+//! Fused operations with hand-written backward passes; knows no model.
+//!
+//! Every operation is one public function over plain tensors, in two versions: a *reference* composed of Burn
+//! operations, which runs on every device, and a *fused* one for float32 on the Flex CPU backend, which makes fewer
+//! passes over memory and uses all cores. The function takes the fused one where it can; tests hold one to the other,
+//! forward and every gradient.
+//!
+//! Setting the environment variable `LLM_KERNELS=reference` turns all fused versions off.
+#![warn(missing_docs)]
+
+mod activation;
+mod attention;
+mod cross_entropy;
+mod linear;
+mod norm;
+mod rotary;
+
+#[cfg(feature = "cpu")]
+mod flex;
+
+pub use activation::{gelu_tanh, gelu_tanh_reference, swiglu, swiglu_reference};
+pub use attention::{Causal, attention, attention_reference};
+pub use cross_entropy::{IGNORED, cross_entropy, cross_entropy_reference};
+pub use linear::{linear, linear_reference};
+pub use norm::{layer_norm, layer_norm_reference, rms_norm, rms_norm_reference};
+pub use rotary::{rotate, rotate_reference};
+
+use burn::tensor::{DType, Device};
+
+/// Whether the fused version serves a tensor of `dtype` on `device`.
+#[cfg(feature = "cpu")]
+fn fused(device: &Device, dtype: DType) -> bool {
+    use std::sync::OnceLock;
+
+    use burn::backend::DispatchDevice;
+
+    static ALLOWED: OnceLock<bool> = OnceLock::new();
+    let allowed = *ALLOWED.get_or_init(|| std::env::var_os("LLM_KERNELS").is_none_or(|value| value != "reference"));
+    let flex = matches!(device.clone().without_autodiff().as_dispatch(), DispatchDevice::Flex(_));
+    allowed && flex && dtype == DType::F32
+}
+
+/// No fused versions in a build without the CPU backend.
+#[cfg(not(feature = "cpu"))]
+fn fused(_: &Device, _: DType) -> bool {
+    false
+}

@@ -1,0 +1,181 @@
+//! Every fused operation against its reference: forward and all gradients, on odd shapes, views and large values.
+#![cfg(feature = "cpu")]
+
+use burn::tensor::{Device, Distribution, Int, Tensor, TensorData};
+use llm_kernels::{
+    Causal, IGNORED, attention, attention_reference, cross_entropy, cross_entropy_reference, gelu_tanh,
+    gelu_tanh_reference, layer_norm, layer_norm_reference, linear, linear_reference, rms_norm, rms_norm_reference,
+    rotate, rotate_reference, swiglu, swiglu_reference,
+};
+
+fn device() -> Device {
+    Device::flex().autodiff()
+}
+
+fn random<const D: usize>(shape: [usize; D], scale: f64) -> Tensor<D> {
+    Tensor::<D>::random(shape, Distribution::Normal(0.0, scale), &device()).require_grad()
+}
+
+/// A leaf whose memory is not laid out as its shape.
+fn random_transposed(shape: [usize; 2]) -> Tensor<2> {
+    Tensor::<2>::random([shape[1], shape[0]], Distribution::Normal(0.0, 1.0), &device()).transpose().require_grad()
+}
+
+/// Largest difference, relative to the largest value.
+fn difference<const D: usize>(a: Tensor<D>, b: Tensor<D>) -> f32 {
+    assert_eq!(a.dims(), b.dims());
+    let scale = b.clone().abs().max().into_scalar::<f32>().max(0.1);
+    (a - b).abs().max().into_scalar::<f32>() / scale
+}
+
+/// Compares outputs and the gradients by each leaf, with a random gradient from above.
+macro_rules! assert_parity {
+    ($fused:expr, $reference:expr, [$($leaf:ident),*], $what:expr) => {{
+        let (fused, reference) = ($fused, $reference);
+        assert!(difference(fused.clone().inner(), reference.clone().inner()) < 2e-5, "{}: forward", $what);
+        let weights = fused.random_like(Distribution::Normal(0.0, 1.0)).inner();
+        let weights = Tensor::from_inner(weights);
+        let (mut fused, mut reference) =
+            ((fused * weights.clone()).sum().backward(), (reference * weights).sum().backward());
+        $(
+            let (a, b) = ($leaf.grad_remove(&mut fused).unwrap(), $leaf.grad_remove(&mut reference).unwrap());
+            assert!(difference(a, b) < 5e-5, "{}: gradient by {}", $what, stringify!($leaf));
+        )*
+    }};
+}
+
+#[test]
+fn norms() {
+    for (n, d) in [(1, 1), (7, 129), (129, 7), (200, 64)] {
+        for scale in [1.0, 1e3] {
+            let (x, w, b) = (random([n, d], scale), random([d], 1.0), random([d], 1.0));
+            let what = format!("({n}, {d}) × {scale}");
+            let [lw, lb] = [w.clone(), b.clone()];
+            if d > 1 {
+                assert_parity!(
+                    layer_norm(x.clone(), lw.clone(), lb.clone(), 1e-5),
+                    layer_norm_reference(x.clone(), lw, lb, 1e-5),
+                    [x, w, b],
+                    what
+                );
+            }
+            assert_parity!(
+                rms_norm(x.clone(), w.clone(), 1e-6),
+                rms_norm_reference(x.clone(), w.clone(), 1e-6),
+                [x, w],
+                what
+            );
+        }
+    }
+    let (x, w) = (random_transposed([33, 20]), random([20], 1.0));
+    assert_parity!(
+        rms_norm(x.clone(), w.clone(), 1e-6),
+        rms_norm_reference(x.clone(), w.clone(), 1e-6),
+        [x, w],
+        "view"
+    );
+}
+
+#[test]
+fn activations() {
+    for n in [1, 7, 129, 40_000] {
+        let (x, y) = (random([n, 3], 3.0), random([n, 3], 3.0));
+        assert_parity!(gelu_tanh(x.clone()), gelu_tanh_reference(x.clone()), [x], n);
+        assert_parity!(swiglu(x.clone(), y.clone()), swiglu_reference(x.clone(), y.clone()), [x, y], n);
+    }
+    let x = random_transposed([9, 5]);
+    assert_parity!(gelu_tanh(x.clone()), gelu_tanh_reference(x.clone()), [x], "view");
+}
+
+#[test]
+fn linears() {
+    for (n, i, o) in [(1, 1, 1), (7, 129, 1), (129, 7, 65), (300, 128, 130)] {
+        let (x, w, b) = (random([n, i], 1.0), random([o, i], 1.0), random([o], 1.0));
+        let what = format!("{n} × {i} → {o}");
+        let bias = Some(b.clone());
+        assert_parity!(
+            linear(x.clone(), w.clone(), bias.clone()),
+            linear_reference(x.clone(), w.clone(), bias),
+            [x, w, b],
+            what
+        );
+        assert_parity!(linear(x.clone(), w.clone(), None), linear_reference(x.clone(), w.clone(), None), [x, w], what);
+    }
+    let (x, w) = (random_transposed([9, 5]), random_transposed([4, 5]));
+    assert_parity!(linear(x.clone(), w.clone(), None), linear_reference(x.clone(), w.clone(), None), [x, w], "views");
+}
+
+#[test]
+fn rotations() {
+    for (b, t, h, hd) in [(1, 1, 1, 2), (2, 7, 3, 6), (1, 129, 2, 64)] {
+        let x = random([b, t, h, hd], 1.0);
+        let angles = Tensor::<2>::random([t, hd / 2], Distribution::Uniform(0.0, 6.0), &device());
+        let (cos, sin) = (angles.clone().cos(), angles.sin());
+        assert_parity!(
+            rotate(x.clone(), cos.clone(), sin.clone()),
+            rotate_reference(x.clone(), cos, sin),
+            [x],
+            format!("({b}, {t}, {h}, {hd})")
+        );
+    }
+}
+
+#[test]
+fn cross_entropies() {
+    for (n, v) in [(1, 1), (7, 129), (129, 7), (64, 1000)] {
+        for scale in [1.0, 1e4] {
+            let logits = random([n, v], scale);
+            let ids: Vec<i32> = (0..n).map(|i| if i % 5 == 3 { IGNORED } else { (i * 31 % v) as i32 }).collect();
+            let targets = Tensor::<1, Int>::from_data(TensorData::new(ids, [n]), &device());
+            assert_parity!(
+                cross_entropy(logits.clone(), targets.clone()),
+                cross_entropy_reference(logits.clone(), targets.clone()),
+                [logits],
+                format!("({n}, {v}) × {scale}")
+            );
+        }
+    }
+}
+
+#[test]
+fn attentions() {
+    let shapes =
+        [(1, 1, 1, 1, 2), (2, 7, 4, 2, 6), (1, 129, 2, 1, 64), (3, 65, 3, 3, 5), (1, 200, 4, 1, 16), (2, 64, 2, 2, 32)];
+    for (b, t, h, kv, hd) in shapes {
+        for (start, window) in [(0, None), (0, Some(1)), (0, Some(9)), (5, None), (70, Some(66))] {
+            let s = start + t;
+            let (q, k, v) = (random([b, t, h, hd], 2.0), random([b, s, kv, hd], 2.0), random([b, s, kv, hd], 1.0));
+            let causal = Causal { start, window };
+            assert_parity!(
+                attention(q.clone(), k.clone(), v.clone(), causal),
+                attention_reference(q.clone(), k.clone(), v.clone(), causal, |weights| weights),
+                [q, k, v],
+                format!("({b}, {t}, {h}/{kv}, {hd}), {causal:?}")
+            );
+        }
+    }
+}
+
+#[test]
+fn attention_reads_a_part_of_a_cache_in_place() {
+    let (q, cache) = (random([2, 3, 4, 8], 1.0), random([2, 40, 2, 8], 1.0));
+    let keys = cache.clone().narrow(1, 0, 13);
+    let causal = Causal { start: 10, window: None };
+    assert_parity!(
+        attention(q.clone(), keys.clone(), keys.clone(), causal),
+        attention_reference(q.clone(), keys.clone(), keys, causal, |weights| weights),
+        [q, cache],
+        "cache"
+    );
+}
+
+#[test]
+fn results_do_not_depend_on_the_number_of_threads() {
+    let pool = |n| rayon::ThreadPoolBuilder::new().num_threads(n).build().unwrap();
+    let (x, w, b) = (random([300, 64], 1.0), random([64], 1.0), random([64], 1.0));
+    let run = || {
+        let grads = layer_norm(x.clone(), w.clone(), b.clone(), 1e-5).powf_scalar(2.0).sum().backward();
+        [x.grad(&grads).unwrap().into_data(), w.grad(&grads).unwrap().reshape([1, 64]).into_data()]
+    };
+    assert_eq!(pool(1).install(run), pool(3).install(run));
+}

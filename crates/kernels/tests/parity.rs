@@ -1,7 +1,7 @@
 //! Every fused operation against its reference: forward and all gradients, on odd shapes, views and large values.
 #![cfg(feature = "cpu")]
 
-use burn::tensor::{Device, Distribution, Int, Tensor, TensorData};
+use burn::tensor::{Device, Int, Tensor, TensorData};
 use llm_kernels::{
     Causal, IGNORED, attention, attention_reference, cross_entropy, cross_entropy_reference, gelu_tanh,
     gelu_tanh_reference, layer_norm, layer_norm_reference, linear, linear_reference, rms_norm, rms_norm_reference,
@@ -12,13 +12,28 @@ fn device() -> Device {
     Device::flex().autodiff()
 }
 
+/// Values of mean 0 and deviation `scale`, another set at every call, the same in every run.
+fn values<const D: usize>(shape: [usize; D], scale: f64) -> Tensor<D> {
+    thread_local!(static CALLS: std::cell::Cell<u64> = const { std::cell::Cell::new(0) });
+    let mut state = CALLS.with(|calls| calls.replace(calls.get() + 1)) << 32;
+    let mut uniform = || {
+        state = state.wrapping_add(0x9e37_79b9_7f4a_7c15); // SplitMix64
+        let z = (state ^ (state >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        ((z ^ (z >> 31)) >> 40) as f64 / (1u64 << 24) as f64
+    };
+    let n = shape.iter().product();
+    let normal = (0..n).map(|_| ((0..12).map(|_| uniform()).sum::<f64>() - 6.0) * scale);
+    Tensor::from_data(TensorData::new(normal.map(|x| x as f32).collect::<Vec<_>>(), shape), &device())
+}
+
 fn random<const D: usize>(shape: [usize; D], scale: f64) -> Tensor<D> {
-    Tensor::<D>::random(shape, Distribution::Normal(0.0, scale), &device()).require_grad()
+    values(shape, scale).require_grad()
 }
 
 /// A leaf whose memory is not laid out as its shape.
 fn random_transposed(shape: [usize; 2]) -> Tensor<2> {
-    Tensor::<2>::random([shape[1], shape[0]], Distribution::Normal(0.0, 1.0), &device()).transpose().require_grad()
+    values([shape[1], shape[0]], 1.0).transpose().require_grad()
 }
 
 /// Largest difference, relative to the largest value.
@@ -33,13 +48,12 @@ macro_rules! assert_parity {
     ($fused:expr, $reference:expr, [$($leaf:ident),*], $what:expr) => {{
         let (fused, reference) = ($fused, $reference);
         assert!(difference(fused.clone().inner(), reference.clone().inner()) < 2e-5, "{}: forward", $what);
-        let weights = fused.random_like(Distribution::Normal(0.0, 1.0)).inner();
-        let weights = Tensor::from_inner(weights);
+        let weights = values(fused.dims(), 1.0);
         let (mut fused, mut reference) =
             ((fused * weights.clone()).sum().backward(), (reference * weights).sum().backward());
         $(
             let (a, b) = ($leaf.grad_remove(&mut fused).unwrap(), $leaf.grad_remove(&mut reference).unwrap());
-            assert!(difference(a, b) < 5e-5, "{}: gradient by {}", $what, stringify!($leaf));
+            assert!(difference(a, b) < 1e-4, "{}: gradient by {}", $what, stringify!($leaf));
         )*
     }};
 }
@@ -109,7 +123,7 @@ fn linears() {
 fn rotations() {
     for (b, t, h, hd) in [(1, 1, 1, 2), (2, 7, 3, 6), (1, 129, 2, 64)] {
         let x = random([b, t, h, hd], 1.0);
-        let angles = Tensor::<2>::random([t, hd / 2], Distribution::Uniform(0.0, 6.0), &device());
+        let angles = values([t, hd / 2], 3.0);
         let (cos, sin) = (angles.clone().cos(), angles.sin());
         assert_parity!(
             rotate(x.clone(), cos.clone(), sin.clone()),
@@ -159,11 +173,11 @@ fn attentions() {
 #[test]
 fn attention_reads_a_part_of_a_cache_in_place() {
     let (q, cache) = (random([2, 3, 4, 8], 1.0), random([2, 40, 2, 8], 1.0));
-    let keys = cache.clone().narrow(1, 0, 13);
+    let keys = || cache.clone().narrow(1, 0, 13);
     let causal = Causal { start: 10, window: None };
     assert_parity!(
-        attention(q.clone(), keys.clone(), keys.clone(), causal),
-        attention_reference(q.clone(), keys.clone(), keys, causal, |weights| weights),
+        attention(q.clone(), keys(), keys(), causal),
+        attention_reference(q.clone(), keys(), keys(), causal, |weights| weights),
         [q, cache],
         "cache"
     );

@@ -68,19 +68,16 @@ pub(crate) fn published(config: &ModelConfig) -> Option<&'static Family> {
 /// Those of [`write_atomic`].
 pub fn save_config(dir: &Path, config: &ModelConfig, bos: Option<u32>, eos: &[u32]) -> Result<(), CheckpointError> {
     let mut keys = Map::new();
-    match published(config) {
-        Some(family) => {
-            keys.insert("architectures".into(), json!([family.architecture]));
-            keys.insert("model_type".into(), json!(family.model_type));
-            (family.write)(config, &mut keys);
-            keys.insert("vocab_size".into(), json!(config.vocab_size));
-            keys.insert("tie_word_embeddings".into(), json!(config.tied));
-            keys.insert("torch_dtype".into(), json!("float32"));
-        }
-        None => {
-            keys.insert("model_type".into(), json!(OWN_TYPE));
-            keys.insert(OWN_TYPE.into(), json!(config));
-        }
+    if let Some(family) = published(config) {
+        keys.insert("architectures".into(), json!([family.architecture]));
+        keys.insert("model_type".into(), json!(family.model_type));
+        (family.write)(config, &mut keys);
+        keys.insert("vocab_size".into(), json!(config.vocab_size));
+        keys.insert("tie_word_embeddings".into(), json!(config.tied));
+        keys.insert("torch_dtype".into(), json!("float32"));
+    } else {
+        keys.insert("model_type".into(), json!(OWN_TYPE));
+        keys.insert(OWN_TYPE.into(), json!(config));
     }
     keys.append(&mut special_ids(bos, eos));
     write_json(&dir.join("config.json"), &Value::Object(keys))

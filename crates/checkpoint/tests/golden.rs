@@ -1,4 +1,4 @@
-//! Our decoder against PyTorch and `transformers`, on the models that `scripts/golden.py` made.
+//! Our decoder against `PyTorch` and `transformers`, on the models that `scripts/golden.py` made.
 
 mod common;
 

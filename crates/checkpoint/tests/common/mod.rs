@@ -16,7 +16,7 @@ pub fn golden_dir(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../model/tests/golden").join(name)
 }
 
-/// What PyTorch computed with a golden model.
+/// What `PyTorch` computed with a golden model.
 pub fn golden_values(name: &str) -> BTreeMap<String, TensorData> {
     load_tensors(&golden_dir(name).join("golden.safetensors")).unwrap()
 }

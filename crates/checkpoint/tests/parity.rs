@@ -1,0 +1,102 @@
+//! The same model must give the same answer whichever way it is asked: with a cache, after saving, by another layout.
+
+mod common;
+
+use burn::tensor::{Device, Int, Tensor, TensorData};
+use common::{GOLDEN, assert_close, golden_dir, golden_model, golden_values, values};
+use llm_checkpoint::{load_config, load_model, load_weights, save_config, save_weights};
+use llm_model::{CausalLm, KvCache, named_params};
+
+const TIME: usize = 24;
+
+fn tokens(ids: &[i32]) -> Tensor<2, Int> {
+    Tensor::from_data(TensorData::new(ids.to_vec(), [1, ids.len()]), &Device::flex())
+}
+
+/// Logits of `ids`, given to the model in pieces of these sizes with one cache.
+fn cached(model: &CausalLm, ids: &[i32], pieces: &[usize]) -> Vec<f32> {
+    let mut cache = KvCache::new(model.config(), 1, ids.len(), &Device::flex());
+    let mut logits = Vec::new();
+    let mut start = 0;
+    for &piece in pieces {
+        logits.extend(values(model.forward(tokens(&ids[start..start + piece]), Some(&mut cache))));
+        start += piece;
+    }
+    assert_eq!((start, cache.len()), (ids.len(), ids.len()));
+    logits
+}
+
+#[test]
+fn cached_logits_equal_uncached_ones_wherever_the_prompt_is_split() {
+    for name in GOLDEN {
+        let model = golden_model(name);
+        let ids: Vec<i32> = golden_values(name)["ids"].try_to_vec().unwrap();
+        let ids = &ids[..TIME];
+        let whole = values(model.forward(tokens(ids), None));
+        for at in 1..TIME {
+            assert_close(&format!("{name}, split at {at}"), &cached(&model, ids, &[at, TIME - at]), &whole, 1e-4);
+        }
+        for size in 1..=TIME {
+            let pieces: Vec<usize> = (0..TIME).step_by(size).map(|start| size.min(TIME - start)).collect();
+            assert_close(&format!("{name}, pieces of {size}"), &cached(&model, ids, &pieces), &whole, 1e-4);
+        }
+    }
+}
+
+#[test]
+fn a_truncated_cache_goes_on_as_if_the_rest_had_never_been() {
+    for name in GOLDEN {
+        let model = golden_model(name);
+        let ids: Vec<i32> = golden_values(name)["ids"].try_to_vec().unwrap();
+        let ids = &ids[..TIME];
+        let mut cache = KvCache::new(model.config(), 1, TIME, &Device::flex());
+        model.forward(tokens(ids), Some(&mut cache));
+        cache.truncate(10);
+        let again = values(model.forward(tokens(&ids[10..]), Some(&mut cache)));
+        let whole = values(model.forward(tokens(ids), None));
+        assert_close(name, &again, &whole[whole.len() - again.len()..], 1e-4);
+    }
+}
+
+/// Every parameter with its bits.
+fn bits(model: &CausalLm) -> Vec<(String, Vec<u32>)> {
+    let mut all = Vec::new();
+    named_params(model, &mut |info, data| {
+        let values: Vec<f32> = data.try_to_vec().unwrap();
+        all.push((info.name.clone(), values.into_iter().map(f32::to_bits).collect()));
+    });
+    all
+}
+
+#[test]
+fn a_saved_model_loads_bit_for_bit_and_writes_the_file_that_it_came_from() {
+    for name in GOLDEN {
+        let dir = tempfile::tempdir().unwrap();
+        let model = golden_model(name);
+        save_config(dir.path(), model.config(), Some(1), &[2]).unwrap();
+        save_weights(dir.path(), &model).unwrap();
+        let loaded = load_model(dir.path(), &Device::flex()).unwrap();
+        assert_eq!(loaded.config(), model.config(), "{name}");
+        assert_eq!(bits(&loaded), bits(&model), "{name}");
+
+        let file = |dir: &std::path::Path| llm_checkpoint::load_tensors(&dir.join("model.safetensors")).unwrap();
+        let (ours, theirs) = (file(dir.path()), file(&golden_dir(name)));
+        assert!(ours.keys().eq(theirs.keys()), "{name}");
+        for (tensor, data) in &ours {
+            assert_eq!(data.as_bytes(), theirs[tensor].as_bytes(), "{name}: {tensor}");
+            assert_eq!(data.shape(), theirs[tensor].shape(), "{name}: {tensor}");
+        }
+    }
+}
+
+#[test]
+fn an_initialized_model_of_every_family_survives_saving() {
+    for name in GOLDEN {
+        let dir = tempfile::tempdir().unwrap();
+        let config = load_config(&golden_dir(name)).unwrap();
+        let model = CausalLm::new(&config, &Device::flex()).initialize(7);
+        save_weights(dir.path(), &model).unwrap();
+        let loaded = load_weights(dir.path(), CausalLm::new(&config, &Device::flex())).unwrap();
+        assert_eq!(bits(&loaded), bits(&model), "{name}");
+    }
+}

@@ -1,1 +1,40 @@
-//! One training step, the loop and what surrounds it.
+//! Training: one step, the loop, optimizers, schedules, evaluation, and what a run leaves on disk.
+//!
+//! ```text
+//! RunConfig ── Trainer::open ──▶ Trainer ── run ──▶ run directory
+//!                                   │  batches ─ Learner::gradients ─ Learner::apply ─ Event::Step
+//!                                   │  evaluation ─ best model ─ checkpoint ─ sample
+//! ```
+//!
+//! Nothing here prints: [`Event`]s tell what happens.
+#![warn(missing_docs)]
+
+pub mod bench;
+mod chart;
+pub mod config;
+mod diagnose;
+mod error;
+mod event;
+mod learner;
+mod loss_scale;
+mod memory;
+mod metrics;
+pub mod optim;
+mod peak;
+mod plan;
+mod schedule;
+mod tensorboard;
+mod trainer;
+
+pub use config::{EvalSection, RunConfig, RunConfigError, SampleSection, TrainSection};
+pub use diagnose::{NotFinite, Quantity};
+pub use error::TrainError;
+pub use event::{EvalRecord, Event, SampleRequest, StepRecord};
+pub use learner::{Defect, Gradients, Learner};
+pub use loss_scale::LossScale;
+pub use memory::{peak_rss_mib, rss_mib};
+pub use optim::{Optimizer, OptimizerKind, OptimizerSection};
+pub use peak::matmul_peak;
+pub use plan::{MemoryEstimate, ParameterCount, RunPlan, parameter_count, parameters_by_part};
+pub use schedule::{ScheduleKind, ScheduleSection};
+pub use trainer::{Best, Ending, Outcome, RunOptions, Trainer};

@@ -1,0 +1,157 @@
+//! `llm bench train`: the speed of training steps of well-known shapes.
+
+use std::time::Instant;
+
+use burn::tensor::Device;
+use llm_data::Batch;
+use llm_model::{CausalLm, ConfigError, ModelSection, Precision};
+use serde::Serialize;
+
+use crate::optim::OptimizerSection;
+use crate::plan::parameter_count;
+use crate::trainer::{check_precision, precision_name};
+use crate::{Learner, TrainError, matmul_peak, memory};
+
+/// Steps before the measured ones.
+const WARMUP: u64 = 3;
+
+/// The shape of a training step: a GPT-2 with biases and a tied head.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Preset {
+    /// Its name.
+    pub name: &'static str,
+    /// Sequences a step.
+    pub batch: usize,
+    /// Tokens of a sequence.
+    pub context: usize,
+    /// Width of the residual stream.
+    pub width: usize,
+    /// Attention heads.
+    pub heads: usize,
+    /// Layers.
+    pub layers: usize,
+    /// Tokens in the vocabulary.
+    pub vocab: usize,
+}
+
+/// nanoGPT's character model for a laptop, its "baby GPT", and GPT-2 with 124 M parameters.
+pub const PRESETS: [Preset; 3] = [
+    Preset { name: "small", batch: 12, context: 64, width: 128, heads: 4, layers: 4, vocab: 65 },
+    Preset { name: "baby", batch: 8, context: 256, width: 384, heads: 6, layers: 6, vocab: 65 },
+    Preset { name: "gpt2", batch: 4, context: 256, width: 768, heads: 12, layers: 12, vocab: 50304 },
+];
+
+/// What was measured.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct BenchRecord {
+    /// Name of the preset.
+    pub preset: &'static str,
+    /// The device.
+    pub device: String,
+    /// Number type of the matrix products.
+    pub precision: &'static str,
+    /// Parameters.
+    pub params: usize,
+    /// Mean time of a step.
+    pub ms_per_step: f64,
+    /// Tokens a second.
+    pub tokens_per_s: f64,
+    /// Most memory of the process so far, where the system tells.
+    pub peak_rss_mib: Option<u64>,
+    /// Arithmetic a second, as a share of the measured matrix-multiply peak in float32.
+    pub utilization: f64,
+}
+
+impl Preset {
+    /// The model's configuration.
+    ///
+    /// # Errors
+    /// None for the presets that there are.
+    pub fn model(&self) -> Result<llm_model::ModelConfig, ConfigError> {
+        let section = ModelSection {
+            context_length: self.context,
+            hidden_size: self.width,
+            num_heads: self.heads,
+            num_layers: self.layers,
+            ..ModelSection::default()
+        };
+        section.resolve(self.vocab)
+    }
+}
+
+/// Trains `preset` on a pseudorandom text for `steps` steps after a few to warm up, each a whole step with its batch,
+/// clipping and `AdamW`.
+///
+/// # Errors
+/// A precision that the device does not have, or a loss that is not finite.
+pub fn bench_train(
+    preset: &Preset,
+    device: &Device,
+    device_name: &str,
+    precision: Precision,
+    steps: u64,
+) -> Result<BenchRecord, TrainError> {
+    check_precision(precision, device, device_name)?;
+    let config = preset.model()?;
+    let autodiff = device.clone().autodiff();
+    let model = CausalLm::new(&config, &autodiff).initialize(1);
+    let params = parameter_count(&model);
+    let mut learner = Learner::new(model, &autodiff, &OptimizerSection::default(), precision, 1);
+    let mut begin = Instant::now();
+    for step in 0..WARMUP + steps {
+        if step == WARMUP {
+            device.sync().map_err(|error| TrainError::Device(error.to_string()))?;
+            begin = Instant::now();
+        }
+        let batches = [batch(preset, step)];
+        let gradients = learner
+            .gradients(step, &batches)
+            .map_err(|defect| TrainError::Device(format!("{} not finite: {}", defect.quantity, defect.place)))?;
+        learner = learner.apply(gradients, 1.0);
+    }
+    device.sync().map_err(|error| TrainError::Device(error.to_string()))?;
+    let seconds = begin.elapsed().as_secs_f64() / steps.max(1) as f64;
+    let peak_rss_mib = memory::peak_rss_mib(); // before the peak's own matrices
+    let tokens_per_s = (preset.batch * preset.context) as f64 / seconds;
+    let flops = config.training_flops_per_token(preset.context) * tokens_per_s;
+    Ok(BenchRecord {
+        preset: preset.name,
+        device: device_name.to_string(),
+        precision: precision_name(precision),
+        params,
+        ms_per_step: round(seconds * 1e3),
+        tokens_per_s: tokens_per_s.round(),
+        peak_rss_mib,
+        utilization: (flops / matmul_peak(device) * 1e4).round() / 1e4,
+    })
+}
+
+fn round(ms: f64) -> f64 {
+    (ms * 100.0).round() / 100.0
+}
+
+/// Ids that look random; the work of a step does not depend on them.
+fn batch(preset: &Preset, step: u64) -> Batch {
+    let ids = |shift: u64| -> Vec<i32> {
+        let id = |i: u64| ((i + shift).wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 33) % preset.vocab as u64;
+        let tokens = (preset.batch * preset.context) as u64;
+        (step * tokens..(step + 1) * tokens).map(|i| id(i) as i32).collect()
+    };
+    Batch { inputs: ids(0), targets: ids(1), batch: preset.batch, time: preset.context }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use llm_model::CausalLm;
+
+    #[test]
+    fn the_presets_have_the_parameters_of_the_pytorch_models() {
+        // Printed by the PyTorch program that defines the presets.
+        for (preset, expected) in PRESETS.iter().zip([809_856, 10_770_816, 123_886_080]) {
+            let config = preset.model().unwrap();
+            let model = CausalLm::new(&config, &Device::flex());
+            assert_eq!(parameter_count(&model), expected, "{}", preset.name);
+        }
+    }
+}

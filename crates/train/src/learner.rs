@@ -1,0 +1,153 @@
+//! A model and its optimizer: one training step.
+
+use burn::module::Module;
+use burn::optim::{GradientsAccumulator, GradientsParams};
+use burn::tensor::{Device, Int, Tensor, TensorData};
+use llm_data::Batch;
+use llm_model::{CausalLm, IGNORED, Precision, token_losses};
+
+use crate::diagnose::{self, Quantity};
+use crate::loss_scale::LossScale;
+use crate::optim::{Optimizer, OptimizerSection, StepScale, clip_factor, squared_norms};
+
+/// A model on an autodiff device and the optimizer that trains it.
+#[derive(Debug)]
+pub struct Learner {
+    /// The model.
+    pub model: CausalLm,
+    /// The optimizer.
+    pub optimizer: Optimizer,
+    /// The loss scale, for float16.
+    pub loss_scale: Option<LossScale>,
+    device: Device,
+    seed: u64,
+    grad_clip: f64,
+}
+
+/// The gradients of one step, and what is known of them.
+#[derive(Debug)]
+pub struct Gradients {
+    grads: GradientsParams,
+    /// Mean loss over the unmasked targets of the step, in nats.
+    pub loss: f32,
+    /// Global norm before clipping.
+    pub norm: f64,
+    step: u64,
+}
+
+/// A loss or gradients that are NaN or infinite, and where that begins.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Defect {
+    /// What is not finite.
+    pub quantity: Quantity,
+    /// Where it begins.
+    pub place: String,
+}
+
+impl Learner {
+    /// A learner for `model`, whose weights are on the autodiff device `device`.
+    pub fn new(model: CausalLm, device: &Device, section: &OptimizerSection, precision: Precision, seed: u64) -> Self {
+        let optimizer = Optimizer::new(section, &model);
+        Self {
+            model: model.with_precision(precision),
+            optimizer,
+            loss_scale: (precision == Precision::F16).then(LossScale::default),
+            device: device.clone(),
+            seed,
+            grad_clip: section.grad_clip,
+        }
+    }
+
+    /// The gradients of the mean loss over all unmasked targets of `batches`, the micro-batches of step `step`.
+    ///
+    /// With a loss scale, gradients that overflow halve it and the same step is computed again.
+    ///
+    /// # Errors
+    /// [`Defect`] where loss or gradients are not finite.
+    pub fn gradients(&mut self, step: u64, batches: &[Batch]) -> Result<Gradients, Defect> {
+        loop {
+            let gradients = self.backward(step, batches);
+            if !gradients.loss.is_finite() {
+                let place = diagnose::forward(&self.model, batches, &self.device);
+                return Err(Defect { quantity: Quantity::Loss, place });
+            }
+            if gradients.norm.is_finite() {
+                if let Some(scale) = &mut self.loss_scale {
+                    scale.succeeded();
+                }
+                return Ok(gradients);
+            }
+            if !self.loss_scale.as_mut().is_some_and(LossScale::overflowed) {
+                let place = diagnose::gradients(&self.model, &gradients.grads);
+                return Err(Defect { quantity: Quantity::Gradient, place });
+            }
+        }
+    }
+
+    fn backward(&self, step: u64, batches: &[Batch]) -> Gradients {
+        let targets: usize = batches.iter().map(counted_targets).sum();
+        let scale = self.loss_scale.as_ref().map_or(1.0, LossScale::value);
+        let mut accumulator = GradientsAccumulator::new();
+        let mut loss: Option<Tensor<1>> = None;
+        for (micro, batch) in batches.iter().enumerate() {
+            self.device.seed(mix(self.seed, step, micro as u64));
+            let share = batch_loss(&self.model, batch, &self.device) / targets.max(1) as f64;
+            let grads = GradientsParams::from_grads((share.clone() * scale).backward(), &self.model);
+            accumulator.accumulate(&self.model, grads);
+            let share = share.inner();
+            loss = Some(loss.map_or(share.clone(), |loss| loss + share));
+        }
+        let grads = accumulator.grads();
+        let loss = loss.map_or(0.0, Tensor::into_scalar::<f32>);
+        let squares = squared_norms(&self.model, &grads).map_or(0.0, Tensor::into_scalar::<f32>);
+        Gradients { grads, loss, norm: f64::from(squares).sqrt() / scale, step }
+    }
+
+    /// The learner after a step along `gradients`, clipped, at `lr_factor` of the configured learning rates.
+    #[must_use]
+    pub fn apply(mut self, gradients: Gradients, lr_factor: f64) -> Self {
+        let scale = self.loss_scale.as_ref().map_or(1.0, LossScale::of_last_step);
+        let grad_factor = clip_factor(gradients.norm, self.grad_clip) / scale;
+        let scale = StepScale { step: gradients.step, lr_factor, grad_factor };
+        self.model = self.optimizer.step(self.model, gradients.grads, scale);
+        self
+    }
+
+    /// The model for inference: without gradients and dropout.
+    pub fn inference_model(&self) -> CausalLm {
+        self.model.valid()
+    }
+
+    /// The autodiff device.
+    pub fn device(&self) -> &Device {
+        &self.device
+    }
+}
+
+/// Sum of the losses of a batch's targets, `(1)`.
+pub(crate) fn batch_loss(model: &CausalLm, batch: &Batch, device: &Device) -> Tensor<1> {
+    let logits = model.forward(ids(&batch.inputs, batch, device), None); // (b, t, v)
+    let [b, t, v] = logits.dims();
+    let targets = ids(&batch.targets, batch, device).reshape([b * t]);
+    token_losses(logits.reshape([b * t, v]), targets).sum()
+}
+
+/// Ids of a batch, `(b, t)`.
+pub(crate) fn ids(ids: &[i32], batch: &Batch, device: &Device) -> Tensor<2, Int> {
+    Tensor::from_data(TensorData::new(ids.to_vec(), [batch.batch, batch.time]), device)
+}
+
+/// Targets that count.
+pub(crate) fn counted_targets(batch: &Batch) -> usize {
+    batch.targets.iter().filter(|&&target| target != IGNORED).count()
+}
+
+/// A seed for one micro-batch of one step (the finalizer of `SplitMix64`, once for each number).
+fn mix(seed: u64, step: u64, micro: u64) -> u64 {
+    [step, micro].into_iter().fold(seed, |hash, number| {
+        let mut z = (hash ^ number).wrapping_add(0x9E37_79B9_7F4A_7C15);
+        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        z ^ (z >> 31)
+    })
+}

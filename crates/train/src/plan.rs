@@ -1,0 +1,145 @@
+//! What a run will take: parameters, tokens, memory, time.
+
+use llm_model::{CausalLm, ModelConfig, Precision, Role, params};
+
+use crate::Optimizer;
+
+/// What a run will do, known before its first step.
+#[derive(Debug, Clone, PartialEq)]
+pub struct RunPlan {
+    /// The device, as its user calls it.
+    pub device: String,
+    /// Number type of the matrix products.
+    pub precision: Precision,
+    /// Parameters in all.
+    pub parameters: usize,
+    /// Sequences computed at once.
+    pub micro_batch_size: usize,
+    /// Tokens of a sequence.
+    pub context_length: usize,
+    /// Micro-batches of a step.
+    pub accumulation: usize,
+    /// Steps in all.
+    pub steps: u64,
+    /// Steps done before, by the run that is resumed.
+    pub first_step: u64,
+    /// Passes over the training text in all.
+    pub epochs: f64,
+    /// Tokens to train on.
+    pub train_tokens: u64,
+    /// Tokens to validate on.
+    pub valid_tokens: u64,
+    /// What was taken for validation.
+    pub split: String,
+    /// Whether text and tokenizer came from the cache.
+    pub cached: bool,
+    /// Tokens in the vocabulary.
+    pub vocab_size: usize,
+    /// Loss of a model that knows nothing, ln(vocabulary).
+    pub uniform_loss: f64,
+    /// Measured loss of the first batch.
+    pub first_loss: f32,
+    /// Measured time of a step, in seconds, without the update of the weights.
+    pub seconds_per_step: f64,
+}
+
+impl RunPlan {
+    /// Tokens of a step.
+    pub fn tokens_per_step(&self) -> usize {
+        self.micro_batch_size * self.context_length * self.accumulation
+    }
+
+    /// Expected time of the steps that are left, in seconds.
+    pub fn seconds(&self) -> f64 {
+        self.steps.saturating_sub(self.first_step) as f64 * self.seconds_per_step
+    }
+}
+
+/// Parameters by part of the model.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ParameterCount {
+    /// The part.
+    pub part: &'static str,
+    /// Its parameters.
+    pub count: usize,
+}
+
+/// Parameters by part, those parts that have any.
+pub fn parameters_by_part(model: &CausalLm) -> Vec<ParameterCount> {
+    const PARTS: [&str; 7] = [
+        "token embedding",
+        "position embedding",
+        "attention matrices",
+        "feed-forward matrices",
+        "norms",
+        "biases",
+        "head",
+    ];
+    let mut counts = PARTS.map(|part| ParameterCount { part, count: 0 });
+    for info in params(model) {
+        let part = match info.role {
+            Role::Embedding if info.name.contains("positions") => 1,
+            Role::Embedding => 0,
+            Role::Matrix if info.name.contains("self_attn") => 2,
+            Role::Matrix => 3,
+            Role::Norm => 4,
+            Role::Bias => 5,
+            Role::Head => 6,
+        };
+        counts[part].count += info.len();
+    }
+    counts.into_iter().filter(|part| part.count > 0).collect()
+}
+
+/// Parameters of a model.
+pub fn parameter_count(model: &CausalLm) -> usize {
+    params(model).iter().map(llm_model::ParamInfo::len).sum()
+}
+
+/// Memory of training by what it is for, in bytes; an estimate from the shapes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct MemoryEstimate {
+    /// The parameters, in float32.
+    pub weights: u64,
+    /// Their gradients.
+    pub gradients: u64,
+    /// What the optimizer remembers.
+    pub optimizer: u64,
+    /// What the forward pass keeps for the backward pass.
+    pub activations: u64,
+}
+
+impl MemoryEstimate {
+    /// The estimate for micro-batches of `b` sequences.
+    pub fn new(model: &CausalLm, optimizer: &Optimizer, b: usize, precision: Precision) -> Self {
+        let weights = 4 * parameter_count(model) as u64;
+        Self {
+            weights,
+            gradients: weights,
+            optimizer: 4 * optimizer.state_len(model) as u64,
+            activations: activation_bytes(model.config(), b, model.config().context_length, precision),
+        }
+    }
+
+    /// All of it.
+    pub fn total(&self) -> u64 {
+        self.weights + self.gradients + self.optimizer + self.activations
+    }
+}
+
+/// Bytes that one forward pass over `b` sequences of `t` tokens keeps for the backward pass, in the manner of
+/// Korthikanti et al., 2022 (arXiv:2205.05198), counted for the plain operations of this program: by layer and token
+/// about 10 values a unit of the residual stream, 4 a unit of queries, keys and values, 3 a unit of the feed-forward
+/// network (5 when gated), and 3 attention weights a head and position; and 3 logits a token of the vocabulary.
+pub fn activation_bytes(config: &ModelConfig, b: usize, t: usize, precision: Precision) -> u64 {
+    let tokens = (b * t) as u64;
+    let [d, f, v] = [config.hidden_size, config.intermediate_size, config.vocab_size].map(|n| n as u64);
+    let heads = config.num_heads as u64;
+    let qkv = (config.head_dim * (config.num_heads + 2 * config.num_kv_heads)) as u64;
+    let inner = if config.feed_forward.gated() { 5 } else { 3 };
+    let layer = tokens * (10 * d + 4 * qkv + inner * f + 3 * heads * t as u64);
+    let values = config.num_layers as u64 * layer + tokens * (2 * d + 3 * v);
+    // Reduced precision keeps a copy of two bytes beside the inputs of every matrix product.
+    let bytes = if precision == Precision::F32 { 4 } else { 5 };
+    values * bytes
+}

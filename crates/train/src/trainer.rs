@@ -1,0 +1,171 @@
+//! The loop: from a configuration to a run directory with a trained model in it.
+
+mod evaluate;
+mod open;
+mod run;
+mod state;
+
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use burn::tensor::Device;
+use llm_checkpoint::{save_model, save_training, write_atomic};
+use llm_data::{Batch, BatchSampler, Prepared};
+
+pub(crate) use open::{check_precision, precision_name};
+pub use run::{Ending, Outcome};
+pub use state::Best;
+use state::RunState;
+
+use crate::chart::Curves;
+use crate::diagnose::{NotFinite, Quantity};
+use crate::learner::Defect;
+use crate::metrics::{Line, Metrics};
+use crate::plan::parameter_count;
+use crate::tensorboard::Board;
+use crate::{Event, Learner, RunConfig, RunPlan, TrainError};
+
+/// Where and how a run is made; none of it changes what is computed, but for the device's rounding.
+#[derive(Debug, Clone)]
+pub struct RunOptions {
+    /// The run directory.
+    pub out: PathBuf,
+    /// Go on with the run that is there.
+    pub resume: bool,
+    /// Write event files for TensorBoard too.
+    pub tensorboard: bool,
+    /// The device, without autodiff.
+    pub device: Device,
+    /// What its user calls it.
+    pub device_name: String,
+}
+
+/// A run that is ready to begin or to go on.
+#[derive(Debug)]
+pub struct Trainer {
+    config: RunConfig,
+    options: RunOptions,
+    data: Prepared,
+    sampler: BatchSampler,
+    learner: Learner,
+    state: RunState,
+    steps: u64,
+    metrics: Metrics,
+    curves: Curves,
+    board: Option<Board>,
+    checkpoint: Option<PathBuf>,
+    saved_step: Option<u64>,
+    begin: Instant,
+    seconds_before: f64,
+}
+
+/// `training/` in a run directory.
+pub(crate) fn training_dir(out: &Path) -> PathBuf {
+    out.join("training")
+}
+
+impl Trainer {
+    /// The micro-batches of a step, counted from 0.
+    fn batches(&self, step: u64) -> Result<Vec<Batch>, TrainError> {
+        let step = if self.config.train.overfit_batch { 0 } else { step };
+        let seed = self.config.train.seed;
+        let batch = |rank| Ok(self.sampler.batch(seed, step, rank)?);
+        (0..self.config.train.accumulation() as u32).map(batch).collect()
+    }
+
+    /// What the run will do. Measures the loss of the next step and the time that its gradients take.
+    fn plan(&mut self) -> Result<RunPlan, TrainError> {
+        let batches = self.batches(self.state.step)?;
+        let mut first_loss = 0.0;
+        let mut seconds_per_step = 0.0;
+        // The first time warms up caches and threads.
+        for _ in 0..2 {
+            let start = Instant::now();
+            let gradients = self.learner.gradients(self.state.step, &batches);
+            first_loss = gradients.map_err(|defect| self.stopped_by(&defect))?.loss;
+            seconds_per_step = start.elapsed().as_secs_f64();
+        }
+        let config = self.learner.model.config();
+        Ok(RunPlan {
+            device: self.options.device_name.clone(),
+            precision: self.config.train.precision,
+            parameters: parameter_count(&self.learner.model),
+            micro_batch_size: self.config.train.micro_batch_size(),
+            context_length: config.context_length,
+            accumulation: self.config.train.accumulation(),
+            steps: self.steps,
+            first_step: self.state.step,
+            epochs: self.steps as f64 / self.sampler.steps_per_epoch(),
+            train_tokens: self.data.split.train.len(),
+            valid_tokens: self.data.split.valid.len(),
+            split: self.data.split.note.clone(),
+            cached: self.data.cached,
+            vocab_size: config.vocab_size,
+            uniform_loss: (config.vocab_size as f64).ln(),
+            first_loss,
+            seconds_per_step,
+        })
+    }
+
+    /// Saves everything that going on needs.
+    fn save_checkpoint(&mut self, on_event: &mut dyn FnMut(Event)) -> Result<(), TrainError> {
+        if self.config.train.overfit_batch {
+            self.save_best()?; // nothing is evaluated
+        }
+        self.state.seconds = self.seconds();
+        self.state.loss_scale = self.learner.loss_scale;
+        self.metrics.sync()?;
+        let path = save_training(
+            &self.options.out,
+            self.state.step,
+            &self.learner.model,
+            &self.learner.optimizer.save(),
+            &self.state,
+            self.config.train.keep_checkpoints,
+        )?;
+        self.draw_chart()?;
+        on_event(Event::CheckpointSaved { step: self.state.step, path: &path });
+        self.checkpoint = Some(path);
+        self.saved_step = Some(self.state.step);
+        Ok(())
+    }
+
+    /// Makes the model of this step the one that the run directory holds.
+    fn save_best(&self) -> Result<(), TrainError> {
+        Ok(save_model(&self.options.out, &self.learner.inference_model(), &self.data.tokenizer)?)
+    }
+
+    fn draw_chart(&self) -> Result<(), TrainError> {
+        let svg = self.curves.svg()?;
+        let path = training_dir(&self.options.out).join("loss.svg");
+        Ok(write_atomic(&path, |out| out.write_all(svg.as_bytes()))?)
+    }
+
+    /// Keeps a line for the file and the chart.
+    fn record(&mut self, line: &Line) -> Result<(), TrainError> {
+        self.curves.push(line);
+        if let Some(board) = &mut self.board {
+            board.write(line)?;
+        }
+        self.metrics.write(line)
+    }
+
+    /// Seconds of training so far.
+    fn seconds(&self) -> f64 {
+        self.seconds_before + self.begin.elapsed().as_secs_f64()
+    }
+
+    fn stopped_by(&self, defect: &Defect) -> TrainError {
+        // Losses and gradients belong to the next step, an evaluation to the last one.
+        let step = self.state.step + u64::from(defect.quantity != Quantity::ValidationLoss);
+        TrainError::NotFinite(Box::new(NotFinite {
+            step,
+            quantity: defect.quantity,
+            place: defect.place.clone(),
+            checkpoint: self.checkpoint.clone(),
+            lr: self.config.optimizer.lr.to_string(),
+            warmup_steps: self.config.schedule.warmup_steps,
+            grad_clip: self.config.optimizer.grad_clip.to_string(),
+        }))
+    }
+}

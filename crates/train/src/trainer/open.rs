@@ -1,0 +1,176 @@
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use burn::tensor::{DType, Device};
+use llm_checkpoint::{latest_training, load_training, write_atomic};
+use llm_data::{BatchSampler, Prepared, Progress, prepare};
+use llm_model::{CausalLm, Dropout, Precision};
+
+use super::state::RunState;
+use super::{RunOptions, Trainer, training_dir};
+use crate::chart::Curves;
+use crate::metrics::Metrics;
+use crate::tensorboard::Board;
+use crate::{Learner, RunConfig, TrainError};
+
+impl Trainer {
+    /// Prepares the text, builds the model, and loads what there is to resume.
+    ///
+    /// # Errors
+    /// Everything that can be wrong with the configuration, the text, the run directory and the device.
+    pub fn open(
+        mut config: RunConfig,
+        options: RunOptions,
+        progress: &mut dyn FnMut(Progress),
+    ) -> Result<Self, TrainError> {
+        config.validate()?;
+        if config.train.overfit_batch {
+            config.model.dropout = Dropout::default();
+        }
+        check_precision(config.train.precision, &options.device, &options.device_name)?;
+        check_directory(&config, &options)?;
+
+        let data = prepare(&config.data, &config.tokenizer, progress)?;
+        let device = options.device.clone().autodiff();
+        let (learner, sampler) = assemble(&config, &data, &device)?;
+        let found = if options.resume { latest_training(&options.out)? } else { None };
+        let (learner, state, checkpoint) = match found {
+            Some((_, path)) => {
+                let (learner, state) = restore(learner, &path, &data)?;
+                (learner, state, Some(path))
+            }
+            // Begun, or killed before its first checkpoint.
+            None => (learner, begin(&data), None),
+        };
+
+        let training = training_dir(&options.out);
+        std::fs::create_dir_all(&training).map_err(TrainError::io(&training))?;
+        let text = config.to_toml()?;
+        write_atomic(&training.join("config.toml"), |out| out.write_all(text.as_bytes()))?;
+        let (metrics, lines) = Metrics::open(&training.join("metrics.jsonl"), state.step, state.evaluated)?;
+        let mut curves = Curves::default();
+        for line in &lines {
+            curves.push(line);
+        }
+        Ok(Self {
+            steps: config.train.steps(sampler.steps_per_epoch()),
+            board: options.tensorboard.then(|| Board::create(&training.join("tensorboard"), state.step)).transpose()?,
+            saved_step: checkpoint.is_some().then_some(state.step),
+            seconds_before: state.seconds,
+            begin: Instant::now(),
+            config,
+            options,
+            data,
+            sampler,
+            learner,
+            state,
+            metrics,
+            curves,
+            checkpoint,
+        })
+    }
+}
+
+/// A learner with fresh weights and the sampler of its batches.
+pub(crate) fn assemble(
+    config: &RunConfig,
+    data: &Prepared,
+    device: &Device,
+) -> Result<(Learner, BatchSampler), TrainError> {
+    let model_config = config.model.resolve(data.tokenizer.vocab_size())?;
+    let train = &config.train;
+    let sampler = BatchSampler::new(
+        data.split.train.clone(),
+        train.micro_batch_size(),
+        model_config.context_length,
+        train.accumulation() as u32,
+    )?;
+    let model = CausalLm::new(&model_config, device).initialize(train.seed);
+    Ok((Learner::new(model, device, &config.optimizer, train.precision, train.seed), sampler))
+}
+
+fn begin(data: &Prepared) -> RunState {
+    RunState {
+        tokenizer: data.tokenizer.hash().to_string(),
+        text_tokens: [data.split.train.len(), data.split.valid.len()],
+        ..RunState::default()
+    }
+}
+
+/// The learner and the state that the checkpoint at `path` holds.
+fn restore(mut learner: Learner, path: &Path, data: &Prepared) -> Result<(Learner, RunState), TrainError> {
+    // Another text means another vocabulary, and is better said so than by the shape of a tensor.
+    check_text(path, data)?;
+    let (model, tensors, state): (_, _, RunState) = load_training(path, learner.model)?;
+    learner.model = model;
+    let restored = learner.optimizer.restore(tensors, &learner.model, &learner.device().clone().inner());
+    restored.map_err(|source| TrainError::Optimizer { path: PathBuf::from(path), source })?;
+    learner.loss_scale = state.loss_scale;
+    Ok((learner, state))
+}
+
+/// Compares the text with the one that the checkpoint at `path` was trained on. What cannot be read here,
+/// [`load_training`] complains about.
+fn check_text(path: &Path, data: &Prepared) -> Result<(), TrainError> {
+    let text = std::fs::read(path.join("state.json")).unwrap_or_default();
+    let Ok(saved) = serde_json::from_slice::<RunState>(&text) else { return Ok(()) };
+    let now = begin(data);
+    let [train, valid] = [0, 1].map(|side| (saved.text_tokens[side].to_string(), now.text_tokens[side].to_string()));
+    let checks = [
+        ("the hash of the tokenizer", (saved.tokenizer, now.tokenizer)),
+        ("the training text's length in tokens", train),
+        ("the validation text's length in tokens", valid),
+    ];
+    match checks.into_iter().find(|(_, (saved, now))| saved != now) {
+        Some((what, (saved, now))) => Err(TrainError::Changed { what, saved, now }),
+        None => Ok(()),
+    }
+}
+
+/// Refuses to overwrite, and to resume what is not there or was another run.
+fn check_directory(config: &RunConfig, options: &RunOptions) -> Result<(), TrainError> {
+    let dir = options.out.clone();
+    let saved = training_dir(&dir).join("config.toml");
+    if options.resume {
+        if !saved.is_file() {
+            return Err(TrainError::NothingToResume { dir });
+        }
+        return Ok(config.check_resume(&RunConfig::load(&saved)?)?);
+    }
+    if saved.is_file() {
+        let hint = "go on with it by --resume, or begin another with another --out";
+        return Err(TrainError::Occupied { dir, what: "a training run", hint });
+    }
+    if dir.join("config.json").exists() || dir.join("model.safetensors").exists() {
+        return Err(TrainError::Occupied { dir, what: "a model", hint: "choose another folder with --out" });
+    }
+    Ok(())
+}
+
+/// Refuses a number type that the device has no arithmetic for.
+pub(crate) fn check_precision(precision: Precision, device: &Device, name: &str) -> Result<(), TrainError> {
+    let supported = |precision: Precision| device.supports_dtype(DType::from(precision.dtype()));
+    let names: Vec<_> = [Precision::F32, Precision::F16, Precision::Bf16]
+        .into_iter()
+        .filter(|precision| supported(*precision))
+        .map(precision_name)
+        .collect();
+    if supported(precision) {
+        return Ok(());
+    }
+    Err(TrainError::Precision {
+        device: name.to_string(),
+        precision: precision_name(precision),
+        supported: names.join(", "),
+        first: names.first().copied().unwrap_or("f32"),
+    })
+}
+
+/// The name as the configuration writes it.
+pub(crate) fn precision_name(precision: Precision) -> &'static str {
+    match precision {
+        Precision::F32 => "f32",
+        Precision::F16 => "f16",
+        Precision::Bf16 => "bf16",
+    }
+}

@@ -1,0 +1,161 @@
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
+
+use llm_checkpoint::load_model;
+
+use super::{Best, Trainer};
+use crate::loss_scale::LossScale;
+use crate::metrics::Line;
+use crate::peak::matmul_peak;
+use crate::{Event, SampleRequest, StepRecord, TrainError, memory};
+
+/// How a run ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ending {
+    /// All steps are done.
+    Finished,
+    /// No new best for too long.
+    EarlyStop,
+    /// Told to stop; everything is saved to go on.
+    Interrupted,
+}
+
+/// What came of a run.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Outcome {
+    /// How it ended.
+    pub ending: Ending,
+    /// Steps done.
+    pub step: u64,
+    /// Steps that were to be done.
+    pub steps: u64,
+    /// Loss of the last step, if one was done.
+    pub loss: Option<f32>,
+    /// The best evaluation, whose model is in the run directory.
+    pub best: Option<Best>,
+    /// The newest checkpoint.
+    pub checkpoint: Option<PathBuf>,
+    /// Tokens trained on.
+    pub tokens: u64,
+    /// Seconds of training.
+    pub seconds: f64,
+}
+
+impl Trainer {
+    /// Trains to the end, or until `stop` is set: then the step is finished and everything saved to go on.
+    ///
+    /// # Errors
+    /// [`TrainError::NotFinite`] where training breaks down, and failures of reading and writing.
+    pub fn run(mut self, on_event: &mut dyn FnMut(Event), stop: &AtomicBool) -> Result<Outcome, TrainError> {
+        let peak = matmul_peak(&self.options.device);
+        let first_step = self.state.step;
+        let mut loss = None;
+        if self.state.step < self.steps {
+            on_event(Event::Plan(&self.plan()?));
+        }
+        self.begin = Instant::now();
+        let ending = loop {
+            let step = self.state.step;
+            if self.evaluation_due() {
+                self.evaluate(on_event, stop)?;
+            }
+            let every = self.config.train.checkpoint_every;
+            if step > first_step && every > 0 && step.is_multiple_of(every) {
+                self.save_checkpoint(on_event)?;
+            }
+            if stop.load(Ordering::Relaxed) {
+                break Ending::Interrupted;
+            }
+            if step >= self.steps {
+                break Ending::Finished;
+            }
+            if self.out_of_patience() {
+                break Ending::EarlyStop;
+            }
+            self.sample(on_event);
+
+            let start = Instant::now();
+            let batches = self.batches(step)?;
+            let scale_before = self.learner.loss_scale;
+            let gradients = self.learner.gradients(step, &batches).map_err(|defect| self.stopped_by(&defect))?;
+            self.report_loss_scale(scale_before, on_event);
+            let (step_loss, norm) = (gradients.loss, gradients.norm);
+            let lr_factor = self.config.schedule.factor(step, self.steps);
+            self.learner = self.learner.apply(gradients, lr_factor);
+            self.state.step += 1;
+            self.state.tokens += batches.iter().map(|batch| batch.inputs.len() as u64).sum::<u64>();
+
+            loss = Some(step_loss);
+            let record = self.step_record(step_loss, norm, lr_factor, start.elapsed().as_secs_f64(), peak);
+            on_event(Event::Step(&record));
+            self.record(&Line::Step(record))?;
+        };
+        if self.saved_step != Some(self.state.step) {
+            self.save_checkpoint(on_event)?;
+        }
+        if ending != Ending::Interrupted {
+            self.last_sample(on_event)?;
+        }
+        Ok(Outcome {
+            ending,
+            step: self.state.step,
+            steps: self.steps,
+            loss,
+            best: self.state.best,
+            checkpoint: self.checkpoint.clone(),
+            tokens: self.state.tokens,
+            seconds: self.seconds(),
+        })
+    }
+    fn step_record(&self, loss: f32, grad_norm: f64, lr_factor: f64, seconds: f64, peak: f64) -> StepRecord {
+        let model = self.learner.model.config();
+        let tokens = (self.config.train.batch_size * model.context_length) as f64;
+        let flops = model.training_flops_per_token(model.context_length) * tokens;
+        StepRecord {
+            step: self.state.step,
+            tokens: self.state.tokens,
+            loss,
+            lr: self.config.optimizer.lr * lr_factor,
+            grad_norm,
+            tokens_per_s: tokens / seconds,
+            flops_utilization: flops / seconds / peak,
+            peak_rss_mib: memory::peak_rss_mib(),
+            seconds: self.seconds(),
+        }
+    }
+
+    fn report_loss_scale(&self, before: Option<LossScale>, on_event: &mut dyn FnMut(Event)) {
+        if let (Some(before), Some(now)) = (before, self.learner.loss_scale)
+            && now.value() < before.value()
+        {
+            on_event(Event::LossScale { step: self.state.step + 1, scale: now.value() });
+        }
+    }
+
+    /// Asks for a sample when one is due.
+    fn sample(&self, on_event: &mut dyn FnMut(Event)) {
+        let (section, step) = (&self.config.sample, self.state.step);
+        let due = section.every > 0 && step > 0 && step.is_multiple_of(section.every);
+        if due && section.tokens > 0 {
+            let (model, tokenizer) = (self.learner.inference_model(), &self.data.tokenizer);
+            on_event(Event::Sample(Box::new(SampleRequest { step, model, tokenizer, section, last: false })));
+        }
+    }
+
+    /// Asks for a sample of the best model.
+    fn last_sample(&self, on_event: &mut dyn FnMut(Event)) -> Result<(), TrainError> {
+        let (section, tokenizer) = (&self.config.sample, &self.data.tokenizer);
+        if section.tokens == 0 {
+            return Ok(());
+        }
+        let step = self.state.best.map_or(self.state.step, |best| best.step);
+        let model = if step == self.state.step {
+            self.learner.inference_model()
+        } else {
+            load_model(&self.options.out, &self.options.device)?
+        };
+        on_event(Event::Sample(Box::new(SampleRequest { step, model, tokenizer, section, last: true })));
+        Ok(())
+    }
+}

@@ -1,0 +1,125 @@
+//! Ten steps of every optimizer on every golden model, against PyTorch (`scripts/golden.py`).
+
+use std::path::{Path, PathBuf};
+
+use burn::tensor::{Device, Int, Tensor, TensorData};
+use llm_checkpoint::{load_model, load_tensors};
+use llm_data::Batch;
+use llm_model::Precision;
+use llm_train::{Learner, OptimizerKind, OptimizerSection};
+
+/// The settings of `scripts/golden.py`.
+fn section(kind: OptimizerKind) -> OptimizerSection {
+    let base = OptimizerSection { kind, lr: 1e-2, muon_lr: 1e-2, ..OptimizerSection::default() };
+    match kind {
+        OptimizerKind::Sgd => OptimizerSection { lr: 0.1, momentum: 0.9, weight_decay: 0.0, ..base },
+        _ => base,
+    }
+}
+
+fn golden_dirs() -> Vec<PathBuf> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../model/tests/golden");
+    let mut dirs: Vec<_> = std::fs::read_dir(root).unwrap().map(|entry| entry.unwrap().path()).collect();
+    dirs.sort();
+    dirs
+}
+
+fn floats(data: &TensorData) -> Vec<f32> {
+    data.iter::<f32>().collect()
+}
+
+fn largest_difference(a: &[f32], b: &[f32]) -> f32 {
+    assert_eq!(a.len(), b.len());
+    a.iter().zip(b).map(|(a, b)| (a - b).abs()).fold(0.0, |worst, d| if d <= worst { worst } else { d })
+}
+
+#[test]
+fn ten_steps_of_each_optimizer_agree_with_pytorch() {
+    let kinds = [
+        ("adamw", OptimizerKind::AdamW),
+        ("adam", OptimizerKind::Adam),
+        ("sgd", OptimizerKind::Sgd),
+        ("muon", OptimizerKind::Muon),
+    ];
+    let device = Device::flex().autodiff();
+    let dirs = golden_dirs();
+    assert_eq!(dirs.len(), 6);
+    for dir in dirs {
+        let golden = load_tensors(&dir.join("golden.safetensors")).unwrap();
+        let [b, t] = golden["ids"].shape().dims();
+        let ints = |name: &str| golden[name].iter::<i32>().collect::<Vec<_>>();
+        let batch = Batch { inputs: ints("ids"), targets: ints("targets"), batch: b, time: t };
+        for (name, kind) in kinds {
+            let model = load_model(&dir, &device).unwrap();
+            let mut learner = Learner::new(model, &device, &section(kind), Precision::F32, 0);
+            let mut losses = Vec::new();
+            for step in 0..10 {
+                let gradients = learner.gradients(step, std::slice::from_ref(&batch)).unwrap();
+                losses.push(gradients.loss);
+                learner = learner.apply(gradients, 1.0);
+            }
+            let worst = largest_difference(&losses, &floats(&golden[&format!("{name}.losses")]));
+            assert!(worst < 1e-4, "{name} in {}: losses differ by {worst:e}", dir.display());
+
+            let ids = TensorData::new(ints("ids"), [b, t]);
+            let ids = Tensor::<2, Int>::from_data(ids, &device.clone().inner());
+            let logits = learner.inference_model().forward(ids, None).into_data();
+            let worst = largest_difference(&floats(&logits), &floats(&golden[&format!("{name}.final_logits")]));
+            assert!(worst < 2e-3, "{name} in {}: logits differ by {worst:e}", dir.display());
+        }
+    }
+}
+
+#[test]
+fn gradients_have_the_golden_norm() {
+    let device = Device::flex().autodiff();
+    for dir in golden_dirs() {
+        let golden = load_tensors(&dir.join("golden.safetensors")).unwrap();
+        let [b, t] = golden["ids"].shape().dims();
+        let ints = |name: &str| golden[name].iter::<i32>().collect::<Vec<_>>();
+        let model = load_model(&dir, &device).unwrap();
+        let mut learner = Learner::new(model, &device, &OptimizerSection::default(), Precision::F32, 0);
+        for (targets, loss) in [("targets", "loss"), ("targets_masked", "loss_masked")] {
+            let batch = Batch { inputs: ints("ids"), targets: ints(targets), batch: b, time: t };
+            let gradients = learner.gradients(0, &[batch]).unwrap();
+            assert!((gradients.loss - floats(&golden[loss])[0]).abs() < 1e-5);
+            if targets == "targets" {
+                let expected = f64::from(floats(&golden["grad_norm"])[0]);
+                assert!((gradients.norm - expected).abs() < 1e-4 * expected, "{} vs {expected}", gradients.norm);
+            }
+        }
+    }
+}
+
+/// Masked targets are spread unevenly, so a mean of the micro-batches' means would be another loss.
+#[test]
+fn accumulated_micro_batches_are_one_big_batch() {
+    let device = Device::flex().autodiff();
+    let dir = &golden_dirs()[0];
+    let golden = load_tensors(&dir.join("golden.safetensors")).unwrap();
+    let [b, t] = golden["ids"].shape().dims::<2>();
+    let inputs: Vec<i32> = golden["ids"].iter::<i32>().collect();
+    let mut targets: Vec<i32> = golden["targets"].iter::<i32>().collect();
+    targets[t + 3..].fill(llm_model::IGNORED);
+    let whole = [Batch { inputs: inputs.clone(), targets: targets.clone(), batch: b, time: t }];
+    let rows = |row: usize| Batch {
+        inputs: inputs[row * t..(row + 1) * t].to_vec(),
+        targets: targets[row * t..(row + 1) * t].to_vec(),
+        batch: 1,
+        time: t,
+    };
+    let parts: Vec<Batch> = (0..b).map(rows).collect();
+    let run = |batches: &[Batch]| {
+        let model = load_model(dir, &device).unwrap();
+        let mut learner = Learner::new(model, &device, &section(OptimizerKind::AdamW), Precision::F32, 0);
+        let mut seen = Vec::new();
+        for step in 0..5 {
+            let gradients = learner.gradients(step, batches).unwrap();
+            seen.extend([gradients.loss, gradients.norm as f32]);
+            learner = learner.apply(gradients, 1.0);
+        }
+        seen
+    };
+    let worst = largest_difference(&run(&whole), &run(&parts));
+    assert!(worst < 1e-4, "{worst:e}");
+}

@@ -3,6 +3,10 @@ use clap::builder::styling::AnsiColor;
 use clap::{Parser, Subcommand};
 
 use crate::commands::completions::CompletionsArgs;
+use crate::commands::data::DataCommand;
+use crate::commands::generate::GenerateArgs;
+use crate::commands::tokenize::TokenizeArgs;
+use crate::commands::tokenizer::TokenizerCommand;
 
 const STYLES: Styles = Styles::styled()
     .header(AnsiColor::Green.on_default().bold())
@@ -14,8 +18,8 @@ const STYLES: Styles = Styles::styled()
 #[derive(Debug, Parser)]
 #[command(name = "llm", version, styles = STYLES, max_term_width = 100)]
 pub struct Cli {
-    /// No progress and no notes on stderr; errors and warnings stay.
-    #[arg(short, long, global = true)]
+    /// No progress and no notes on stderr; errors stay.
+    #[arg(short, long, global = true, display_order = 900)]
     pub quiet: bool,
 
     /// What to do.
@@ -26,6 +30,17 @@ pub struct Cli {
 /// The commands, in the order of `llm --help`.
 #[derive(Debug, Subcommand)]
 pub enum Command {
+    /// Generate text with a model.
+    #[command(visible_alias = "infer")]
+    Generate(GenerateArgs),
+    /// Show the tokens of a text: pieces, ids and bytes.
+    Tokenize(TokenizeArgs),
+    /// Train tokenizers and look into them.
+    #[command(subcommand)]
+    Tokenizer(TokenizerCommand),
+    /// Prepare text for training.
+    #[command(subcommand)]
+    Data(DataCommand),
     /// Print the completion script of a shell.
     Completions(CompletionsArgs),
 }

@@ -8,7 +8,6 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use crate::error::CliError;
 
 const ERROR: Style = AnsiColor::Red.on_default().bold();
-const WARNING: Style = AnsiColor::Yellow.on_default().bold();
 const HINT: Style = AnsiColor::Cyan.on_default().bold();
 
 /// Where notes, progress and errors go: to stderr, coloured on a terminal only. Results go to [`stdout`].
@@ -23,7 +22,7 @@ pub fn stdout() -> anstream::AutoStream<io::StdoutLock<'static>> {
 }
 
 impl Printer {
-    /// `quiet` leaves errors and warnings only.
+    /// `quiet` leaves errors only.
     pub fn new(quiet: bool) -> Self {
         Self { quiet }
     }
@@ -33,11 +32,6 @@ impl Printer {
         if !self.quiet {
             self.line(text);
         }
-    }
-
-    /// Something that is probably not what was meant.
-    pub fn warn(self, text: impl Display) {
-        self.line(format_args!("{WARNING}warning{WARNING:#}: {text}"));
     }
 
     /// The error, with its hints.

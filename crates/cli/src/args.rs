@@ -3,6 +3,11 @@ use clap::builder::styling::AnsiColor;
 use clap::{Parser, Subcommand};
 
 use crate::commands::completions::CompletionsArgs;
+use crate::commands::data::DataCommand;
+use crate::commands::generate::GenerateArgs;
+use crate::commands::inspect::InspectCommand;
+use crate::commands::tokenize::TokenizeArgs;
+use crate::commands::tokenizer::TokenizerCommand;
 
 const STYLES: Styles = Styles::styled()
     .header(AnsiColor::Green.on_default().bold())
@@ -26,6 +31,20 @@ pub struct Cli {
 /// The commands, in the order of `llm --help`.
 #[derive(Debug, Subcommand)]
 pub enum Command {
+    /// Generate text with a model.
+    #[command(visible_alias = "infer")]
+    Generate(GenerateArgs),
+    /// Show the tokens of a text: pieces, ids and bytes.
+    Tokenize(TokenizeArgs),
+    /// Train tokenizers and look into them.
+    #[command(subcommand)]
+    Tokenizer(TokenizerCommand),
+    /// Prepare text for training.
+    #[command(subcommand)]
+    Data(DataCommand),
+    /// Look into a model: its modules, its weights, its logits.
+    #[command(subcommand)]
+    Inspect(InspectCommand),
     /// Print the completion script of a shell.
     Completions(CompletionsArgs),
 }

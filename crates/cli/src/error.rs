@@ -1,5 +1,12 @@
 use std::io;
+use std::path::PathBuf;
 use std::process::ExitCode;
+
+use llm_checkpoint::CheckpointError;
+use llm_data::DataError;
+use llm_generate::GenerateError;
+use llm_model::ConfigError;
+use llm_train::RunConfigError;
 
 use crate::device::DeviceError;
 
@@ -11,13 +18,74 @@ pub enum CliError {
     #[error("cannot write to standard output: {0}")]
     Output(#[from] io::Error),
 
+    /// Stdin cannot be read.
+    #[error("cannot read standard input: {0}")]
+    Input(#[source] io::Error),
+
+    /// Stdin holds something else than text.
+    #[error(
+        "standard input: invalid UTF-8 at byte {position}\n\
+         hint: convert it first, for example with iconv -t UTF-8"
+    )]
+    InputNotUtf8 {
+        /// Byte position of the first invalid sequence, from 0.
+        position: usize,
+    },
+
+    /// A temporary file cannot be written.
+    #[error("cannot write a temporary file: {0}\nhint: set TMPDIR to a folder that can be written")]
+    Temporary(#[source] io::Error),
+
+    /// A text to train a tokenizer on that is empty.
+    #[error("the text is empty\nhint: give some text, or a tokenizer with --tokenizer")]
+    NoText,
+
+    /// No prompt, and a tokenizer that knows no token to begin with.
+    #[error("the tokenizer names no token that begins or ends a text\nhint: give a --prompt")]
+    NothingToBeginWith,
+
+    /// Text, tokenizers or tokens.
+    #[error(transparent)]
+    Data(#[from] DataError),
+
+    /// A model directory.
+    #[error(transparent)]
+    Checkpoint(#[from] CheckpointError),
+
+    /// Generation.
+    #[error(transparent)]
+    Generate(#[from] GenerateError),
+
+    /// A training configuration that cannot be read.
+    #[error(transparent)]
+    RunConfig(#[from] RunConfigError),
+
+    /// A `[model]` section that describes no model.
+    #[error(transparent)]
+    Model(#[from] ConfigError),
+
+    /// A model without a size, for lack of a tokenizer.
+    #[error(
+        "{}: the size of the vocabulary is open until the tokenizer is trained\n\
+         hint: say how many tokens it will have, for example --vocab-size 65", path.display()
+    )]
+    OpenVocabulary {
+        /// The training configuration.
+        path: PathBuf,
+    },
+
+    /// More tokens than a model has positions for.
+    #[error("{tokens} tokens, but the model has positions for {context} only\nhint: give fewer")]
+    TooManyTokens {
+        /// Tokens given.
+        tokens: usize,
+        /// Positions of the model.
+        context: usize,
+    },
+
     /// The device cannot be used.
     #[error(transparent)]
     Device(#[from] DeviceError),
-
-    /// Arguments that are fine one by one but make no sense together.
-    #[error("{0}")]
-    Usage(String),
 
     /// Ctrl-C, after everything was left in order.
     #[error("interrupted")]
@@ -25,10 +93,9 @@ pub enum CliError {
 }
 
 impl CliError {
-    /// 2 for wrong usage, 130 when interrupted, else 1.
+    /// 130 when interrupted, else 1; wrong usage ends in `main` with 2.
     pub fn exit_code(&self) -> ExitCode {
         match self {
-            Self::Usage(_) => ExitCode::from(2),
             Self::Interrupted => ExitCode::from(130),
             _ => ExitCode::FAILURE,
         }

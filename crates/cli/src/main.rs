@@ -7,8 +7,10 @@ mod args;
 mod commands;
 mod device;
 mod error;
+mod input;
 mod interrupt;
 mod printer;
+mod progress;
 
 use std::process::ExitCode;
 

@@ -1,14 +1,24 @@
 //! One file for each command: its arguments as they are typed, and `run`.
 
 pub mod completions;
+pub mod data;
+pub mod generate;
+pub mod inspect;
+pub mod tokenize;
+pub mod tokenizer;
 
 use crate::args::Command;
 use crate::error::CliError;
 use crate::printer::Printer;
 
 /// Runs what was asked for.
-pub fn run(command: Command, _printer: Printer) -> Result<(), CliError> {
+pub fn run(command: Command, printer: Printer) -> Result<(), CliError> {
     match command {
+        Command::Generate(args) => generate::run(args, printer),
+        Command::Tokenize(args) => tokenize::run(&args),
+        Command::Tokenizer(command) => tokenizer::run(command, printer),
+        Command::Data(command) => data::run(command, printer),
+        Command::Inspect(command) => inspect::run(&command, printer),
         Command::Completions(args) => completions::run(&args),
     }
 }

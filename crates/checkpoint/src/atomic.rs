@@ -34,7 +34,7 @@ pub(crate) fn write_sized(
     if let Err(error) = renamed {
         // Nothing better can be done if this fails too; the next save overwrites it.
         let _ = fs::remove_file(&partial);
-        return Err(error);
+        return Err(error.after_cleanup(needed));
     }
     sync_parent(path).map_err(failed)
 }

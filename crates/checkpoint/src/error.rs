@@ -19,8 +19,8 @@ pub enum CheckpointError {
     },
 
     /// The disk is full.
-    #[error("{}: no space left on the disk{}; nothing that was there before is lost\nhint: free some space and go on \
-             with --resume", path.display(), sizes(*needed, *free))]
+    #[error("{}: no space left on the disk{}; nothing that was there before is lost\nhint: free some space; a \
+             training run goes on with --resume", path.display(), sizes(*needed, *free))]
     DiskFull {
         /// The file being written.
         path: PathBuf,
@@ -210,6 +210,16 @@ impl CheckpointError {
             }
             _ => Self::Io { path: path.to_owned(), source },
         }
+    }
+
+    /// The same error after what was written in vain is gone: a full disk has so much more space then. `needed` is what
+    /// all of it takes.
+    pub(crate) fn after_cleanup(mut self, needed: Option<u64>) -> Self {
+        if let Self::DiskFull { path, needed: told, free } = &mut self {
+            *told = needed.or(*told);
+            *free = path.ancestors().skip(1).find_map(free_bytes);
+        }
+        self
     }
 }
 

@@ -10,7 +10,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use burn::tensor::TensorData;
-use llm_model::CausalLm;
+use llm_model::{CausalLm, ParamInfo, params};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -48,7 +48,9 @@ pub fn save_training(
     if let Err(error) = filled {
         // Frees the disk; if this fails too, the next save removes it.
         let _ = fs::remove_dir_all(&made);
-        return Err(error);
+        let weights: usize = params(model).iter().map(ParamInfo::len).sum::<usize>() * size_of::<f32>();
+        let moments: usize = optimizer.iter().map(|(_, data)| data.as_bytes().len()).sum();
+        return Err(error.after_cleanup(Some((weights + moments) as u64)));
     }
     put_in_place(&made, &target).map_err(failed)?;
     prune(&all, step, keep).map_err(failed)?;

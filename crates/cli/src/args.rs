@@ -5,6 +5,7 @@ use clap::{Parser, Subcommand};
 use crate::commands::completions::CompletionsArgs;
 use crate::commands::data::DataCommand;
 use crate::commands::generate::GenerateArgs;
+use crate::commands::inspect::InspectCommand;
 use crate::commands::tokenize::TokenizeArgs;
 use crate::commands::tokenizer::TokenizerCommand;
 
@@ -41,6 +42,9 @@ pub enum Command {
     /// Prepare text for training.
     #[command(subcommand)]
     Data(DataCommand),
+    /// Look into a model: its modules, its weights, its logits.
+    #[command(subcommand)]
+    Inspect(InspectCommand),
     /// Print the completion script of a shell.
     Completions(CompletionsArgs),
 }

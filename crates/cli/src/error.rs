@@ -1,9 +1,12 @@
 use std::io;
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use llm_checkpoint::CheckpointError;
 use llm_data::DataError;
 use llm_generate::GenerateError;
+use llm_model::ConfigError;
+use llm_train::RunConfigError;
 
 use crate::device::DeviceError;
 
@@ -52,6 +55,33 @@ pub enum CliError {
     /// Generation.
     #[error(transparent)]
     Generate(#[from] GenerateError),
+
+    /// A training configuration that cannot be read.
+    #[error(transparent)]
+    RunConfig(#[from] RunConfigError),
+
+    /// A `[model]` section that describes no model.
+    #[error(transparent)]
+    Model(#[from] ConfigError),
+
+    /// A model without a size, for lack of a tokenizer.
+    #[error(
+        "{}: the size of the vocabulary is open until the tokenizer is trained\n\
+         hint: say how many tokens it will have, for example --vocab-size 65", path.display()
+    )]
+    OpenVocabulary {
+        /// The training configuration.
+        path: PathBuf,
+    },
+
+    /// More tokens than a model has positions for.
+    #[error("{tokens} tokens, but the model has positions for {context} only\nhint: give fewer")]
+    TooManyTokens {
+        /// Tokens given.
+        tokens: usize,
+        /// Positions of the model.
+        context: usize,
+    },
 
     /// The device cannot be used.
     #[error(transparent)]

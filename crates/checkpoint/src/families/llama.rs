@@ -60,7 +60,8 @@ pub(crate) const MISTRAL: Family = Family {
     place: Place::same,
 };
 
-/// Qwen 2 and 2.5: biases on queries, keys and values.
+/// Qwen 2 and 2.5: biases on queries, keys and values. With `AutoTokenizer`, transformers 5 splits the text of every
+/// model of this type by Qwen's own rule; `PreTrainedTokenizerFast` goes by `tokenizer.json`.
 pub(crate) const QWEN2: Family = Family {
     model_type: "qwen2",
     architecture: "Qwen2ForCausalLM",

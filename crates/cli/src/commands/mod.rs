@@ -3,6 +3,7 @@
 pub mod completions;
 pub mod data;
 pub mod generate;
+pub mod inspect;
 pub mod tokenize;
 pub mod tokenizer;
 
@@ -17,6 +18,7 @@ pub fn run(command: Command, printer: Printer) -> Result<(), CliError> {
         Command::Tokenize(args) => tokenize::run(&args),
         Command::Tokenizer(command) => tokenizer::run(command, printer),
         Command::Data(command) => data::run(command, printer),
+        Command::Inspect(command) => inspect::run(&command, printer),
         Command::Completions(args) => completions::run(&args),
     }
 }

@@ -1,0 +1,93 @@
+//! Whole model directories: every file that others ask for, and tokenizers that belong to the model.
+
+mod common;
+
+use std::fs;
+use std::path::Path;
+
+use burn::tensor::Device;
+use llm_checkpoint::{CheckpointError, check_vocabulary, load_config, load_model, load_tokenizer, save_model};
+use llm_data::{Corpus, CorpusOptions, Tokenizer, TokenizerKind, TokenizerSection};
+use llm_model::{CausalLm, Family, ModelConfig, ModelSection};
+use serde_json::{Value, json};
+
+fn byte_tokenizer(dir: &Path) -> Tokenizer {
+    let text = dir.join("text.txt");
+    fs::write(&text, "Once upon a time.").unwrap();
+    let corpus = Corpus::open(&[text], CorpusOptions::default()).unwrap();
+    let section = TokenizerSection { kind: TokenizerKind::Byte, ..TokenizerSection::default() };
+    Tokenizer::train(&section, &corpus).unwrap()
+}
+
+fn config(family: Family, vocab_size: usize) -> ModelConfig {
+    let section = ModelSection { family, hidden_size: 16, num_layers: 1, num_heads: 2, ..ModelSection::default() };
+    section.resolve(vocab_size).unwrap()
+}
+
+fn json_file(path: &Path) -> Value {
+    serde_json::from_slice(&fs::read(path).unwrap()).unwrap()
+}
+
+#[test]
+fn a_saved_directory_has_every_file_and_loads() {
+    let dir = tempfile::tempdir().unwrap();
+    let tokenizer = byte_tokenizer(dir.path());
+    let end = tokenizer.end_of_text_id().unwrap();
+    for family in [Family::Gpt2, Family::Llama, Family::Qwen3] {
+        let out = dir.path().join(format!("{family:?}/model"));
+        let config = config(family, tokenizer.vocab_size());
+        let model = CausalLm::new(&config, &Device::flex()).initialize(1);
+        for _ in 0..2 {
+            save_model(&out, &model, &tokenizer).unwrap(); // the second time over the first
+        }
+        let mut files: Vec<_> = fs::read_dir(&out).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        files.sort();
+        let expected =
+            ["config.json", "generation_config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json"];
+        assert_eq!(files, expected);
+        assert_eq!(json_file(&out.join("config.json"))["eos_token_id"], json!(end));
+        assert_eq!(json_file(&out.join("generation_config.json"))["eos_token_id"], json!(end));
+        assert_eq!(load_config(&out).unwrap(), config);
+        load_model(&out, &Device::flex()).unwrap();
+        assert_eq!(load_tokenizer(&out, &config).unwrap().hash(), tokenizer.hash());
+    }
+}
+
+#[cfg(unix)]
+#[test]
+fn others_may_read_what_is_saved() {
+    use std::os::unix::fs::PermissionsExt;
+    let dir = tempfile::tempdir().unwrap();
+    let tokenizer = byte_tokenizer(dir.path());
+    let model = CausalLm::new(&config(Family::Llama, tokenizer.vocab_size()), &Device::flex()).initialize(1);
+    save_model(dir.path(), &model, &tokenizer).unwrap();
+    let mode = |name: &str| fs::metadata(dir.path().join(name)).unwrap().permissions().mode() & 0o777;
+    for name in ["config.json", "generation_config.json", "model.safetensors"] {
+        assert_eq!(mode(name), mode("text.txt"), "{name}");
+    }
+}
+
+#[test]
+fn a_vocabulary_of_another_model_is_an_error_with_both_sizes() {
+    let dir = tempfile::tempdir().unwrap();
+    let tokenizer = byte_tokenizer(dir.path());
+    let ids = tokenizer.vocab_size();
+    // As many rows as ids, or padded to a round number of them.
+    for rows in [ids, ids + 1, 512, 1024] {
+        check_vocabulary(&tokenizer, &config(Family::Llama, rows)).unwrap();
+    }
+    for rows in [ids - 1, 1, 32_000] {
+        let error = check_vocabulary(&tokenizer, &config(Family::Llama, rows)).unwrap_err();
+        assert!(matches!(error, CheckpointError::Vocabulary { .. }));
+        let text = error.to_string();
+        let expected = format!("vocabulary is {ids} in tokenizer.json but {rows} in config.json\nhint: ");
+        assert!(text.starts_with(&expected), "{text}");
+    }
+}
+
+#[test]
+fn a_directory_without_a_tokenizer_says_so() {
+    let dir = tempfile::tempdir().unwrap();
+    let error = load_tokenizer(dir.path(), &config(Family::Llama, 10)).unwrap_err().to_string();
+    assert!(error.contains("tokenizer.json") && error.contains("no such file"), "{error}");
+}

@@ -1,0 +1,118 @@
+use std::io::Write;
+
+use burn::tensor::{Device, Int, Tensor, TensorData};
+use clap::Args;
+use comfy_table::{Cell, CellAlignment};
+use llm_checkpoint::load_tokenizer;
+use llm_data::Tokenizer;
+use llm_generate::GenerateError;
+use llm_model::{CausalLm, ModelConfig, Position};
+use serde_json::json;
+
+use super::{LoadArgs, table};
+use crate::commands::tokenize::visible;
+use crate::error::CliError;
+use crate::input;
+use crate::printer::{Printer, stdout};
+
+const EXAMPLES: &str = "Examples:
+  llm inspect logits --model runs/mine --prompt \"Once upon a\"
+  llm inspect logits --model runs/mine --ids 1,2,3 --json";
+
+/// What `llm inspect logits` takes.
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
+pub struct LogitsArgs {
+    #[command(flatten)]
+    load: LoadArgs,
+
+    #[command(flatten)]
+    tokens: Tokens,
+
+    /// How many of the likeliest next tokens to show.
+    #[arg(short = 'k', long, value_name = "N", default_value_t = 10)]
+    top: usize,
+
+    /// Print the ids and, for each, the logits of all tokens that may follow, as JSON.
+    #[arg(long, conflicts_with = "top")]
+    json: bool,
+}
+
+/// What the model is given.
+#[derive(Debug, Args)]
+#[group(required = true, multiple = false)]
+struct Tokens {
+    /// Ids of tokens.
+    #[arg(long, value_name = "ID,…", value_delimiter = ',')]
+    ids: Vec<u32>,
+
+    /// A text; `-` reads stdin. The tokenizer may add a token that begins it.
+    #[arg(short, long, value_name = "TEXT", allow_hyphen_values = true)]
+    prompt: Option<String>,
+}
+
+pub fn run(args: &LogitsArgs, printer: Printer) -> Result<(), CliError> {
+    let (model, config, device) = args.load.load(printer)?;
+    // Ids need no tokenizer; a directory without one shows them bare.
+    let tokenizer = match &args.tokens.prompt {
+        None if !args.load.dir().join("tokenizer.json").exists() => None,
+        _ => Some(load_tokenizer(args.load.dir(), &config)?),
+    };
+    let ids = match (&args.tokens.prompt, &tokenizer) {
+        (Some(prompt), Some(tokenizer)) => tokenizer.encode_prompt(&input::text(prompt)?)?,
+        _ => args.tokens.ids.clone(),
+    };
+    check(&ids, &config)?;
+    let logits = logits(&model, &ids, &device)?;
+    if args.json {
+        let rows: Vec<_> = logits.chunks(config.vocab_size).collect();
+        writeln!(stdout(), "{}", json!({ "ids": ids, "logits": rows }))?;
+        return Ok(());
+    }
+    print_top(&logits[logits.len() - config.vocab_size..], args.top, tokenizer.as_ref())
+}
+
+/// Rejects what the model cannot be given.
+fn check(ids: &[u32], config: &ModelConfig) -> Result<(), CliError> {
+    let ModelConfig { vocab_size, context_length, position, .. } = *config;
+    if ids.is_empty() {
+        return Err(GenerateError::EmptyPrompt.into());
+    }
+    if let Some(&id) = ids.iter().find(|&&id| id as usize >= vocab_size) {
+        return Err(GenerateError::UnknownId { id, vocab_size }.into());
+    }
+    if position == Position::Learned && ids.len() > context_length {
+        return Err(CliError::TooManyTokens { tokens: ids.len(), context: context_length });
+    }
+    Ok(())
+}
+
+/// Logits `(t, v)` of `t` ids, row-major.
+fn logits(model: &CausalLm, ids: &[u32], device: &Device) -> Result<Vec<f32>, CliError> {
+    let signed: Vec<i32> = ids.iter().map(|&id| id as i32).collect();
+    let input: Tensor<2, Int> = Tensor::from_data(TensorData::new(signed, [1, ids.len()]), device);
+    let data = model.forward(input, None).into_data();
+    data.try_into_vec().map_err(|e| GenerateError::Device(e.to_string()).into())
+}
+
+/// The most probable tokens after the last one.
+fn print_top(logits: &[f32], top: usize, tokenizer: Option<&Tokenizer>) -> Result<(), CliError> {
+    let mut order: Vec<usize> = (0..logits.len()).collect();
+    order.sort_by(|&i, &j| logits[j].total_cmp(&logits[i]));
+    let largest = order.first().map_or(0.0, |&best| f64::from(logits[best]));
+    let weight = |i: usize| (f64::from(logits[i]) - largest).exp();
+    let sum: f64 = (0..logits.len()).map(weight).sum();
+    let mut table = table(["next token", "id", "probability", "logit"]);
+    let right = |text: String| Cell::new(text).set_alignment(CellAlignment::Right);
+    for &i in order.iter().take(top) {
+        let token = tokenizer.and_then(|tokenizer| match tokenizer.decode(&[i as u32]) {
+            Ok(text) if !text.is_empty() => Some(text),
+            _ => tokenizer.token(i as u32),
+        });
+        let token = token.map_or("?".to_owned(), |token| visible(&token));
+        let numbers = [i.to_string(), format!("{:.2} %", 100.0 * weight(i) / sum), format!("{:.3}", logits[i])];
+        table.add_row([Cell::new(token)].into_iter().chain(numbers.map(right)));
+    }
+    writeln!(stdout(), "{}", table.trim_fmt())?;
+    Ok(())
+}

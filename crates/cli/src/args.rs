@@ -2,7 +2,14 @@ use clap::builder::Styles;
 use clap::builder::styling::AnsiColor;
 use clap::{Parser, Subcommand};
 
+use crate::commands::bench::BenchCommand;
 use crate::commands::completions::CompletionsArgs;
+use crate::commands::data::DataCommand;
+use crate::commands::generate::GenerateArgs;
+use crate::commands::plan::PlanArgs;
+use crate::commands::tokenize::TokenizeArgs;
+use crate::commands::tokenizer::TokenizerCommand;
+use crate::commands::train::TrainArgs;
 
 const STYLES: Styles = Styles::styled()
     .header(AnsiColor::Green.on_default().bold())
@@ -26,6 +33,25 @@ pub struct Cli {
 /// The commands, in the order of `llm --help`.
 #[derive(Debug, Subcommand)]
 pub enum Command {
+    /// Train a language model on text.
+    #[command(visible_alias = "pretrain")]
+    Train(TrainArgs),
+    /// Generate text with a model.
+    #[command(visible_alias = "infer")]
+    Generate(GenerateArgs),
+    /// Show the tokens of a text: pieces, ids and bytes.
+    Tokenize(TokenizeArgs),
+    /// Train tokenizers and look into them.
+    #[command(subcommand)]
+    Tokenizer(TokenizerCommand),
+    /// Prepare text for training.
+    #[command(subcommand)]
+    Data(DataCommand),
+    /// Tell what a training run will take: parameters, memory, time.
+    Plan(PlanArgs),
+    /// Measure speed.
+    #[command(subcommand)]
+    Bench(BenchCommand),
     /// Print the completion script of a shell.
     Completions(CompletionsArgs),
 }

@@ -1,5 +1,11 @@
 use std::io;
+use std::path::PathBuf;
 use std::process::ExitCode;
+
+use llm_checkpoint::CheckpointError;
+use llm_data::DataError;
+use llm_generate::GenerateError;
+use llm_train::TrainError;
 
 use crate::device::DeviceError;
 
@@ -11,13 +17,70 @@ pub enum CliError {
     #[error("cannot write to standard output: {0}")]
     Output(#[from] io::Error),
 
+    /// Stdin cannot be read.
+    #[error("cannot read standard input: {0}")]
+    Input(#[source] io::Error),
+
+    /// Stdin holds something else than text.
+    #[error(
+        "standard input: invalid UTF-8 at byte {position}\n\
+         hint: convert it first, for example with iconv -t UTF-8"
+    )]
+    InputNotUtf8 {
+        /// Byte position of the first invalid sequence, from 0.
+        position: usize,
+    },
+
+    /// A temporary file cannot be written.
+    #[error("cannot write a temporary file: {0}\nhint: set TMPDIR to a folder that can be written")]
+    Temporary(#[source] io::Error),
+
+    /// A text to train a tokenizer on that is empty.
+    #[error("the text is empty\nhint: give some text, or a tokenizer with --tokenizer")]
+    NoText,
+
+    /// No prompt, and a tokenizer that knows no token to begin with.
+    #[error("the tokenizer names no token that begins or ends a text\nhint: give a --prompt")]
+    NothingToBeginWith,
+
+    /// Text, tokenizers or tokens.
+    #[error(transparent)]
+    Data(#[from] DataError),
+
+    /// A model directory.
+    #[error(transparent)]
+    Checkpoint(#[from] CheckpointError),
+
+    /// Generation.
+    #[error(transparent)]
+    Generate(#[from] GenerateError),
+
+    /// Training.
+    #[error(transparent)]
+    Train(#[from] TrainError),
+
+    /// The corpus of the default configuration is not where it should be.
+    #[error(
+        "{}: no such file; it comes with the program's source\n\
+         hint: start from the top folder of the source, or train on a text of your own with --data my.txt", path.display()
+    )]
+    NoDefaultCorpus {
+        /// The file.
+        path: PathBuf,
+    },
+
+    /// A measurement in another process failed.
+    #[error("the measurement of {preset} failed: {reason}")]
+    Bench {
+        /// The preset.
+        preset: &'static str,
+        /// Why.
+        reason: String,
+    },
+
     /// The device cannot be used.
     #[error(transparent)]
     Device(#[from] DeviceError),
-
-    /// Arguments that are fine one by one but make no sense together.
-    #[error("{0}")]
-    Usage(String),
 
     /// Ctrl-C, after everything was left in order.
     #[error("interrupted")]
@@ -25,10 +88,9 @@ pub enum CliError {
 }
 
 impl CliError {
-    /// 2 for wrong usage, 130 when interrupted, else 1.
+    /// 130 when interrupted, else 1; wrong usage ends in `main` with 2.
     pub fn exit_code(&self) -> ExitCode {
         match self {
-            Self::Usage(_) => ExitCode::from(2),
             Self::Interrupted => ExitCode::from(130),
             _ => ExitCode::FAILURE,
         }

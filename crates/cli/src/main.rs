@@ -7,8 +7,11 @@ mod args;
 mod commands;
 mod device;
 mod error;
+mod input;
 mod interrupt;
 mod printer;
+mod progress;
+mod training_view;
 
 use std::process::ExitCode;
 

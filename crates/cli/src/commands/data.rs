@@ -1,0 +1,101 @@
+use std::io::Write;
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand};
+use llm_data::{DataSection, Prepared, TokenShards, TokenizerSection, prepare};
+
+use super::tokenizer::KindArgs;
+use crate::error::CliError;
+use crate::printer::{Printer, stdout};
+use crate::progress::PreparationBar;
+
+/// The commands under `llm data`.
+#[derive(Debug, Subcommand)]
+pub enum DataCommand {
+    /// Turn text into the tokens that training reads, and keep them in the cache.
+    Prepare(PrepareArgs),
+}
+
+/// Which files are text, and how they are read.
+#[derive(Debug, Clone, Args)]
+pub struct CorpusArgs {
+    /// Files and folders: .txt, .md and .jsonl, also with .gz or .zst.
+    #[arg(long, value_name = "PATH", num_args = 1.., required = true)]
+    pub data: Vec<PathBuf>,
+
+    /// Key of a .jsonl line that holds the text.
+    #[arg(long, value_name = "KEY", default_value_t = DataSection::default().text_key)]
+    pub text_key: String,
+
+    /// Replace invalid UTF-8 by U+FFFD instead of stopping.
+    #[arg(long)]
+    pub lossy: bool,
+}
+
+/// What `llm data prepare` takes.
+#[derive(Debug, Args)]
+#[command(after_help = "Example: llm data prepare --data my.txt --vocab-size 4096")]
+pub struct PrepareArgs {
+    #[command(flatten)]
+    corpus: CorpusArgs,
+
+    /// Files and folders to validate on; without them, a share of the text is set aside.
+    #[arg(long, value_name = "PATH", num_args = 1..)]
+    valid: Vec<PathBuf>,
+
+    /// The share that is set aside.
+    #[arg(long, value_name = "SHARE", default_value_t = DataSection::default().valid_fraction, conflicts_with = "valid")]
+    valid_fraction: f64,
+
+    /// Use this tokenizer.json, or the one in this directory, and train none.
+    #[arg(long, value_name = "FILE|DIR", conflicts_with_all = ["kind", "vocab_size", "min_frequency"])]
+    tokenizer: Option<PathBuf>,
+
+    #[command(flatten)]
+    kind: KindArgs,
+
+    /// Where prepared tokens are kept.
+    #[arg(long, value_name = "DIR")]
+    cache_dir: Option<PathBuf>,
+}
+
+pub fn run(command: DataCommand, printer: Printer) -> Result<(), CliError> {
+    let DataCommand::Prepare(args) = command;
+    let data = DataSection {
+        paths: args.corpus.data,
+        valid: args.valid,
+        valid_fraction: args.valid_fraction,
+        text_key: args.corpus.text_key,
+        lossy: args.corpus.lossy,
+        cache_dir: args.cache_dir,
+    };
+    let section = TokenizerSection { path: args.tokenizer, ..args.kind.section() };
+    let mut bar = PreparationBar::new(printer);
+    let prepared = prepare(&data, &section, &mut |progress| bar.update(progress))?;
+    drop(bar);
+    print(&prepared)
+}
+
+fn print(prepared: &Prepared) -> Result<(), CliError> {
+    let mut out = stdout();
+    writeln!(out, "tokenizer   {} tokens", prepared.tokenizer.vocab_size())?;
+    for (name, shards) in [("training", &prepared.split.train), ("validation", &prepared.split.valid)] {
+        writeln!(out, "{name:<11} {}", describe(shards))?;
+    }
+    writeln!(out, "{}", prepared.split.note)?;
+    if prepared.cached {
+        writeln!(out, "all of it was in the cache")?;
+    }
+    Ok(())
+}
+
+fn describe(shards: &TokenShards) -> String {
+    let header = shards.header();
+    let bytes_per_token = header.text_bytes as f64 / header.tokens.max(1) as f64;
+    format!(
+        "{} tokens, {} documents, {bytes_per_token:.2} bytes a token: {}",
+        header.tokens,
+        header.documents,
+        shards.path().display()
+    )
+}

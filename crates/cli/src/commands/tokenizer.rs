@@ -1,0 +1,164 @@
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use clap::{Args, Subcommand};
+use llm_data::{Corpus, CorpusOptions, Progress, Stage, Tokenizer, TokenizerKind, TokenizerSection};
+use serde_json::Value;
+
+use super::data::CorpusArgs;
+use super::tokenize::visible;
+use crate::error::CliError;
+use crate::printer::{Printer, stdout};
+use crate::progress::PreparationBar;
+
+/// What compression is measured on when nothing else is given.
+const SAMPLE: &str = "Once upon a time, a king and a queen lived in a small house by the sea. Every morning the dog \
+                      chased the cat around the garden, and nobody knew why; but in the evening, all of them sat on \
+                      the same mat and listened to the rain.";
+/// Tokens shown of each list.
+const SHOWN: usize = 10;
+
+/// The commands under `llm tokenizer`.
+#[derive(Debug, Subcommand)]
+pub enum TokenizerCommand {
+    /// Train a tokenizer on text and save it as tokenizer.json.
+    Train(TrainArgs),
+    /// Show what a tokenizer is made of and how well it compresses.
+    Show(ShowArgs),
+}
+
+/// Which tokenizer to train.
+#[derive(Debug, Clone, Args)]
+pub struct KindArgs {
+    /// What a token is: `char`, `byte`, `word` or `bpe` (byte-level).
+    #[arg(long, default_value_t = TokenizerSection::default().kind)]
+    kind: TokenizerKind,
+
+    /// Largest number of tokens, for `word` and `bpe`.
+    #[arg(long, value_name = "N", default_value_t = TokenizerSection::default().vocab_size)]
+    vocab_size: usize,
+
+    /// How often a word or pair must occur to become a token, for `word` and `bpe`.
+    #[arg(long, value_name = "N", default_value_t = TokenizerSection::default().min_frequency)]
+    min_frequency: u64,
+}
+
+/// What `llm tokenizer train` takes.
+#[derive(Debug, Args)]
+#[command(after_help = "Example: llm tokenizer train --data my.txt --kind bpe --vocab-size 4096 --out my-tokenizer")]
+pub struct TrainArgs {
+    #[command(flatten)]
+    corpus: CorpusArgs,
+
+    #[command(flatten)]
+    kind: KindArgs,
+
+    /// Directory for tokenizer.json and tokenizer_config.json.
+    #[arg(short, long, value_name = "DIR")]
+    out: PathBuf,
+}
+
+/// What `llm tokenizer show` takes.
+#[derive(Debug, Args)]
+pub struct ShowArgs {
+    /// A tokenizer.json, or a directory that holds one.
+    #[arg(value_name = "FILE|DIR")]
+    tokenizer: PathBuf,
+
+    /// Measure compression on this text.
+    #[arg(long, value_name = "TEXT", default_value = SAMPLE, hide_default_value = true)]
+    text: String,
+}
+
+impl KindArgs {
+    /// The section `[tokenizer]` that says the same.
+    pub fn section(&self) -> TokenizerSection {
+        let Self { kind, vocab_size, min_frequency } = *self;
+        TokenizerSection { kind, vocab_size, min_frequency, path: None }
+    }
+}
+
+pub fn run(command: TokenizerCommand, printer: Printer) -> Result<(), CliError> {
+    match command {
+        TokenizerCommand::Train(args) => train(args, printer),
+        TokenizerCommand::Show(args) => show(&args),
+    }
+}
+
+fn train(args: TrainArgs, printer: Printer) -> Result<(), CliError> {
+    let CorpusArgs { data, text_key, lossy } = args.corpus;
+    let corpus = Corpus::open(&data, CorpusOptions { text_key, lossy })?;
+    let total = corpus.disk_bytes()?;
+    let mut bar = PreparationBar::new(printer);
+    let mut report = |done| bar.update(Progress { stage: Stage::TrainTokenizer, done, total });
+    let tokenizer = Tokenizer::train_with(&args.kind.section(), &corpus, &mut report)?;
+    drop(bar);
+    tokenizer.save(&args.out)?;
+    let place = args.out.join("tokenizer.json");
+    writeln!(stdout(), "{} tokenizer of {} tokens: {}", args.kind.kind, tokenizer.vocab_size(), place.display())?;
+    Ok(())
+}
+
+fn show(args: &ShowArgs) -> Result<(), CliError> {
+    let tokenizer = Tokenizer::load(&args.tokenizer)?;
+    let model = model(&args.tokenizer)?;
+    let mut out = stdout();
+    let mut line = |name: &str, value: String| writeln!(out, "{name:<15} {value}");
+
+    line("kind", kind(&model))?;
+    line("tokens", tokenizer.vocab_size().to_string())?;
+    line("merges", model["merges"].as_array().map_or(0, Vec::len).to_string())?;
+    line("special tokens", specials(&tokenizer))?;
+    let size = tokenizer.vocab_size() as u32;
+    let shown = SHOWN as u32;
+    line("first tokens", quoted((0..size.min(shown)).filter_map(|id| tokenizer.token(id))))?;
+    line("last tokens", quoted((size.saturating_sub(shown)..size).filter_map(|id| tokenizer.token(id))))?;
+    let mut all: Vec<String> = (0..size).filter_map(|id| tokenizer.token(id)).collect();
+    all.sort_by_key(|token| std::cmp::Reverse(token.chars().count()));
+    line("longest tokens", quoted(all.into_iter().take(SHOWN)))?;
+    let tokens = tokenizer.encode(&args.text)?.len();
+    let bytes = args.text.len();
+    let ratio = bytes as f64 / tokens.max(1) as f64;
+    line("compression", format!("{ratio:.2} bytes a token ({bytes} bytes of a sample text are {tokens} tokens)"))?;
+    Ok(())
+}
+
+/// The object `model` of a `tokenizer.json` that has been loaded already.
+fn model(path: &Path) -> Result<Value, CliError> {
+    let file = if path.is_dir() { path.join("tokenizer.json") } else { path.to_owned() };
+    let unusable = |message: String| llm_data::DataError::Tokenizer { path: file.clone(), message };
+    let text = std::fs::read(&file).map_err(|error| unusable(error.to_string()))?;
+    let mut json: Value = serde_json::from_slice(&text).map_err(|error| unusable(error.to_string()))?;
+    Ok(json["model"].take())
+}
+
+/// The algorithm; for BPE without merges, what its tokens are.
+fn kind(model: &Value) -> String {
+    let algorithm = model["type"].as_str().unwrap_or("unknown");
+    if algorithm != "BPE" {
+        return algorithm.into();
+    }
+    let has = |key: &str| model[key].as_array().is_some_and(|list| !list.is_empty());
+    let what = match () {
+        () if has("merges") => "",
+        () if model["ignore_merges"] == true => " without merges: whole words, else bytes",
+        () if model["unk_token"].is_string() => " without merges: characters",
+        () => " without merges: bytes",
+    };
+    format!("{algorithm}{what}")
+}
+
+fn specials(tokenizer: &Tokenizer) -> String {
+    let name = |id: u32| tokenizer.token(id).map(|token| format!("{token} = {id}"));
+    let ends: Vec<_> = tokenizer.eos_ids().iter().filter_map(|id| name(*id)).collect();
+    let begin = tokenizer.bos_id().and_then(name);
+    format!(
+        "begin: {}; end: {}",
+        begin.unwrap_or_else(|| "none".into()),
+        if ends.is_empty() { "none".into() } else { ends.join(", ") }
+    )
+}
+
+fn quoted(tokens: impl Iterator<Item = String>) -> String {
+    tokens.map(|token| visible(&token)).collect::<Vec<_>>().join("  ")
+}

@@ -2,12 +2,15 @@ use clap::builder::Styles;
 use clap::builder::styling::AnsiColor;
 use clap::{Parser, Subcommand};
 
+use crate::commands::bench::BenchCommand;
 use crate::commands::completions::CompletionsArgs;
 use crate::commands::data::DataCommand;
 use crate::commands::generate::GenerateArgs;
 use crate::commands::inspect::InspectCommand;
+use crate::commands::plan::PlanArgs;
 use crate::commands::tokenize::TokenizeArgs;
 use crate::commands::tokenizer::TokenizerCommand;
+use crate::commands::train::TrainArgs;
 
 const STYLES: Styles = Styles::styled()
     .header(AnsiColor::Green.on_default().bold())
@@ -31,6 +34,9 @@ pub struct Cli {
 /// The commands, in the order of `llm --help`.
 #[derive(Debug, Subcommand)]
 pub enum Command {
+    /// Train a language model on text.
+    #[command(visible_alias = "pretrain")]
+    Train(TrainArgs),
     /// Generate text with a model.
     #[command(visible_alias = "infer")]
     Generate(GenerateArgs),
@@ -45,6 +51,11 @@ pub enum Command {
     /// Look into a model: its modules, its weights, its logits.
     #[command(subcommand)]
     Inspect(InspectCommand),
+    /// Tell what a training run will take: parameters, memory, time.
+    Plan(PlanArgs),
+    /// Measure speed.
+    #[command(subcommand)]
+    Bench(BenchCommand),
     /// Print the completion script of a shell.
     Completions(CompletionsArgs),
 }

@@ -7,6 +7,7 @@ use llm_data::DataError;
 use llm_generate::GenerateError;
 use llm_model::ConfigError;
 use llm_train::RunConfigError;
+use llm_train::TrainError;
 
 use crate::device::DeviceError;
 
@@ -81,6 +82,29 @@ pub enum CliError {
         tokens: usize,
         /// Positions of the model.
         context: usize,
+    },
+
+    /// Training.
+    #[error(transparent)]
+    Train(#[from] TrainError),
+
+    /// The corpus of the default configuration is not where it should be.
+    #[error(
+        "{}: no such file; it comes with the program's source\n\
+         hint: start from the top folder of the source, or train on a text of your own with --data my.txt", path.display()
+    )]
+    NoDefaultCorpus {
+        /// The file.
+        path: PathBuf,
+    },
+
+    /// A measurement in another process failed.
+    #[error("the measurement of {preset} failed: {reason}")]
+    Bench {
+        /// The preset.
+        preset: &'static str,
+        /// Why.
+        reason: String,
     },
 
     /// The device cannot be used.

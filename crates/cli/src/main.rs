@@ -11,6 +11,7 @@ mod input;
 mod interrupt;
 mod printer;
 mod progress;
+mod training_view;
 
 use std::process::ExitCode;
 

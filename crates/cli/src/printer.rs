@@ -43,6 +43,11 @@ impl Printer {
         self.line(format_args!("{ERROR}error{ERROR:#}: {text}"));
     }
 
+    /// Whether notes are left out.
+    pub fn is_quiet(self) -> bool {
+        self.quiet
+    }
+
     /// Whether notes are shown, and to a person.
     pub fn interactive(self) -> bool {
         !self.quiet && io::stderr().is_terminal()

@@ -1,11 +1,14 @@
 //! One file for each command: its arguments as they are typed, and `run`.
 
+pub mod bench;
 pub mod completions;
 pub mod data;
 pub mod generate;
 pub mod inspect;
+pub mod plan;
 pub mod tokenize;
 pub mod tokenizer;
+pub mod train;
 
 use crate::args::Command;
 use crate::error::CliError;
@@ -14,11 +17,14 @@ use crate::printer::Printer;
 /// Runs what was asked for.
 pub fn run(command: Command, printer: Printer) -> Result<(), CliError> {
     match command {
+        Command::Train(args) => train::run(&args, printer),
         Command::Generate(args) => generate::run(args, printer),
         Command::Tokenize(args) => tokenize::run(&args),
         Command::Tokenizer(command) => tokenizer::run(command, printer),
         Command::Data(command) => data::run(command, printer),
         Command::Inspect(command) => inspect::run(&command, printer),
+        Command::Plan(args) => plan::run(&args, printer),
+        Command::Bench(command) => bench::run(&command, printer),
         Command::Completions(args) => completions::run(&args),
     }
 }

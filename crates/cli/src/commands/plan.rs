@@ -1,0 +1,69 @@
+use std::io::Write;
+
+use clap::Args;
+use llm_train::{Forecast, forecast};
+
+use super::train::ConfigArgs;
+use crate::device::DeviceArgs;
+use crate::error::CliError;
+use crate::printer::{Printer, stdout};
+use crate::progress::PreparationBar;
+use crate::training_view::{duration, grouped, plan_lines};
+
+/// What `llm plan` takes.
+#[derive(Debug, Args)]
+#[command(after_help = "Example: llm plan -c configs/llama-small.toml --set train.micro_batch_size=4")]
+pub struct PlanArgs {
+    #[command(flatten)]
+    config: ConfigArgs,
+
+    #[command(flatten)]
+    device: DeviceArgs,
+}
+
+pub fn run(args: &PlanArgs, printer: Printer) -> Result<(), CliError> {
+    let config = args.config.resolve(None)?;
+    let device = args.device.open(printer)?;
+    let mut bar = PreparationBar::new(printer);
+    let forecast = forecast(&config, &device.device, &device.name, &mut |progress| bar.update(progress))?;
+    drop(bar);
+    print(&forecast)
+}
+
+fn print(forecast: &Forecast) -> Result<(), CliError> {
+    let mut out = stdout();
+    let plan = &forecast.plan;
+    for line in plan_lines(plan) {
+        writeln!(out, "{line}")?;
+    }
+    writeln!(out, "\nparameters")?;
+    for part in &forecast.parameters {
+        let share = 100.0 * part.count as f64 / plan.parameters.max(1) as f64;
+        writeln!(out, "  {:<22} {:>15}  {share:>5.1} %", part.part, grouped(part.count as u64))?;
+    }
+    writeln!(out, "  {:<22} {:>15}", "total", grouped(plan.parameters as u64))?;
+
+    let memory = forecast.memory;
+    writeln!(out, "\nmemory, from the shapes (MiB)")?;
+    for (name, bytes) in [
+        ("weights", memory.weights),
+        ("gradients", memory.gradients),
+        ("optimizer", memory.optimizer),
+        ("activations, at most", memory.activations),
+        ("total, at most", memory.total()),
+    ] {
+        writeln!(out, "  {name:<22} {:>15.1}", bytes as f64 / f64::from(1 << 20))?;
+    }
+    if let Some(measured) = forecast.measured_mib {
+        writeln!(out, "  {:<22} {measured:>15}", "measured, on the host")?;
+    }
+
+    let seconds = plan.seconds_per_step;
+    writeln!(out, "\ntime, measured on a few steps")?;
+    writeln!(out, "  {:<22} {:>15.1}", "ms a step", seconds * 1e3)?;
+    writeln!(out, "  {:<22} {:>15}", "tokens a second", grouped((plan.tokens_per_step() as f64 / seconds) as u64))?;
+    writeln!(out, "  {:<22} {:>15.2}", "MFLOP a token", forecast.flops_per_token / 1e6)?;
+    writeln!(out, "  {:<22} {:>14.1} %", "of the device's peak", 100.0 * forecast.utilization)?;
+    writeln!(out, "  {:<22} {:>15}", "time to finish", duration(plan.seconds()))?;
+    Ok(())
+}

@@ -1,0 +1,210 @@
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::Ordering;
+
+use clap::Args;
+use llm_train::{Ending, Outcome, RunConfig, RunConfigError, RunOptions, Trainer};
+
+use crate::device::DeviceArgs;
+use crate::error::CliError;
+use crate::interrupt;
+use crate::printer::Printer;
+use crate::training_view::{TrainingView, duration, grouped};
+
+const EXAMPLES: &str = "Examples:
+  llm train                                      the tales in data/, in about two minutes on two cores
+  llm train --data my.txt --out runs/mine        any text
+  llm train -c configs/llama-small.toml --set optimizer.lr=5e-4
+  llm train --out runs/mine --resume             go on after Ctrl-C, a kill or the end (with --max-steps)";
+
+/// What `llm train` does without `--config`.
+const DEFAULT: &str = include_str!("../../../../configs/tales.toml");
+const DEFAULT_NAME: &str = "configs/tales.toml";
+
+/// What `llm train` takes.
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
+pub struct TrainArgs {
+    #[command(flatten)]
+    config: ConfigArgs,
+
+    /// The run directory: model, tokenizer, metrics, checkpoints [default: runs/NAME, after the config or the text].
+    #[arg(short, long, value_name = "DIR")]
+    out: Option<PathBuf>,
+
+    /// Go on with the run in --out.
+    #[arg(long)]
+    resume: bool,
+
+    /// Train on one batch only, whose loss must fall towards zero: a check of a config or a corpus.
+    #[arg(long)]
+    overfit_batch: bool,
+
+    /// Write event files for TensorBoard too, in training/tensorboard.
+    #[arg(long)]
+    tensorboard: bool,
+
+    #[command(flatten)]
+    device: DeviceArgs,
+}
+
+/// A configuration, from a file and flags.
+#[derive(Debug, Args)]
+pub struct ConfigArgs {
+    /// Configuration file [default: the one of the tales in data/].
+    #[arg(short, long, value_name = "FILE")]
+    config: Option<PathBuf>,
+
+    /// Files and folders to train on: .txt, .md and .jsonl, also with .gz or .zst.
+    #[arg(long, value_name = "PATH", num_args = 1..)]
+    data: Vec<PathBuf>,
+
+    /// Files and folders to validate on; without them, a share of the text is set aside.
+    #[arg(long, value_name = "PATH", num_args = 1..)]
+    valid: Vec<PathBuf>,
+
+    /// Key of a .jsonl line that holds the text.
+    #[arg(long, value_name = "KEY")]
+    text_key: Option<String>,
+
+    /// Replace invalid UTF-8 by U+FFFD instead of stopping.
+    #[arg(long)]
+    lossy: bool,
+
+    /// Steps of the optimizer.
+    #[arg(long, value_name = "N")]
+    max_steps: Option<u64>,
+
+    /// Number type of the matrix products: f32, f16 or bf16, as far as the device has it.
+    #[arg(long, value_name = "TYPE")]
+    precision: Option<String>,
+
+    /// Decides first weights, order of the text and dropout.
+    #[arg(long, value_name = "SEED")]
+    seed: Option<u64>,
+
+    /// Any key of the configuration, for example optimizer.lr=1e-3 (may be given several times).
+    #[arg(long, value_name = "KEY=VALUE", value_parser = key_value)]
+    set: Vec<(String, String)>,
+}
+
+fn key_value(text: &str) -> Result<(String, String), String> {
+    let (key, value) = text.split_once('=').ok_or("write it as section.key=value")?;
+    Ok((key.trim().to_owned(), value.trim().to_owned()))
+}
+
+impl ConfigArgs {
+    /// The configuration, with flags and `--set` on top of the file, or of `saved` where no file is named.
+    pub fn resolve(&self, saved: Option<&Path>) -> Result<RunConfig, CliError> {
+        let mut config = match self.config.as_deref().or(saved) {
+            Some(path) => RunConfig::load(path)?,
+            None => RunConfig::parse(DEFAULT, DEFAULT_NAME)?,
+        };
+        if !self.data.is_empty() {
+            config.data.paths.clone_from(&self.data);
+            config.data.valid.clear();
+            if self.config.is_none() && saved.is_none() {
+                // "Once upon a time" begins tales, not any text.
+                config.sample.prompt = RunConfig::default().sample.prompt;
+            }
+        }
+        if !self.valid.is_empty() {
+            config.data.valid.clone_from(&self.valid);
+        }
+        if let Some(key) = &self.text_key {
+            config.data.text_key.clone_from(key);
+        }
+        config.data.lossy |= self.lossy;
+        if let Some(steps) = self.max_steps {
+            config.train.max_steps = Some(steps);
+            config.train.epochs = None;
+        }
+        if let Some(seed) = self.seed {
+            config.train.seed = seed;
+        }
+        if let Some(precision) = &self.precision {
+            config.set("train.precision", precision)?;
+        }
+        for (key, value) in &self.set {
+            config.set(key, value)?;
+        }
+        self.check_default(&config, saved)?;
+        Ok(config)
+    }
+
+    /// The corpus of the default config comes with the source, not with the program.
+    fn check_default(&self, config: &RunConfig, saved: Option<&Path>) -> Result<(), CliError> {
+        let missing = config.data.paths.iter().find(|path| !path.exists());
+        match missing {
+            Some(path) if self.config.is_none() && saved.is_none() && self.data.is_empty() => {
+                Err(CliError::NoDefaultCorpus { path: path.clone() })
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// The name of what is trained: that of the text or of the config.
+    fn name(&self) -> &Path {
+        let text = self.data.first().map(PathBuf::as_path).filter(|_| self.config.is_none());
+        let named = text.or(self.config.as_deref()).unwrap_or(Path::new(DEFAULT_NAME));
+        named.file_stem().map_or(Path::new("run"), Path::new)
+    }
+}
+
+pub fn run(args: &TrainArgs, printer: Printer) -> Result<(), CliError> {
+    let out = args.out.clone().unwrap_or_else(|| Path::new("runs").join(args.config.name()));
+    let saved = Some(out.join("training/config.toml")).filter(|path| args.resume && path.is_file());
+    let mut config = args.config.resolve(saved.as_deref())?;
+    config.train.overfit_batch |= args.overfit_batch;
+    let prompt = config.sample.prompt.clone();
+    let device = args.device.open(printer)?;
+    let options = RunOptions {
+        out: out.clone(),
+        resume: args.resume,
+        tensorboard: args.tensorboard,
+        device: device.device.clone(),
+        device_name: device.name,
+    };
+
+    let stop = interrupt::watch();
+    let mut view = TrainingView::new(printer, device.device);
+    let trainer = Trainer::open(config, options, &mut |progress| view.preparing(progress))?;
+    let outcome = trainer.run(&mut |event| view.show(event), stop);
+    view.finish()?;
+    let outcome = outcome?;
+    report(&outcome, &out, &prompt, printer);
+    if outcome.ending == Ending::Interrupted || stop.load(Ordering::SeqCst) {
+        return Err(CliError::Interrupted);
+    }
+    std::io::stdout().flush()?;
+    Ok(())
+}
+
+/// How it ended, and how to go on.
+fn report(outcome: &Outcome, out: &Path, prompt: &str, printer: Printer) {
+    let out = out.display();
+    let (step, time) = (grouped(outcome.step), duration(outcome.seconds));
+    if outcome.ending == Ending::Interrupted {
+        printer.note(format_args!("stopped after step {step} of {}; everything is saved", grouped(outcome.steps)));
+        printer.note(format_args!("go on with: llm train --out {out} --resume"));
+        return;
+    }
+    let best = outcome.best.map_or(String::new(), |best| {
+        let perplexity = f64::from(best.val_loss).exp();
+        format!(
+            "; best validation loss {:.4} (perplexity {perplexity:.2}) at step {}",
+            best.val_loss,
+            grouped(best.step)
+        )
+    });
+    printer.note(format_args!("done: {step} steps in {time}{best}"));
+    printer.note(format_args!("the model: {out}; its history: {out}/training/loss.svg"));
+    let prompt = if prompt.trim().is_empty() { "Once" } else { prompt };
+    printer.note(format_args!("go on with: llm generate --model {out} --prompt {prompt:?}"));
+}
+
+impl From<RunConfigError> for CliError {
+    fn from(error: RunConfigError) -> Self {
+        Self::Train(error.into())
+    }
+}

@@ -1,0 +1,297 @@
+//! What a person sees of a training run: bars on a terminal, plain lines elsewhere.
+
+use std::io::Write;
+use std::ops::ControlFlow;
+use std::time::{Duration, Instant};
+
+use burn::tensor::Device;
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use llm_data::Progress;
+use llm_generate::{Generator, Options, Sampling};
+use llm_train::{EvalRecord, Event, RunPlan, SampleRequest, StepRecord};
+
+use crate::error::CliError;
+use crate::printer::{Printer, stdout};
+use crate::progress::PreparationBar;
+
+/// Time between two lines about steps where there is no terminal.
+const BETWEEN_LINES: Duration = Duration::from_secs(10);
+const TEMPLATE: &str = "{msg} {bar:24.cyan} {pos}/{len} {elapsed}<{eta}";
+
+/// Shows the events of a run.
+pub struct TrainingView {
+    printer: Printer,
+    device: Device,
+    preparation: Option<PreparationBar>,
+    bar: Option<ProgressBar>,
+    steps: u64,
+    last_line: Instant,
+    loss: Smoothed,
+    /// Writing a sample to stdout failed.
+    failed: Option<std::io::Error>,
+}
+
+/// A mean that forgets, so that a noisy loss can be read.
+#[derive(Default)]
+struct Smoothed {
+    sum: f64,
+    weight: f64,
+}
+
+impl Smoothed {
+    fn push(&mut self, value: f64) -> f64 {
+        const DECAY: f64 = 0.95;
+        self.sum = DECAY * self.sum + (1.0 - DECAY) * value;
+        self.weight = DECAY * self.weight + (1.0 - DECAY);
+        self.sum / self.weight
+    }
+}
+
+impl TrainingView {
+    /// Shows samples of models on `device`.
+    pub fn new(printer: Printer, device: Device) -> Self {
+        Self {
+            printer,
+            device,
+            preparation: Some(PreparationBar::new(printer)),
+            bar: None,
+            steps: 0,
+            last_line: Instant::now(),
+            loss: Smoothed::default(),
+            failed: None,
+        }
+    }
+
+    /// Shows how far the preparation of the text is.
+    pub fn preparing(&mut self, progress: Progress) {
+        if let Some(bar) = &mut self.preparation {
+            bar.update(progress);
+        }
+    }
+
+    /// Shows an event.
+    pub fn show(&mut self, event: Event) {
+        self.preparation = None;
+        match event {
+            Event::Preparing(progress) => self.preparing(progress),
+            Event::Plan(plan) => self.plan(plan),
+            Event::Step(record) => self.step(record),
+            Event::Evaluating(done, all) => {
+                if let Some(bar) = &self.bar {
+                    bar.set_message(format!("evaluating {done}/{all}"));
+                }
+            }
+            Event::Evaluation(record) => self.evaluation(record),
+            Event::BestSaved { .. } => {}
+            Event::CheckpointSaved { step, path } => {
+                if step < self.steps {
+                    self.note(&format!("step {}: checkpoint {}", grouped(step), path.display()));
+                }
+            }
+            Event::Sample(request) => self.sample(&request),
+            Event::EarlyStop { evaluations } => {
+                self.note(&format!("stopping early: no better validation loss in {evaluations} evaluations"));
+            }
+            Event::LossScale { step, scale } => {
+                self.note(&format!("step {}: gradients overflowed, loss scale is now {scale}", grouped(step)));
+            }
+        }
+    }
+
+    /// Removes the bar.
+    ///
+    /// # Errors
+    /// Where a sample could not be written to stdout.
+    pub fn finish(&mut self) -> Result<(), CliError> {
+        self.preparation = None;
+        if let Some(bar) = self.bar.take() {
+            bar.finish_and_clear();
+        }
+        self.failed.take().map_or(Ok(()), |error| Err(error.into()))
+    }
+
+    fn plan(&mut self, plan: &RunPlan) {
+        for line in plan_lines(plan) {
+            self.note(&line);
+        }
+        self.steps = plan.steps;
+        if self.printer.interactive() {
+            let bar = ProgressBar::with_draw_target(Some(plan.steps), ProgressDrawTarget::stderr());
+            if let Ok(style) = ProgressStyle::with_template(TEMPLATE) {
+                bar.set_style(style);
+            }
+            bar.set_position(plan.first_step);
+            bar.reset_eta();
+            self.bar = Some(bar);
+        }
+        self.last_line = Instant::now();
+    }
+
+    fn step(&mut self, record: &StepRecord) {
+        let loss = self.loss.push(f64::from(record.loss));
+        let speed = record.tokens_per_s;
+        let text = format!(
+            "loss {loss:.3}, {} tokens/s, {:.0} % of peak",
+            grouped(speed as u64),
+            100.0 * record.flops_utilization
+        );
+        if let Some(bar) = &self.bar {
+            bar.set_message(text);
+            bar.set_position(record.step);
+        } else if self.last_line.elapsed() >= BETWEEN_LINES {
+            let tokens_a_step = record.tokens as f64 / record.step.max(1) as f64;
+            let left = self.steps.saturating_sub(record.step) as f64 * tokens_a_step / speed;
+            let (step, all, left) = (grouped(record.step), grouped(self.steps), duration(left));
+            self.printer.note(format_args!("step {step} of {all}: {text}, {left} left"));
+            self.last_line = Instant::now();
+        }
+    }
+
+    fn evaluation(&mut self, record: &EvalRecord) {
+        let best = if record.best { ", the best so far" } else { "" };
+        let perplexity = f64::from(record.val_loss).exp();
+        let step = grouped(record.step);
+        self.note(&format!("step {step}: validation loss {:.4} (perplexity {perplexity:.2}){best}", record.val_loss));
+    }
+
+    /// Generates a sample; the last one is the result and goes to stdout.
+    fn sample(&mut self, request: &SampleRequest) {
+        if self.printer.is_quiet() && !request.last {
+            return;
+        }
+        let text = match generate(request, &self.device) {
+            Ok(text) => text,
+            Err(error) => return self.printer.warn(format_args!("no sample: {error}")),
+        };
+        if !request.last {
+            self.note(&format!("step {}: sample: {text}", grouped(request.step)));
+            return;
+        }
+        self.note(&format!("a sample of the model of step {}:", grouped(request.step)));
+        if let Some(bar) = self.bar.take() {
+            bar.finish_and_clear();
+        }
+        let mut out = stdout();
+        self.failed = writeln!(out, "{text}").and_then(|()| out.flush()).err();
+    }
+
+    /// A line above the bar.
+    fn note(&self, text: &str) {
+        match &self.bar {
+            Some(bar) => bar.suspend(|| self.printer.note(text)),
+            None => self.printer.note(text),
+        }
+    }
+}
+
+/// The prompt and what the model makes of it.
+fn generate(request: &SampleRequest, device: &Device) -> Result<String, CliError> {
+    let section = request.section;
+    let prompt = request.tokenizer.encode_prompt(&section.prompt)?;
+    let sampling = Sampling { temperature: section.temperature as f32, ..Sampling::default() };
+    let options = Options { sampling, max_tokens: section.tokens, ..Options::default() };
+    let mut generator = Generator::new(&request.model, request.tokenizer, device)?;
+    let made = generator.generate(&prompt, &options, &mut |_| ControlFlow::Continue(()))?;
+    Ok(format!("{}{}", section.prompt.trim_start_matches('\n'), made.text))
+}
+
+/// What will happen, in two lines.
+pub fn plan_lines(plan: &RunPlan) -> [String; 2] {
+    let left = plan.steps.saturating_sub(plan.first_step);
+    let begin = match plan.first_step {
+        0 => "training".to_string(),
+        step => format!("resuming after step {}", grouped(step)),
+    };
+    let micro = if plan.accumulation > 1 { format!(" × {} micro-batches", plan.accumulation) } else { String::new() };
+    let first = format!(
+        "{begin} on {}: {} parameters; {} sequences × {} tokens{micro} = {} tokens a step; {} steps = {} tokens \
+         ({:.1} epochs) in about {}; first loss {:.3}{}",
+        plan.device,
+        grouped(plan.parameters as u64),
+        plan.micro_batch_size,
+        plan.context_length,
+        grouped(plan.tokens_per_step() as u64),
+        grouped(left),
+        grouped(left * plan.tokens_per_step() as u64),
+        plan.epochs,
+        duration(plan.seconds()),
+        plan.first_loss,
+        if plan.first_step == 0 {
+            format!(", expected ln({}) = {:.3}", plan.vocab_size, plan.uniform_loss)
+        } else {
+            String::new()
+        },
+    );
+    let second = format!(
+        "text: {} tokens to train on, {} to validate on; {}{}",
+        grouped(plan.train_tokens),
+        grouped(plan.valid_tokens),
+        plan.split,
+        if plan.cached { "; from the cache" } else { "" },
+    );
+    [first, second]
+}
+
+/// 1234567 as 1,234,567.
+pub fn grouped(n: u64) -> String {
+    let digits = n.to_string();
+    let groups: Vec<_> = digits.as_bytes().rchunks(3).rev().map(String::from_utf8_lossy).collect();
+    groups.join(",")
+}
+
+/// Seconds as a person says them.
+pub fn duration(seconds: f64) -> String {
+    let s = seconds.max(0.0).round() as u64;
+    match s {
+        0..60 => format!("{s} s"),
+        60..3600 => format!("{} min {} s", s / 60, s % 60),
+        3600..86_400 => format!("{} h {} min", s / 3600, s / 60 % 60),
+        _ => format!("{} days {} h", grouped(s / 86_400), s / 3600 % 24),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_and_times_read_well() {
+        assert_eq!([0, 999, 1000, 1_234_567].map(grouped), ["0", "999", "1,000", "1,234,567"]);
+        assert_eq!(
+            [0.4, 59.6, 3599.0, 7260.0, 200_000.0].map(duration),
+            ["0 s", "1 min 0 s", "59 min 59 s", "2 h 1 min", "2 days 7 h"]
+        );
+    }
+
+    #[test]
+    fn the_first_line_spells_out_the_tokens_of_a_step() {
+        let plan = RunPlan {
+            device: "cpu".into(),
+            precision: llm_model::Precision::F32,
+            parameters: 10_000,
+            micro_batch_size: 16,
+            context_length: 512,
+            accumulation: 4,
+            steps: 100,
+            first_step: 0,
+            epochs: 2.5,
+            train_tokens: 1_310_720,
+            valid_tokens: 1000,
+            split: "validation: last 10 % of the text".into(),
+            cached: false,
+            vocab_size: 65,
+            uniform_loss: 65_f64.ln(),
+            first_loss: 4.2,
+            seconds_per_step: 1.5,
+        };
+        let [first, _] = plan_lines(&plan);
+        assert_eq!(
+            first,
+            "training on cpu: 10,000 parameters; 16 sequences × 512 tokens × 4 micro-batches = 32,768 tokens a step; \
+             100 steps = 3,276,800 tokens (2.5 epochs) in about 2 min 30 s; first loss 4.200, expected ln(65) = 4.174"
+        );
+        let [resumed, _] = plan_lines(&RunPlan { first_step: 40, ..plan });
+        assert!(resumed.starts_with("resuming after step 40 on cpu: ") && resumed.contains("; 60 steps = "));
+        assert!(!resumed.contains("expected"));
+    }
+}

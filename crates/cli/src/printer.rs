@@ -8,6 +8,7 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use crate::error::CliError;
 
 const ERROR: Style = AnsiColor::Red.on_default().bold();
+const WARNING: Style = AnsiColor::Yellow.on_default().bold();
 const HINT: Style = AnsiColor::Cyan.on_default().bold();
 
 /// Where notes, progress and errors go: to stderr, coloured on a terminal only. Results go to [`stdout`].
@@ -32,6 +33,11 @@ impl Printer {
         if !self.quiet {
             self.line(text);
         }
+    }
+
+    /// Something that is probably not what was meant.
+    pub fn warn(self, text: impl Display) {
+        self.line(format_args!("{WARNING}warning{WARNING:#}: {text}"));
     }
 
     /// The error, with its hints.

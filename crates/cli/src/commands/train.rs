@@ -3,7 +3,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
 
 use clap::Args;
-use llm_train::{Ending, Outcome, RunConfig, RunConfigError, RunOptions, Trainer};
+use llm_train::{Ending, Outcome, RunConfig, RunOptions, Trainer};
 
 use crate::device::DeviceArgs;
 use crate::error::CliError;
@@ -203,8 +203,3 @@ fn report(outcome: &Outcome, out: &Path, prompt: &str, printer: Printer) {
     printer.note(format_args!("go on with: llm generate --model {out} --prompt {prompt:?}"));
 }
 
-impl From<RunConfigError> for CliError {
-    fn from(error: RunConfigError) -> Self {
-        Self::Train(error.into())
-    }
-}

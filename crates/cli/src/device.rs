@@ -111,6 +111,7 @@ impl DeviceArgs {
     }
 }
 
+#[allow(clippy::unnecessary_wraps)] // a build without the CPU backend has an error to give
 fn cpu() -> Result<NamedDevice, DeviceError> {
     #[cfg(feature = "cpu")]
     return Ok(NamedDevice { device: Device::flex(), name: "cpu".into() });

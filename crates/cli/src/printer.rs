@@ -71,6 +71,7 @@ impl Printer {
         bar
     }
 
+    #[allow(clippy::unused_self)] // printing is the printer's
     fn line(self, text: impl Display) {
         // There is nowhere to report that stderr is closed.
         let _ = writeln!(anstream::stderr(), "{text}");

@@ -107,9 +107,8 @@ fn a_sliding_context_keeps_the_token_that_begins_the_text() {
     let sampling = lively();
     let options = Options { sampling, max_tokens: CONTEXT + 1, ignore_eos: true, ..Options::default() };
     let options = Options { context_overflow: ContextOverflow::Slide, ..options };
-    let window = |ids: &[u32]| match ids.len() <= CONTEXT {
-        true => ids.to_vec(),
-        false => [&[256], &ids[ids.len() - CONTEXT / 2 + 1..]].concat(),
+    let window = |ids: &[u32]| {
+        if ids.len() <= CONTEXT { ids.to_vec() } else { [&[256], &ids[ids.len() - CONTEXT / 2 + 1..]].concat() }
     };
     assert_eq!(run(&model, &[256], &options).unwrap().ids, reference(&model, &[256], &options, window));
 }

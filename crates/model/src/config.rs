@@ -483,6 +483,6 @@ mod tests {
         let section = ModelSection { num_layers: 2, hidden_size: 8, num_heads: 2, ..ModelSection::default() };
         let config = section.resolve(10).unwrap();
         let n = 2 * (4 * 8 * 8 + 2 * 8 * 32) + 10 * 8;
-        assert_eq!(config.training_flops_per_token(16), (6 * n + 12 * 2 * 8 * 16) as f64);
+        assert_eq!(config.training_flops_per_token(16), f64::from(6 * n + 12 * 2 * 8 * 16));
     }
 }

@@ -114,6 +114,7 @@ impl CausalLm {
     }
 
     /// The same model with its matrix products in `precision`.
+    #[must_use]
     pub fn with_precision(self, precision: Precision) -> Self {
         Self { precision, ..self }
     }
@@ -168,12 +169,11 @@ impl CausalLm {
 
     /// Logits `(b, t, v)` of hidden states `(b, t, d)`.
     pub fn logits(&self, hidden: Tensor<3>) -> Tensor<3> {
-        match &self.lm_head {
-            Some(head) => head.forward(hidden, self.precision),
-            None => {
-                let head = Linear { weight: self.model.embed_tokens.weight.clone(), bias: None };
-                head.forward(hidden, self.precision)
-            }
+        if let Some(head) = &self.lm_head {
+            head.forward(hidden, self.precision)
+        } else {
+            let head = Linear { weight: self.model.embed_tokens.weight.clone(), bias: None };
+            head.forward(hidden, self.precision)
         }
     }
 

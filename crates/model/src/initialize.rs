@@ -16,6 +16,7 @@ const CHUNK: usize = 1 << 16;
 impl CausalLm {
     /// Draws all weights: matrices and embeddings from N(0, 0.02²), the two projections that end on the residual
     /// stream from N(0, (0.02/√(2·layers))²) (Radford et al., 2019), norms 1, biases 0.
+    #[must_use]
     pub fn initialize(self, seed: u64) -> Self {
         let residual = 0.02 / (2.0 * self.config().num_layers as f32).sqrt();
         let mut index = 0;

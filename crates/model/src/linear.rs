@@ -24,7 +24,7 @@ impl Linear {
     pub fn forward(&self, x: Tensor<3>, precision: Precision) -> Tensor<3> {
         let [b, t, d_in] = x.dims();
         let x = x.reshape([b * t, d_in]);
-        let (weight, bias) = (self.weight.val(), self.bias.as_ref().map(|bias| bias.val()));
+        let (weight, bias) = (self.weight.val(), self.bias.as_ref().map(Param::val));
         let [d_out, _] = weight.dims();
         let y = match precision {
             Precision::F32 => linear(x, weight, bias),

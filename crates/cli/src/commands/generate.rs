@@ -149,14 +149,14 @@ fn seed_of_now() -> u64 {
     u64::from(now.subsec_nanos()) ^ (now.as_secs() & 0xFFFF_FFFF)
 }
 
-pub fn run(args: GenerateArgs, printer: Printer) -> Result<(), CliError> {
+pub fn run(args: &GenerateArgs, printer: Printer) -> Result<(), CliError> {
     let config = load_config(&args.model)?;
     let tokenizer = load_tokenizer(&args.model, &config)?;
     let prompt = args.prompt.as_deref().map(input::text).transpose()?;
     let ids = prompt_ids(prompt.as_deref(), &tokenizer)?;
     let device = args.device.open(printer)?;
     let model = load_model(&args.model, &device.device)?;
-    let options = options(&args);
+    let options = options(args);
     if args.verbose {
         printer.note(describe(&options.sampling));
     }

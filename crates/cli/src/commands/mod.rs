@@ -18,7 +18,7 @@ use crate::printer::Printer;
 pub fn run(command: Command, printer: Printer) -> Result<(), CliError> {
     match command {
         Command::Train(args) => train::run(&args, printer),
-        Command::Generate(args) => generate::run(args, printer),
+        Command::Generate(args) => generate::run(&args, printer),
         Command::Tokenize(args) => tokenize::run(&args),
         Command::Tokenizer(command) => tokenizer::run(command, printer),
         Command::Data(command) => data::run(command, printer),

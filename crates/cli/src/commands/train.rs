@@ -202,4 +202,3 @@ fn report(outcome: &Outcome, out: &Path, prompt: &str, printer: Printer) {
     let prompt = if prompt.trim().is_empty() { "Once" } else { prompt };
     printer.note(format_args!("go on with: llm generate --model {out} --prompt {prompt:?}"));
 }
-

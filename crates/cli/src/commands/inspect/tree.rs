@@ -133,9 +133,10 @@ impl Node {
             self.children.len() - 1
         });
         let child = &mut self.children[at];
-        match rest {
-            Some(rest) => child.insert(rest, info),
-            None => (child.shape, child.parameters) = (Some(info.shape.clone()), info.len()),
+        if let Some(rest) = rest {
+            child.insert(rest, info);
+        } else {
+            (child.shape, child.parameters) = (Some(info.shape.clone()), info.len());
         }
     }
 

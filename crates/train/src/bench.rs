@@ -10,7 +10,7 @@ use serde::Serialize;
 use crate::optim::OptimizerSection;
 use crate::plan::parameter_count;
 use crate::trainer::{check_precision, precision_name};
-use crate::{Learner, TrainError, matmul_peak, memory};
+use crate::{Learner, RunConfig, TrainError, matmul_peak, memory};
 
 /// Steps before the measured ones.
 const WARMUP: u64 = 3;
@@ -104,9 +104,8 @@ pub fn bench_train(
             begin = Instant::now();
         }
         let batches = [batch(preset, step)];
-        let gradients = learner
-            .gradients(step, &batches)
-            .map_err(|defect| TrainError::Device(format!("{} not finite: {}", defect.quantity, defect.place)))?;
+        let gradients =
+            learner.gradients(step, &batches).map_err(|defect| defect.at(step, &RunConfig::default(), None))?;
         learner = learner.apply(gradients, 1.0);
     }
     device.sync().map_err(|error| TrainError::Device(error.to_string()))?;

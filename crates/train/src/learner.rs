@@ -1,14 +1,17 @@
 //! A model and its optimizer: one training step.
 
+use std::path::PathBuf;
+
 use burn::module::Module;
 use burn::optim::{GradientsAccumulator, GradientsParams};
 use burn::tensor::{Device, Int, Tensor, TensorData};
 use llm_data::Batch;
 use llm_model::{CausalLm, IGNORED, Precision, token_losses};
 
-use crate::diagnose::{self, Quantity};
+use crate::diagnose::{self, NotFinite, Quantity};
 use crate::loss_scale::LossScale;
 use crate::optim::{Optimizer, OptimizerSection, StepScale, clip_factor, squared_norms};
+use crate::{RunConfig, TrainError};
 
 /// A model on an autodiff device and the optimizer that trains it.
 #[derive(Debug)]
@@ -42,6 +45,21 @@ pub struct Defect {
     pub quantity: Quantity,
     /// Where it begins.
     pub place: String,
+}
+
+impl Defect {
+    /// The error that ends a run of `config` at `step`, counted from 0, after saving `checkpoint`.
+    pub(crate) fn at(&self, step: u64, config: &RunConfig, checkpoint: Option<PathBuf>) -> TrainError {
+        TrainError::NotFinite(Box::new(NotFinite {
+            step: step + 1,
+            quantity: self.quantity,
+            place: self.place.clone(),
+            checkpoint,
+            lr: config.optimizer.lr.to_string(),
+            warmup_steps: config.schedule.warmup_steps,
+            grad_clip: config.optimizer.grad_clip.to_string(),
+        }))
+    }
 }
 
 impl Learner {

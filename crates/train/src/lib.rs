@@ -15,6 +15,7 @@ pub mod config;
 mod diagnose;
 mod error;
 mod event;
+mod forecast;
 mod learner;
 mod loss_scale;
 mod memory;
@@ -30,6 +31,7 @@ pub use config::{EvalSection, RunConfig, RunConfigError, SampleSection, TrainSec
 pub use diagnose::{NotFinite, Quantity};
 pub use error::TrainError;
 pub use event::{EvalRecord, Event, SampleRequest, StepRecord};
+pub use forecast::{Forecast, forecast};
 pub use learner::{Defect, Gradients, Learner};
 pub use loss_scale::LossScale;
 pub use memory::{peak_rss_mib, rss_mib};

@@ -1,8 +1,9 @@
 //! What a run will take: parameters, tokens, memory, time.
 
+use llm_data::{BatchSampler, Prepared};
 use llm_model::{CausalLm, ModelConfig, Precision, Role, params};
 
-use crate::Optimizer;
+use crate::{Optimizer, RunConfig};
 
 /// What a run will do, known before its first step.
 #[derive(Debug, Clone, PartialEq)]
@@ -39,11 +40,36 @@ pub struct RunPlan {
     pub uniform_loss: f64,
     /// Measured loss of the first batch.
     pub first_loss: f32,
-    /// Measured time of a step, in seconds, without the update of the weights.
+    /// Measured time of a step, in seconds; before a run, without the update of the weights.
     pub seconds_per_step: f64,
 }
 
 impl RunPlan {
+    /// What `config` means for the text `data`; nothing is measured yet.
+    pub(crate) fn new(config: &RunConfig, data: &Prepared, sampler: &BatchSampler, model: &CausalLm) -> Self {
+        let steps = config.train.steps(sampler.steps_per_epoch());
+        let vocab_size = model.config().vocab_size;
+        Self {
+            device: String::new(),
+            precision: config.train.precision,
+            parameters: parameter_count(model),
+            micro_batch_size: config.train.micro_batch_size(),
+            context_length: model.config().context_length,
+            accumulation: config.train.accumulation(),
+            steps,
+            first_step: 0,
+            epochs: steps as f64 / sampler.steps_per_epoch(),
+            train_tokens: data.split.train.len(),
+            valid_tokens: data.split.valid.len(),
+            split: data.split.note.clone(),
+            cached: data.cached,
+            vocab_size,
+            uniform_loss: (vocab_size as f64).ln(),
+            first_loss: f32::NAN,
+            seconds_per_step: 0.0,
+        }
+    }
+
     /// Tokens of a step.
     pub fn tokens_per_step(&self) -> usize {
         self.micro_batch_size * self.context_length * self.accumulation

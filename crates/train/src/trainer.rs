@@ -12,16 +12,15 @@ use burn::tensor::Device;
 use llm_checkpoint::{save_model, save_training, write_atomic};
 use llm_data::{Batch, BatchSampler, Prepared};
 
-pub(crate) use open::{check_precision, precision_name};
+pub(crate) use open::{assemble, check_precision, precision_name};
 pub use run::{Ending, Outcome};
 pub use state::Best;
 use state::RunState;
 
 use crate::chart::Curves;
-use crate::diagnose::{NotFinite, Quantity};
+use crate::diagnose::Quantity;
 use crate::learner::Defect;
 use crate::metrics::{Line, Metrics};
-use crate::plan::parameter_count;
 use crate::tensorboard::Board;
 use crate::{Event, Learner, RunConfig, RunPlan, TrainError};
 
@@ -85,26 +84,12 @@ impl Trainer {
             first_loss = gradients.map_err(|defect| self.stopped_by(&defect))?.loss;
             seconds_per_step = start.elapsed().as_secs_f64();
         }
-        let config = self.learner.model.config();
-        Ok(RunPlan {
-            device: self.options.device_name.clone(),
-            precision: self.config.train.precision,
-            parameters: parameter_count(&self.learner.model),
-            micro_batch_size: self.config.train.micro_batch_size(),
-            context_length: config.context_length,
-            accumulation: self.config.train.accumulation(),
-            steps: self.steps,
-            first_step: self.state.step,
-            epochs: self.steps as f64 / self.sampler.steps_per_epoch(),
-            train_tokens: self.data.split.train.len(),
-            valid_tokens: self.data.split.valid.len(),
-            split: self.data.split.note.clone(),
-            cached: self.data.cached,
-            vocab_size: config.vocab_size,
-            uniform_loss: (config.vocab_size as f64).ln(),
-            first_loss,
-            seconds_per_step,
-        })
+        let mut plan = RunPlan::new(&self.config, &self.data, &self.sampler, &self.learner.model);
+        plan.device.clone_from(&self.options.device_name);
+        plan.first_step = self.state.step;
+        plan.first_loss = first_loss;
+        plan.seconds_per_step = seconds_per_step;
+        Ok(plan)
     }
 
     /// Saves everything that going on needs.
@@ -157,15 +142,7 @@ impl Trainer {
 
     fn stopped_by(&self, defect: &Defect) -> TrainError {
         // Losses and gradients belong to the next step, an evaluation to the last one.
-        let step = self.state.step + u64::from(defect.quantity != Quantity::ValidationLoss);
-        TrainError::NotFinite(Box::new(NotFinite {
-            step,
-            quantity: defect.quantity,
-            place: defect.place.clone(),
-            checkpoint: self.checkpoint.clone(),
-            lr: self.config.optimizer.lr.to_string(),
-            warmup_steps: self.config.schedule.warmup_steps,
-            grad_clip: self.config.optimizer.grad_clip.to_string(),
-        }))
+        let step = self.state.step.saturating_sub(u64::from(defect.quantity == Quantity::ValidationLoss));
+        defect.at(step, &self.config, self.checkpoint.clone())
     }
 }

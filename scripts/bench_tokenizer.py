@@ -43,7 +43,7 @@ def make_text(path: Path, size: int, sources: list[Path]) -> None:
 
 def run(*command: str) -> float:
     start = time.perf_counter()
-    subprocess.run(command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    subprocess.run([command[0], "--quiet", *command[1:]], check=True, stdout=subprocess.DEVNULL)
     return time.perf_counter() - start
 
 
@@ -78,10 +78,10 @@ def time_python(text: Path, documents: list[str], vocab_size: int) -> dict:
 
 def time_llm(llm: str, text: Path, folder: Path, vocab_size: int) -> dict:
     tokenizer, cache = folder / "tokenizer", folder / "cache"
-    data = ["--data", str(text), "--set", f'data.cache_dir="{cache}"']
+    data = ["--data", str(text)]
     train = run(llm, "tokenizer", "train", *data, "--vocab-size", str(vocab_size), "--out", str(tokenizer))
-    encode = run(llm, "data", "prepare", *data, "--tokenizer", str(tokenizer))
-    again = run(llm, "data", "prepare", *data, "--tokenizer", str(tokenizer))
+    prepare = [llm, "data", "prepare", *data, "--tokenizer", str(tokenizer), "--cache-dir", str(cache)]
+    encode, again = run(*prepare), run(*prepare)
     return {"train_seconds": train, "encode_seconds": encode, "second_run_seconds": again}
 
 

@@ -119,7 +119,9 @@ fetch() { # NAME
 unpack() { # NAME ZIP
     command -v unzip >/dev/null || fail "unzip is not installed, $2 stays packed" "install unzip, or unpack it by hand"
     unzip -o -q "$2" -d "$out/$1" || fail "$2 cannot be unpacked"
-    find "$out/$1" -name '*.raw' | sort
+    # `llm` knows text by the ending .txt.
+    find "$out/$1" -name '*.raw' | while read -r raw; do mv "$raw" "${raw%.raw}.txt"; done
+    find "$out/$1" -name '*.txt' | sort
 }
 
 out=corpora

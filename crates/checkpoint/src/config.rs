@@ -5,7 +5,7 @@ pub(crate) mod rope;
 
 use std::path::Path;
 
-use llm_model::{ConfigError, ModelConfig};
+use llm_model::ModelConfig;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
@@ -15,8 +15,6 @@ use raw::RawConfig;
 
 /// `model_type` of a model that no published one describes; the key of the same name holds the whole [`ModelConfig`].
 const OWN_TYPE: &str = "llm";
-/// More blocks than any model has; each costs memory before a weight is read.
-const MOST_LAYERS: usize = 10_000;
 
 /// Reads `config.json` in `dir` and resolves it.
 ///
@@ -43,9 +41,6 @@ pub fn load_config(dir: &Path) -> Result<ModelConfig, CheckpointError> {
             .map_or(Ok(()), |_| Err(raw.bad("quantization_config", "absent; quantized weights are not supported")))?;
         (family.resolve)(&raw)?
     };
-    if config.num_layers > MOST_LAYERS {
-        return Err(raw.invalid(ConfigError::TooLarge("num_layers", config.num_layers)));
-    }
     config.validate().map_err(|e| raw.invalid(e))?;
     Ok(config)
 }

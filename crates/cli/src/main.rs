@@ -9,6 +9,7 @@ mod device;
 mod error;
 mod input;
 mod interrupt;
+mod numbers;
 mod printer;
 mod progress;
 mod training_view;

@@ -7,10 +7,11 @@ use std::time::{Duration, Instant};
 use burn::tensor::Device;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use llm_data::Progress;
-use llm_generate::{Generator, Options, Sampling};
+use llm_generate::{ContextOverflow, Generator, Options, Sampling};
 use llm_train::{EvalRecord, Event, RunPlan, SampleRequest, StepRecord};
 
 use crate::error::CliError;
+use crate::numbers::{duration, grouped};
 use crate::printer::{Printer, stdout};
 use crate::progress::PreparationBar;
 
@@ -189,7 +190,12 @@ fn generate(request: &SampleRequest, device: &Device) -> Result<String, CliError
     let section = request.section;
     let prompt = request.tokenizer.encode_prompt(&section.prompt)?;
     let sampling = Sampling { temperature: section.temperature as f32, ..Sampling::default() };
-    let options = Options { sampling, max_tokens: section.tokens, ..Options::default() };
+    let options = Options {
+        sampling,
+        max_tokens: section.tokens,
+        context_overflow: ContextOverflow::Slide,
+        ..Options::default()
+    };
     let mut generator = Generator::new(&request.model, request.tokenizer, device)?;
     let made = generator.generate(&prompt, &options, &mut |_| ControlFlow::Continue(()))?;
     Ok(format!("{}{}", section.prompt.trim_start_matches('\n'), made.text))
@@ -204,16 +210,16 @@ pub fn plan_lines(plan: &RunPlan) -> [String; 2] {
     };
     let micro = if plan.accumulation > 1 { format!(" × {} micro-batches", plan.accumulation) } else { String::new() };
     let first = format!(
-        "{begin} on {}: {} parameters; {} sequences × {} tokens{micro} = {} tokens a step; {} steps = {} tokens \
-         ({:.1} epochs) in about {}; first loss {:.3}{}",
+        "{begin} on {}: {} parameters; {} sequences × {} tokens{micro} = {} tokens a step; {} steps = {} tokens{} \
+         in about {}; first loss {:.3}{}",
         plan.device,
         grouped(plan.parameters as u64),
         plan.micro_batch_size,
         plan.context_length,
         grouped(plan.tokens_per_step() as u64),
         grouped(left),
-        grouped(left * plan.tokens_per_step() as u64),
-        plan.epochs,
+        grouped(left.saturating_mul(plan.tokens_per_step() as u64)),
+        if plan.epochs > 0.0 { format!(" ({:.1} epochs)", plan.epochs) } else { String::new() },
         duration(plan.seconds()),
         plan.first_loss,
         if plan.first_step == 0 {
@@ -222,6 +228,9 @@ pub fn plan_lines(plan: &RunPlan) -> [String; 2] {
             String::new()
         },
     );
+    if plan.train_tokens == 0 {
+        return [first, "text: none given; time and loss are those of random tokens".into()];
+    }
     let second = format!(
         "text: {} tokens to train on, {} to validate on; {}{}",
         grouped(plan.train_tokens),
@@ -232,36 +241,9 @@ pub fn plan_lines(plan: &RunPlan) -> [String; 2] {
     [first, second]
 }
 
-/// 1234567 as 1,234,567.
-pub fn grouped(n: u64) -> String {
-    let digits = n.to_string();
-    let groups: Vec<_> = digits.as_bytes().rchunks(3).rev().map(String::from_utf8_lossy).collect();
-    groups.join(",")
-}
-
-/// Seconds as a person says them.
-pub fn duration(seconds: f64) -> String {
-    let s = seconds.max(0.0).round() as u64;
-    match s {
-        0..60 => format!("{s} s"),
-        60..3600 => format!("{} min {} s", s / 60, s % 60),
-        3600..86_400 => format!("{} h {} min", s / 3600, s / 60 % 60),
-        _ => format!("{} days {} h", grouped(s / 86_400), s / 3600 % 24),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn numbers_and_times_read_well() {
-        assert_eq!([0, 999, 1000, 1_234_567].map(grouped), ["0", "999", "1,000", "1,234,567"]);
-        assert_eq!(
-            [0.4, 59.6, 3599.0, 7260.0, 200_000.0].map(duration),
-            ["0 s", "1 min 0 s", "59 min 59 s", "2 h 1 min", "2 days 7 h"]
-        );
-    }
 
     #[test]
     fn the_first_line_spells_out_the_tokens_of_a_step() {

@@ -97,7 +97,7 @@ impl BatchSampler {
 /// one row of what there is.
 ///
 /// # Errors
-/// [`DataError::TooShort`] for a text of less than two tokens.
+/// [`DataError::ValidationTooShort`] for a text of less than two tokens.
 pub fn evaluation_windows(
     shards: &TokenShards,
     count: usize,
@@ -106,7 +106,7 @@ pub fn evaluation_windows(
 ) -> Result<impl Iterator<Item = Result<Batch, DataError>> + use<>, DataError> {
     let targets = shards.len().saturating_sub(1);
     if targets == 0 {
-        return Err(DataError::TooShort { tokens: shards.len(), context: 1 });
+        return Err(DataError::ValidationTooShort { tokens: shards.len() });
     }
     let time = (time.max(1) as u64).min(targets);
     let all = targets / time;

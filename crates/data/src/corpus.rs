@@ -18,6 +18,7 @@ use serde::{Deserialize, Serialize};
 use crate::DataError;
 pub(crate) use blocks::for_each_block;
 pub use source::Segments;
+pub(crate) use text::cut;
 
 /// Documents longer than this many bytes are handed out in several segments.
 pub(crate) const SEGMENT_BYTES: usize = 256 << 10;
@@ -107,6 +108,22 @@ impl Corpus {
             }
         }
         Ok(Self { files, options })
+    }
+
+    /// Leaves out the files that `other` has too, and returns how many those are.
+    ///
+    /// # Errors
+    /// [`DataError::OnlyValidation`] where none would be left.
+    pub(crate) fn leave_out(&mut self, other: &Self) -> Result<usize, DataError> {
+        let place = |path: &PathBuf| path.canonicalize().unwrap_or_else(|_| path.clone());
+        let others: Vec<_> = other.files.iter().map(place).collect();
+        let before = self.files.len();
+        let first = self.files.first().cloned().unwrap_or_default();
+        self.files.retain(|path| !others.contains(&place(path)));
+        if self.files.is_empty() {
+            return Err(DataError::OnlyValidation { path: first });
+        }
+        Ok(before - self.files.len())
     }
 
     /// The files, in the order in which they are read.

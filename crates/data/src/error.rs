@@ -78,7 +78,7 @@ pub enum DataError {
 
     /// A text too short for a single training window.
     #[error("the text has {tokens} tokens, but one context of {context} needs {}\nhint: use more text or a \
-             context of at most {}, for example --set model.context={}", context + 1, tokens.saturating_sub(1), tokens.saturating_sub(1))]
+             context of at most {}, for example --set model.context_length={}", context + 1, tokens.saturating_sub(1), tokens.saturating_sub(1))]
     TooShort {
         /// Tokens there are.
         tokens: u64,
@@ -86,10 +86,25 @@ pub enum DataError {
         context: usize,
     },
 
+    /// A validation text without a single token that could be predicted.
+    #[error("the validation text has {tokens} tokens, too few to measure a loss on\nhint: give more with --valid")]
+    ValidationTooShort {
+        /// Tokens there are.
+        tokens: u64,
+    },
+
+    /// No text to train on beside the one to validate on.
+    #[error("{}: every file to train on is also one to validate on\nhint: give other files with --data or --valid, \
+             or leave out --valid to set a share of the text aside", path.display())]
+    OnlyValidation {
+        /// The first file.
+        path: PathBuf,
+    },
+
     /// A validation share that leaves nothing on one side.
     #[error(
         "validation is {fraction} of the text, which must be more than 0 and less than 1\nhint: --set \
-             data.valid_fraction=0.1, or name files with data.valid"
+             data.valid_fraction=0.1, or name files with --valid"
     )]
     BadFraction {
         /// The value given.
@@ -99,7 +114,7 @@ pub enum DataError {
     /// Too little text to set some aside for validation.
     #[error(
         "the text has {characters} characters, too few to set {fraction} of it aside for validation\nhint: \
-             use more text, or name validation files with data.valid"
+             use more text, or name validation files with --valid"
     )]
     NoValidation {
         /// Characters of the whole text.
@@ -111,7 +126,7 @@ pub enum DataError {
     /// A vocabulary that cannot hold the 256 bytes and the end-of-text token.
     #[error(
         "vocab_size is {given}, but a {kind} tokenizer needs at least {least} (256 bytes and the end of \
-             text)\nhint: --set tokenizer.vocab_size={least}"
+             text)\nhint: set vocab_size to {least} or more"
     )]
     VocabularyTooSmall {
         /// The value given.
@@ -120,6 +135,15 @@ pub enum DataError {
         least: usize,
         /// The kind of tokenizer.
         kind: String,
+    },
+
+    /// A vocabulary beyond anything that could be trained.
+    #[error("vocab_size is {given}, but it can be {most} at most\nhint: published models have 30,000 to 260,000")]
+    VocabularyTooLarge {
+        /// The value given.
+        given: usize,
+        /// The largest possible value.
+        most: usize,
     },
 
     /// A tokenizer and a model (or shards) that do not belong together.
@@ -177,7 +201,7 @@ pub enum DataError {
 
     /// The disk is full.
     #[error("{}: no space left on the disk after {written} bytes; the partial file was removed\nhint: free some \
-             space, or choose another place with --set data.cache_dir=\"/path\"", path.display())]
+             space; prepared tokens lie in $XDG_CACHE_HOME/llm, else in ~/.cache/llm", path.display())]
     DiskFull {
         /// The file being written.
         path: PathBuf,

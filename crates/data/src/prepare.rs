@@ -82,6 +82,8 @@ pub struct Split {
     /// What was taken for validation, for example `validation: last 10 % of the text (111,540 of 1,115,394
     /// characters)`, and how many tokens are unknown, if any.
     pub note: String,
+    /// Hash of all that the tokens depend on: contents, tokenizer, split.
+    pub hash: String,
 }
 
 /// A text that is ready for training.
@@ -158,6 +160,8 @@ struct Sources {
     cache: Cache,
     text: Source,
     valid: Option<Source>,
+    /// Files that were named for training too, and are left to validation.
+    left_out: usize,
 }
 
 impl Sources {
@@ -166,11 +170,12 @@ impl Sources {
             return Err(DataError::BadFraction { fraction: data.valid_fraction });
         }
         let options = CorpusOptions { text_key: data.text_key.clone(), lossy: data.lossy };
-        let text = Corpus::open(&data.paths, options.clone())?;
+        let mut text = Corpus::open(&data.paths, options.clone())?;
         let valid = match data.valid.as_slice() {
             [] => None,
             paths => Some(Corpus::open(paths, options)?),
         };
+        let left_out = valid.as_ref().map_or(Ok(0), |valid| text.leave_out(valid))?;
         let mut cache = Cache::open(data.cache_dir.clone().unwrap_or_else(default_cache_dir))?;
         let total = text.disk_bytes()? + valid.as_ref().map_or(Ok(0), Corpus::disk_bytes)?;
         progress(Progress { stage: Stage::Scan, done: 0, total });
@@ -178,7 +183,7 @@ impl Sources {
         let valid = valid.map(|valid| cache.scan(valid)).transpose()?;
         cache.save_index()?;
         progress(Progress { stage: Stage::Scan, done: total, total });
-        Ok(Self { cache, text, valid })
+        Ok(Self { cache, text, valid, left_out })
     }
 
     /// The tokenizer, and whether it was there before.
@@ -213,13 +218,15 @@ impl Sources {
     ) -> Result<(Split, bool), DataError> {
         let plan = self.plan(data.valid_fraction)?;
         let valid_print = self.valid.as_ref().map(Source::fingerprint).unwrap_or_default();
-        let parts = [&self.text.fingerprint(), tokenizer.hash(), &format!("{plan:?}"), &valid_print];
+        let separator = format!("{:?}", tokenizer.end_of_text_id());
+        let parts = [&self.text.fingerprint(), tokenizer.hash(), &separator, &format!("{plan:?}"), &valid_print];
+        let hash = cache::name("text", &parts);
         let [train_path, valid_path] =
             ["train", "valid"].map(|side| self.cache.path(&(cache::name(side, &parts) + ".tokens")));
         let open = |path| TokenShards::open_for(path, tokenizer);
         if let (Ok(train), Ok(valid)) = (open(&train_path), open(&valid_path)) {
             let note = self.note(data, plan, [&train, &valid]);
-            return Ok((Split { train, valid, note }, false));
+            return Ok((Split { train, valid, note, hash }, false));
         }
         // Not there, or damaged: made again.
         let total = self.text.size() + self.valid.as_ref().map_or(0, Source::size);
@@ -228,7 +235,7 @@ impl Sources {
         let corpora = (&self.text.corpus, self.valid.as_ref().map(|valid| &valid.corpus));
         let (train, valid) = encode::write(corpora, plan, tokenizer, [&train_path, &valid_path], &mut report)?;
         let note = self.note(data, plan, [&train, &valid]);
-        Ok((Split { train, valid, note }, true))
+        Ok((Split { train, valid, note, hash }, true))
     }
 
     fn plan(&self, fraction: f64) -> Result<Plan, DataError> {
@@ -253,7 +260,11 @@ impl Sources {
             Plan::All => {
                 let documents = grouped(valid.header().documents);
                 let names: Vec<_> = data.valid.iter().map(|path| path.display().to_string()).collect();
-                format!("validation: {} ({documents} documents)", names.join(", "))
+                let left_out = match self.left_out {
+                    0 => String::new(),
+                    files => format!("; {} of these files not trained on", grouped(files as u64)),
+                };
+                format!("validation: {} ({documents} documents{left_out})", names.join(", "))
             }
             Plan::Documents { .. } => format!(
                 "validation: {percent} % of the documents, evenly spread ({} of {} documents)",

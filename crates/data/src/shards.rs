@@ -21,6 +21,7 @@ use std::sync::Arc;
 use memmap2::Mmap;
 
 use crate::{DataError, Tokenizer, mmap};
+pub(crate) use write::PARTIAL;
 pub use write::ShardWriter;
 
 /// Size of the header.

@@ -29,6 +29,9 @@ use files::SpecialTokens;
 pub(crate) use files::{open_to_others, write_beside};
 pub use stream::TextStream;
 
+/// Ids between 0 and the largest that may have no token, beside 16 for each token; tables have a row for each.
+const MOST_UNUSED_IDS: usize = 1 << 20;
+
 /// The special token that ends every document, and the line that separates documents in `.txt` files.
 pub const END_OF_TEXT: &str = "<|endoftext|>";
 
@@ -154,6 +157,11 @@ impl Tokenizer {
         // Ids may have gaps, so the embedding table needs the largest id, not the number of tokens.
         let vocab = plain.get_vocab(true);
         let vocab_size = vocab.values().max().map_or(0, |&id| id as usize + 1);
+        let most = MOST_UNUSED_IDS + 16 * vocab.len();
+        if vocab_size > most {
+            let problem = format!("its largest id is {}, but it has {} tokens only", vocab_size - 1, vocab.len());
+            return Err(DataError::Tokenize(problem));
+        }
         let encoder = Encoder::new(&plain);
         let decoding = Decoding::new(&plain, &vocab, vocab_size);
         let inner = Inner { plain, prompting: OnceLock::new(), encoder, decoding, special, vocab_size, hash };
@@ -166,11 +174,12 @@ impl Tokenizer {
     /// # Errors
     /// When the directory cannot be written.
     pub fn save(&self, dir: &Path) -> Result<(), DataError> {
-        std::fs::create_dir_all(dir).map_err(|e| DataError::io(dir, e))?;
-        let json = self.inner.plain.to_string(true).map_err(tokenize)?;
-        write_beside(&dir.join("tokenizer.json"), json.as_bytes())?;
+        std::fs::create_dir_all(dir).map_err(|e| DataError::write(dir, 0, e))?;
+        // tokenizer.json last: a directory that has it has both.
         let config = serde_json::to_string_pretty(&self.inner.special.config).map_err(|e| tokenize(e.into()))?;
-        write_beside(&dir.join("tokenizer_config.json"), config.as_bytes())
+        write_beside(&dir.join("tokenizer_config.json"), config.as_bytes())?;
+        let json = self.inner.plain.to_string(true).map_err(tokenize)?;
+        write_beside(&dir.join("tokenizer.json"), json.as_bytes())
     }
 
     /// Ids of a text. Nothing is added, and special tokens written in the text are plain text.

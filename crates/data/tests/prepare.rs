@@ -166,6 +166,44 @@ fn errors_say_what_to_do() {
 }
 
 #[test]
+fn what_is_validated_on_is_not_trained_on() {
+    let mut fixture = Fixture::new("train.txt", "The cat sat on the mat.", TokenizerKind::Byte);
+    let valid = fixture.folder.path().join("valid.txt");
+    fs::write(&valid, "The dog did not.").unwrap();
+    fixture.data.valid = vec![valid.clone()];
+    let apart = fixture.prepare().unwrap();
+    // The folder has both files, and the cache, of which nothing is text.
+    fixture.data.paths = vec![fixture.folder.path().to_owned()];
+    let Prepared { tokenizer, split, .. } = fixture.prepare().unwrap();
+    assert_eq!(text(&tokenizer, &split.train), text(&apart.tokenizer, &apart.split.train));
+    assert!(split.note.ends_with("(1 documents; 1 of these files not trained on)"), "{}", split.note);
+    fixture.data.paths = vec![valid];
+    let error = fixture.prepare().unwrap_err().to_string();
+    assert!(error.contains("every file to train on is also one to validate on\nhint: "), "{error}");
+}
+
+#[test]
+fn another_end_of_text_makes_other_tokens() {
+    let mut fixture =
+        Fixture::new("tales.jsonl", "{\"text\":\"A cat.\"}\n{\"text\":\"A dog.\"}\n", TokenizerKind::Byte);
+    let folder = fixture.folder.path().join("tokenizer");
+    byte_tokenizer().save(&folder).unwrap();
+    let json = fs::read_to_string(folder.join("tokenizer.json")).unwrap().replace("<|endoftext|>", "<end>");
+    fs::write(folder.join("tokenizer.json"), json).unwrap();
+    fixture.tokenizer.path = Some(folder.clone());
+    let valid = fixture.folder.path().join("valid.txt");
+    fs::write(&valid, "A bird.").unwrap();
+    fixture.data.valid = vec![valid];
+    for end in ["<end>", "!"] {
+        fs::write(folder.join("tokenizer_config.json"), format!("{{\"eos_token\":\"{end}\"}}")).unwrap();
+        let Prepared { tokenizer, split, .. } = fixture.prepare().unwrap();
+        let id = tokenizer.end_of_text_id().unwrap();
+        assert_eq!(tokenizer.token(id).unwrap(), end);
+        assert!(ids(&split.train).contains(&id), "{end}");
+    }
+}
+
+#[test]
 fn sections_reject_unknown_keys_and_have_defaults() {
     let data: DataSection = toml::from_str("paths = [\"x.txt\"]\nlossy = true").unwrap();
     assert!(data.lossy && (data.valid_fraction - 0.1).abs() < 1e-12 && data.text_key == "text");

@@ -124,6 +124,28 @@ fn bpe_learns_and_respects_its_size() {
     assert!(error.to_string().starts_with("vocab_size is 100, but a bpe tokenizer needs at least 257"), "{error}");
 }
 
+/// Text without white space, such as a genome, is one piece, which must not take memory by its length.
+#[test]
+fn text_without_white_space_is_learned_in_parts() {
+    let genome: String =
+        (0_u32..100_000).map(|i| char::from(b"ACGT"[(i.wrapping_mul(2_654_435_761) >> 30) as usize])).collect();
+    let tokenizer = train(TokenizerKind::Bpe, &genome);
+    let ids = tokenizer.encode(&genome).unwrap();
+    assert!(ids.len() < genome.len() / 2, "{}", ids.len());
+    assert_eq!(tokenizer.decode(&ids).unwrap(), genome);
+}
+
+#[test]
+fn sizes_out_of_bounds_are_errors() {
+    let folder = tempfile::tempdir().unwrap();
+    let corpus = corpus(folder.path(), TEXT);
+    for vocab_size in [256, usize::MAX] {
+        let section = TokenizerSection { vocab_size, ..TokenizerSection::default() };
+        let error = Tokenizer::train(&section, &corpus).unwrap_err().to_string();
+        assert!(error.starts_with(&format!("vocab_size is {vocab_size}, but ")), "{error}");
+    }
+}
+
 #[test]
 fn special_tokens_come_from_the_files_beside() {
     let folder = tempfile::tempdir().unwrap();
@@ -156,6 +178,12 @@ fn hostile_tokenizers_give_errors() {
         let error = Tokenizer::load(&file).unwrap_err();
         assert!(error.to_string().contains("not a usable tokenizer"), "{error}");
     }
+    // Tables have a row for each id up to the largest, which here would take gigabytes.
+    let vocab = r#"{"version":"1.0","model":{"type":"BPE","vocab":{"a":4294967295},"merges":[]}}"#;
+    fs::write(&file, vocab).unwrap();
+    let error = Tokenizer::load(&file).unwrap_err().to_string();
+    assert!(error.contains("its largest id is 4294967295, but it has 1 tokens only"), "{error}");
+
     train(TokenizerKind::Byte, TEXT).save(folder.path()).unwrap();
     fs::write(folder.path().join("config.json"), "not json").unwrap();
     assert!(Tokenizer::load(folder.path()).unwrap_err().to_string().contains("config.json"));

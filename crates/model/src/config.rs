@@ -41,6 +41,12 @@ pub enum ConfigError {
         "model.{0} is {1}, which is more than this program can address\nhint: check the config for a slip of the pen"
     )]
     TooLarge(&'static str, usize),
+
+    /// The weights would be beyond any machine.
+    #[error(
+        "the model would have {0} parameters, more than the {1} that this program takes on\nhint: check the sizes for a slip of the pen"
+    )]
+    TooManyParameters(String, String),
 }
 
 /// Which published architecture gives the defaults.
@@ -77,8 +83,10 @@ pub enum FeedForwardKind {
     /// `down(relu(up(x))²)` (So et al., 2021, arXiv:2109.08668).
     Relu2,
     /// `down(silu(gate(x)) · up(x))` (Shazeer, 2020, arXiv:2002.05202).
+    #[serde(rename = "swiglu", alias = "swi-glu")]
     SwiGlu,
     /// `down(gelu(gate(x)) · up(x))` with the tanh approximation of GELU (Shazeer, 2020).
+    #[serde(rename = "geglu", alias = "ge-glu")]
     GeGlu,
 }
 
@@ -196,6 +204,8 @@ impl ModelConfig {
     /// Names the key and its value.
     pub fn validate(&self) -> Result<(), ConfigError> {
         const MOST: usize = 1 << 28;
+        const MOST_LAYERS: usize = 10_000;
+        const MOST_PARAMETERS: f64 = 1e12;
         for (name, size) in [
             ("vocab_size", self.vocab_size),
             ("context_length", self.context_length),
@@ -212,6 +222,13 @@ impl ModelConfig {
                 size if size > MOST => return Err(ConfigError::TooLarge(name, size)),
                 _ => {}
             }
+        }
+        if self.num_layers > MOST_LAYERS {
+            return Err(ConfigError::TooLarge("num_layers", self.num_layers));
+        }
+        let parameters = self.parameters();
+        if parameters > MOST_PARAMETERS {
+            return Err(ConfigError::TooManyParameters(format!("{parameters:.1e}"), format!("{MOST_PARAMETERS:.0e}")));
         }
         if !self.num_heads.is_multiple_of(self.num_kv_heads) {
             return Err(ConfigError::Indivisible {
@@ -258,14 +275,22 @@ impl ModelConfig {
         self.sliding_window.filter(|_| layer >= self.first_windowed_layer)
     }
 
+    /// About how many parameters there are: the matrices and the embeddings, without norms and biases.
+    pub fn parameters(&self) -> f64 {
+        let learned = if self.position == Position::Learned { self.context_length } else { 0 };
+        let tables = learned + if self.tied { 0 } else { self.vocab_size };
+        self.training_flops_per_token(0) / 6.0 + tables as f64 * self.hidden_size as f64
+    }
+
     /// FLOPs to train on one token at context `t`: `6·N + 12·L·H·Q·T` (Chowdhery et al., 2022, appendix B), with `N`
     /// the parameters that are multiplied: all but the embeddings, plus the head.
     pub fn training_flops_per_token(&self, t: usize) -> f64 {
-        let [d, f] = [self.hidden_size, self.intermediate_size];
-        let attention = d * self.head_dim * (2 * self.num_heads + 2 * self.num_kv_heads);
-        let feed_forward = d * f * if self.feed_forward.gated() { 3 } else { 2 };
-        let matrices = self.num_layers * (attention + feed_forward) + self.vocab_size * d;
-        6.0 * matrices as f64 + 12.0 * (self.num_layers * self.num_heads * self.head_dim * t) as f64
+        let [d, f, v, l] =
+            [self.hidden_size, self.intermediate_size, self.vocab_size, self.num_layers].map(|n| n as f64);
+        let [h, kv, hd] = [self.num_heads, self.num_kv_heads, self.head_dim].map(|n| n as f64);
+        let attention = d * hd * (2.0 * h + 2.0 * kv);
+        let feed_forward = d * f * if self.feed_forward.gated() { 3.0 } else { 2.0 };
+        6.0 * (l * (attention + feed_forward) + v * d) + 12.0 * l * h * hd * t as f64
     }
 }
 
@@ -326,7 +351,7 @@ pub struct ModelSection {
     /// Tokens that a token attends to, itself included.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub sliding_window: Option<usize>,
-    /// Feed-forward network: `gelu`, `gelu-tanh`, `relu2`, `swi-glu`, `ge-glu`.
+    /// Feed-forward network: `gelu`, `gelu-tanh`, `relu2`, `swiglu`, `geglu`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub feed_forward: Option<FeedForwardKind>,
     /// Share the matrix of the token embedding with the head.
@@ -397,9 +422,9 @@ impl ModelSection {
             None => self.hidden_size / self.num_heads,
         };
         let default_intermediate = if feed_forward.gated() {
-            (self.hidden_size * 8).div_ceil(3).next_multiple_of(32)
+            self.hidden_size.saturating_mul(8).div_ceil(3).div_ceil(32).saturating_mul(32)
         } else {
-            4 * self.hidden_size
+            self.hidden_size.saturating_mul(4)
         };
         let position = match self.position.unwrap_or(if gpt2 { PositionKind::Learned } else { PositionKind::Rotary }) {
             PositionKind::Learned => {

@@ -95,6 +95,15 @@ impl RunConfig {
     /// [`RunConfigError`] names the key and the nearest one there is.
     pub fn set(&mut self, key: &str, value: &str) -> Result<(), RunConfigError> {
         let mut table = self.to_table()?;
+        // Two ways to say one thing: the later one counts.
+        let other = match key {
+            "train.max_steps" => "epochs",
+            "train.epochs" => "max_steps",
+            _ => "",
+        };
+        if let Some(Value::Table(train)) = table.get_mut("train") {
+            train.remove(other);
+        }
         overrides::insert(&mut table, key, overrides::parse_value(value))?;
         *self = Self::from_table(table, &format!("--set {key}={value}"))?;
         Ok(())

@@ -80,6 +80,17 @@ pub enum TrainError {
         /// The first of them.
         first: &'static str,
     },
+    /// A model that cannot fit.
+    #[error(
+        "weights and gradients of this model take {needed:.1} GiB, but this machine has {available:.1} GiB\nhint: a \
+             smaller model, for example with --set model.num_layers or model.hidden_size; `llm plan` shows what takes how much"
+    )]
+    TooLarge {
+        /// GiB of weights and gradients.
+        needed: f64,
+        /// GiB of the machine.
+        available: f64,
+    },
     /// NaN or infinity.
     #[error(transparent)]
     NotFinite(Box<NotFinite>),

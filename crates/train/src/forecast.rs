@@ -1,81 +1,153 @@
-//! `llm plan`: what a run will take, measured on a few of its steps.
+//! `llm plan`: what a run will take, from its shapes and measured on a few of its micro-batches.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use burn::tensor::Device;
-use llm_data::{Progress, prepare};
+use llm_data::{Batch, BatchSampler, Progress, Tokenizer, TokenizerKind, TokenizerSection, prepare};
+use llm_model::{CausalLm, ModelConfig};
 
 use crate::plan::{MemoryEstimate, ParameterCount, RunPlan, parameters_by_part};
-use crate::trainer::{assemble, check_precision};
-use crate::{RunConfig, TrainError, matmul_peak, memory};
+use crate::trainer::{check_precision, learner, sampler};
+use crate::{Optimizer, RunConfig, RunConfigError, TrainError, matmul_peak, memory};
 
-/// Steps that are measured, after one to warm up.
-const STEPS: u64 = 3;
+/// Steps that are measured at most, after one to warm up.
+const STEPS: u64 = 4;
+/// No step is begun after this time.
+const PATIENCE: Duration = Duration::from_secs(10);
 
-/// What a run will take.
-#[derive(Debug, Clone, PartialEq)]
+/// What a run will take, as far as its shapes tell.
+#[derive(Debug)]
 pub struct Forecast {
-    /// Tokens, steps and time; the time is that of whole steps.
+    /// Tokens and steps; nothing is measured yet.
     pub plan: RunPlan,
     /// Parameters by part.
     pub parameters: Vec<ParameterCount>,
-    /// Memory by what it is for, from the shapes.
+    /// Memory by what it is for.
     pub memory: MemoryEstimate,
-    /// What the process took at most for its steps, weights and optimizer included, in MiB, where the system tells. On
-    /// a GPU, that is the memory of the host.
-    pub measured_mib: Option<u64>,
     /// FLOPs to train on one token.
     pub flops_per_token: f64,
+    model: ModelConfig,
+    sampler: Option<BatchSampler>,
+}
+
+/// What a few steps took.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Measurement {
+    /// The plan, with its first loss and the time of a whole step.
+    pub plan: RunPlan,
+    /// What the process took at most for its steps, weights and optimizer included, in MiB, where the system tells. On
+    /// a GPU, that is the memory of the host.
+    pub mib: Option<u64>,
     /// Arithmetic a second, as a share of the measured matrix-multiply peak in float32.
     pub utilization: f64,
 }
 
-/// Prepares the text and trains for a few steps, without writing anything but the cache.
-///
-/// # Errors
-/// As [`Trainer::open`](crate::Trainer::open), and a loss that is not finite.
-pub fn forecast(
-    config: &RunConfig,
-    device: &Device,
-    device_name: &str,
-    progress: &mut dyn FnMut(Progress),
-) -> Result<Forecast, TrainError> {
-    config.validate()?;
-    check_precision(config.train.precision, device, device_name)?;
-    let data = prepare(&config.data, &config.tokenizer, progress)?;
-    let peak = matmul_peak(device);
-    let before = memory::rss_mib();
-    let (mut learner, sampler) = assemble(config, &data, &device.clone().autodiff())?;
-    let mut plan = RunPlan::new(config, &data, &sampler, &learner.model);
-    plan.device = device_name.to_string();
-
-    let mut begin = Instant::now();
-    for step in 0..=STEPS {
-        if step == 1 {
-            begin = Instant::now();
+impl Forecast {
+    /// Prepares the text, if the configuration names one, and works out the sizes. Nothing is written but the cache.
+    ///
+    /// # Errors
+    /// As [`Trainer::open`](crate::Trainer::open); and where without a text the vocabulary or the steps are open.
+    pub fn new(
+        config: &RunConfig,
+        device: &Device,
+        device_name: &str,
+        progress: &mut dyn FnMut(Progress),
+    ) -> Result<Self, TrainError> {
+        config.validate()?;
+        check_precision(config.train.precision, device, device_name)?;
+        let text = if config.data.paths.is_empty() {
+            None
+        } else {
+            let data = prepare(&config.data, &config.tokenizer, progress)?;
+            let model = config.model.resolve(data.tokenizer.vocab_size())?;
+            let sampler = sampler(config, &data, &model)?;
+            Some((data, sampler))
+        };
+        let vocab_size = match &text {
+            Some((data, _)) => data.tokenizer.vocab_size(),
+            None => expected_vocab_size(&config.tokenizer)?,
+        };
+        if text.is_none() && config.train.epochs.is_some() {
+            return Err(RunConfigError::OpenWithoutText { key: "train.epochs" }.into());
         }
-        let batch = |rank| sampler.batch(config.train.seed, step, rank);
-        let batches = (0..plan.accumulation as u32).map(batch).collect::<Result<Vec<_>, _>>()?;
-        let gradients = learner.gradients(step, &batches);
-        let gradients = gradients.map_err(|defect| defect.at(step, config, None))?;
-        if step == 0 {
-            plan.first_loss = gradients.loss;
-        }
-        learner = learner.apply(gradients, config.schedule.factor(step, plan.steps));
+        let model_config = config.model.resolve(vocab_size)?;
+        let model = CausalLm::new(&model_config, device); // its weights take no memory yet
+        let mut plan = RunPlan::new(config, text.as_ref().map(|(data, sampler)| (data, sampler)), &model);
+        plan.device = device_name.to_string();
+        let optimizer = Optimizer::new(&config.optimizer, &model);
+        Ok(Self {
+            parameters: parameters_by_part(&model),
+            memory: MemoryEstimate::new(&model, &optimizer, plan.micro_batch_size, plan.precision),
+            flops_per_token: model_config.training_flops_per_token(plan.context_length),
+            plan,
+            model: model_config,
+            sampler: text.map(|(_, sampler)| sampler),
+        })
     }
-    device.sync().map_err(|error| TrainError::Device(error.to_string()))?;
-    plan.seconds_per_step = begin.elapsed().as_secs_f64() / STEPS as f64;
 
-    let model_config = learner.model.config();
-    let flops_per_token = model_config.training_flops_per_token(plan.context_length);
-    let tokens_per_s = plan.tokens_per_step() as f64 / plan.seconds_per_step;
-    let (model, optimizer) = (&learner.model, &learner.optimizer);
-    Ok(Forecast {
-        parameters: parameters_by_part(model),
-        memory: MemoryEstimate::new(model, optimizer, plan.micro_batch_size, plan.precision),
-        measured_mib: memory::peak_rss_mib().zip(before).map(|(after, before)| after.saturating_sub(before)),
-        flops_per_token,
-        utilization: flops_per_token * tokens_per_s / peak,
-        plan,
-    })
+    /// Trains for a few steps of one micro-batch each, for some seconds or until the first is done.
+    ///
+    /// # Errors
+    /// A loss that is not finite, and failures of the device.
+    pub fn measure(&self, config: &RunConfig, device: &Device) -> Result<Measurement, TrainError> {
+        let peak = matmul_peak(device);
+        let before = memory::rss_mib();
+        let mut learner = learner(config, &self.model, &device.clone().autodiff())?;
+        let mut plan = self.plan.clone();
+        let begin = Instant::now();
+        let (mut steps, mut of_gradients, mut of_update) = (0, Duration::ZERO, Duration::ZERO);
+        for step in 0..=STEPS {
+            if step > 0 && begin.elapsed() > PATIENCE {
+                break;
+            }
+            let batch = self.batch(config.train.seed, step)?;
+            let start = Instant::now();
+            let gradients = learner.gradients(step, &[batch]).map_err(|defect| defect.at(step, config, None))?;
+            let gradients_done = Instant::now();
+            if step == 0 {
+                plan.first_loss = gradients.loss;
+            }
+            learner = learner.apply(gradients, config.schedule.factor(step, plan.steps));
+            device.sync().map_err(|error| TrainError::Device(error.to_string()))?;
+            if step == 1 {
+                // The first one, which warmed up caches and threads, does not count.
+                (steps, of_gradients, of_update) = (0, Duration::ZERO, Duration::ZERO);
+            }
+            steps += 1;
+            of_gradients += gradients_done - start;
+            of_update += gradients_done.elapsed();
+        }
+        let total = of_gradients * plan.accumulation as u32 + of_update;
+        plan.seconds_per_step = total.as_secs_f64() / f64::from(steps);
+        let tokens_per_s = plan.tokens_per_step() as f64 / plan.seconds_per_step;
+        Ok(Measurement {
+            plan,
+            mib: memory::peak_rss_mib().zip(before).map(|(after, before)| after.saturating_sub(before)),
+            utilization: self.flops_per_token * tokens_per_s / peak,
+        })
+    }
+
+    /// A micro-batch of the text; without one, of tokens that are as good as any to measure with.
+    fn batch(&self, seed: u64, step: u64) -> Result<Batch, TrainError> {
+        if let Some(sampler) = &self.sampler {
+            return Ok(sampler.batch(seed, step, 0)?);
+        }
+        let (batch, time) = (self.plan.micro_batch_size, self.plan.context_length);
+        let id = |i: usize| (i.wrapping_mul(2_654_435_761) % self.plan.vocab_size) as i32;
+        let inputs = (0..batch * time).map(id).collect();
+        let targets = (1..=batch * time).map(id).collect();
+        Ok(Batch { inputs, targets, batch, time })
+    }
+}
+
+/// The size that a tokenizer will have once it is trained, where that does not depend on the text.
+fn expected_vocab_size(section: &TokenizerSection) -> Result<usize, TrainError> {
+    if let Some(path) = &section.path {
+        return Ok(Tokenizer::load(path)?.vocab_size());
+    }
+    match section.kind {
+        TokenizerKind::Word | TokenizerKind::Bpe => Ok(section.vocab_size),
+        TokenizerKind::Byte => Ok(257),
+        TokenizerKind::Char => Err(RunConfigError::OpenWithoutText { key: "tokenizer.kind = \"char\"" }.into()),
+    }
 }

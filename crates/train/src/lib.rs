@@ -31,7 +31,7 @@ pub use config::{EvalSection, RunConfig, RunConfigError, SampleSection, TrainSec
 pub use diagnose::{NotFinite, Quantity};
 pub use error::TrainError;
 pub use event::{EvalRecord, Event, SampleRequest, StepRecord};
-pub use forecast::{Forecast, forecast};
+pub use forecast::{Forecast, Measurement};
 pub use learner::{Defect, Gradients, Learner};
 pub use loss_scale::LossScale;
 pub use memory::{peak_rss_mib, rss_mib};

@@ -10,10 +10,20 @@ pub fn rss_mib() -> Option<u64> {
     status("VmRSS:")
 }
 
+/// All memory of this machine, in MiB; `None` where the system does not tell.
+pub(crate) fn total_mib() -> Option<u64> {
+    field("/proc/meminfo", "MemTotal:")
+}
+
 /// A field of Linux' `/proc/self/status`, which counts from the start of this program. What `getrusage` tells there
 /// includes the parent's memory before the program was loaded.
 fn status(field: &str) -> Option<u64> {
-    let text = std::fs::read_to_string("/proc/self/status").ok()?;
+    self::field("/proc/self/status", field)
+}
+
+/// A field of a file of Linux' `/proc` that counts KiB, in MiB.
+fn field(file: &str, field: &str) -> Option<u64> {
+    let text = std::fs::read_to_string(file).ok()?;
     let line = text.lines().find(|line| line.starts_with(field))?;
     let kib: u64 = line.split_whitespace().nth(1)?.parse().ok()?;
     Some(kib / 1024)

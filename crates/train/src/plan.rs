@@ -24,9 +24,9 @@ pub struct RunPlan {
     pub steps: u64,
     /// Steps done before, by the run that is resumed.
     pub first_step: u64,
-    /// Passes over the training text in all.
+    /// Passes over the training text in all; 0 without a text.
     pub epochs: f64,
-    /// Tokens to train on.
+    /// Tokens to train on; 0 without a text.
     pub train_tokens: u64,
     /// Tokens to validate on.
     pub valid_tokens: u64,
@@ -45,9 +45,10 @@ pub struct RunPlan {
 }
 
 impl RunPlan {
-    /// What `config` means for the text `data`; nothing is measured yet.
-    pub(crate) fn new(config: &RunConfig, data: &Prepared, sampler: &BatchSampler, model: &CausalLm) -> Self {
-        let steps = config.train.steps(sampler.steps_per_epoch());
+    /// What `config` means for a text; nothing is measured yet.
+    pub(crate) fn new(config: &RunConfig, text: Option<(&Prepared, &BatchSampler)>, model: &CausalLm) -> Self {
+        let steps_per_epoch = text.map_or(f64::INFINITY, |(_, sampler)| sampler.steps_per_epoch());
+        let steps = config.train.steps(steps_per_epoch);
         let vocab_size = model.config().vocab_size;
         Self {
             device: String::new(),
@@ -58,11 +59,11 @@ impl RunPlan {
             accumulation: config.train.accumulation(),
             steps,
             first_step: 0,
-            epochs: steps as f64 / sampler.steps_per_epoch(),
-            train_tokens: data.split.train.len(),
-            valid_tokens: data.split.valid.len(),
-            split: data.split.note.clone(),
-            cached: data.cached,
+            epochs: steps as f64 / steps_per_epoch,
+            train_tokens: text.map_or(0, |(data, _)| data.split.train.len()),
+            valid_tokens: text.map_or(0, |(data, _)| data.split.valid.len()),
+            split: text.map_or_else(String::new, |(data, _)| data.split.note.clone()),
+            cached: text.is_some_and(|(data, _)| data.cached),
             vocab_size,
             uniform_loss: (vocab_size as f64).ln(),
             first_loss: f32::NAN,

@@ -12,7 +12,7 @@ use burn::tensor::Device;
 use llm_checkpoint::{save_model, save_training, write_atomic};
 use llm_data::{Batch, BatchSampler, Prepared};
 
-pub(crate) use open::{assemble, check_precision, precision_name};
+pub(crate) use open::{check_precision, learner, precision_name, sampler};
 pub use run::{Ending, Outcome};
 pub use state::Best;
 use state::RunState;
@@ -72,19 +72,23 @@ impl Trainer {
         (0..self.config.train.accumulation() as u32).map(batch).collect()
     }
 
-    /// What the run will do. Measures the loss of the next step and the time that its gradients take.
+    /// What the run will do. Measures the loss of the next step's first micro-batch and the time that its gradients take.
     fn plan(&mut self) -> Result<RunPlan, TrainError> {
-        let batches = self.batches(self.state.step)?;
+        let batches = &self.batches(self.state.step)?[..1];
+        // What is measured leaves no trace.
+        let loss_scale = self.learner.loss_scale;
         let mut first_loss = 0.0;
-        let mut seconds_per_step = 0.0;
+        let mut seconds = 0.0;
         // The first time warms up caches and threads.
         for _ in 0..2 {
             let start = Instant::now();
-            let gradients = self.learner.gradients(self.state.step, &batches);
+            let gradients = self.learner.gradients(self.state.step, batches);
             first_loss = gradients.map_err(|defect| self.stopped_by(&defect))?.loss;
-            seconds_per_step = start.elapsed().as_secs_f64();
+            seconds = start.elapsed().as_secs_f64();
         }
-        let mut plan = RunPlan::new(&self.config, &self.data, &self.sampler, &self.learner.model);
+        self.learner.loss_scale = loss_scale;
+        let seconds_per_step = seconds * self.config.train.accumulation() as f64;
+        let mut plan = RunPlan::new(&self.config, Some((&self.data, &self.sampler)), &self.learner.model);
         plan.device.clone_from(&self.options.device_name);
         plan.first_step = self.state.step;
         plan.first_loss = first_loss;
@@ -98,7 +102,6 @@ impl Trainer {
             self.save_best()?; // nothing is evaluated
         }
         self.state.seconds = self.seconds();
-        self.state.loss_scale = self.learner.loss_scale;
         self.metrics.sync()?;
         let path = save_training(
             &self.options.out,

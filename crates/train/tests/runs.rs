@@ -224,22 +224,33 @@ fn one_batch_is_learned_by_heart() {
 #[test]
 fn a_loss_that_is_not_finite_stops_the_run_and_says_where() {
     let _guard = lock();
-    let sandbox = Sandbox::new(&[
+    let diverging = [
         ("optimizer.kind", "sgd"),
         ("optimizer.lr", "1e30"),
         ("optimizer.grad_clip", "0.0"),
         ("optimizer.weight_decay", "0.0"),
         ("train.checkpoint_every", "1"),
         ("eval.every", "0"),
-    ]);
+    ];
+    let sandbox = Sandbox::new(&diverging);
     let text = message(sandbox.run("run", false, None));
     assert!(text.starts_with("step "), "{text}");
     assert!(text.contains("not finite; it begins in "), "{text}");
     assert!(text.contains("model.") || text.contains("lm_head"), "{text}");
-    assert!(text.contains("the last good checkpoint is ") && text.contains("checkpoints/step-"), "{text}");
+    assert!(text.contains("no checkpoint was saved before this step"), "{text}");
     assert!(text.contains("\nhint: lower optimizer.lr (now 1"), "{text}");
     // What is on disk is still good.
     load_model(&sandbox.out("run"), &Device::flex()).unwrap();
+
+    // After three good steps: the checkpoint of the third, and not of the one that ruined the weights.
+    let mut sandbox = Sandbox::new(&diverging);
+    sandbox.config.set("optimizer.lr", "0.01").unwrap();
+    sandbox.run("run", false, Some(3)).unwrap();
+    sandbox.config.set("optimizer.lr", "1e30").unwrap();
+    let saved = sandbox.out("run").join("training/config.toml");
+    std::fs::write(saved, sandbox.config.to_toml().unwrap()).unwrap();
+    let text = message(sandbox.run("run", true, None));
+    assert!(text.contains("the last good checkpoint is ") && text.contains("checkpoints/step-00000003"), "{text}");
 }
 
 #[test]
@@ -285,11 +296,11 @@ fn events_tell_the_plan_first_and_ask_for_samples() {
     let expected = [
         "plan",
         "checkpoint 5",
-        "checkpoint 10",
         "sample 10 false",
+        "checkpoint 10",
         "checkpoint 15",
-        "checkpoint 20",
         "sample 20 false",
+        "checkpoint 20",
         "checkpoint 24",
     ];
     assert_eq!(told[..8], expected);

@@ -42,7 +42,7 @@ pub fn run(command: &BenchCommand, printer: Printer) -> Result<(), CliError> {
     let presets: Vec<&Preset> = PRESETS.iter().filter(wanted).collect();
     match presets.as_slice() {
         [preset] => measure(preset, args, printer),
-        presets => presets.iter().try_for_each(|preset| measure_apart(preset, args)),
+        presets => presets.iter().try_for_each(|preset| measure_apart(preset, args, printer)),
     }
 }
 
@@ -60,10 +60,11 @@ fn measure(preset: &Preset, args: &BenchTrainArgs, printer: Printer) -> Result<(
 }
 
 /// Measures in a process of its own, so that the peak memory is that of one preset.
-fn measure_apart(preset: &Preset, args: &BenchTrainArgs) -> Result<(), CliError> {
+fn measure_apart(preset: &Preset, args: &BenchTrainArgs, printer: Printer) -> Result<(), CliError> {
     let status = std::env::current_exe().and_then(|program| {
         Command::new(program)
             .args(["bench", "train", "--preset", preset.name, "--precision", &args.precision])
+            .args(printer.is_quiet().then_some("--quiet"))
             .args(["--steps", &args.steps.to_string(), "--device", &args.device.device.to_string()])
             .status()
     });

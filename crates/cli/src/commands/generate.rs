@@ -161,7 +161,7 @@ pub fn run(args: &GenerateArgs, printer: Printer) -> Result<(), CliError> {
         printer.note(describe(&options.sampling));
     }
 
-    let interrupted = interrupt::watch();
+    let interrupted = interrupt::watch(printer, None);
     let mut generator = Generator::new(&model, &tokenizer, &device.device)?;
     for sample in 0..args.num_samples {
         if sample > 0 && !args.json {
@@ -170,12 +170,12 @@ pub fn run(args: &GenerateArgs, printer: Printer) -> Result<(), CliError> {
         let options = Options { sample, ..options.clone() };
         let echo = prompt.as_deref().filter(|_| args.echo).unwrap_or_default();
         let made = if args.json {
-            let mut check = |_: Event| while_not(interrupted);
+            let mut check = |_: Event| while_not(&interrupted);
             let made = generator.generate(&ids, &options, &mut check)?;
             writeln!(stdout(), "{}", to_json(prompt.as_deref(), &made, &options))?;
             made
         } else {
-            stream(&mut generator, &ids, &options, echo, interrupted)?
+            stream(&mut generator, &ids, &options, echo, &interrupted)?
         };
         if args.verbose {
             printer.note(speed(&made));

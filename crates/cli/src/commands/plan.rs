@@ -1,14 +1,15 @@
 use std::io::Write;
 
 use clap::Args;
-use llm_train::{Forecast, forecast};
+use llm_train::{Forecast, Measurement};
 
 use super::train::ConfigArgs;
 use crate::device::DeviceArgs;
 use crate::error::CliError;
+use crate::numbers::{duration, grouped};
 use crate::printer::{Printer, stdout};
 use crate::progress::PreparationBar;
-use crate::training_view::{duration, grouped, plan_lines};
+use crate::training_view::plan_lines;
 
 /// What `llm plan` takes.
 #[derive(Debug, Args)]
@@ -25,18 +26,18 @@ pub fn run(args: &PlanArgs, printer: Printer) -> Result<(), CliError> {
     let config = args.config.resolve(None)?;
     let device = args.device.open(printer)?;
     let mut bar = PreparationBar::new(printer);
-    let forecast = forecast(&config, &device.device, &device.name, &mut |progress| bar.update(progress))?;
+    let forecast = Forecast::new(&config, &device.device, &device.name, &mut |progress| bar.update(progress))?;
     drop(bar);
-    print(&forecast)
+    print_sizes(&forecast)?;
+    printer.note("measuring a few steps");
+    let measurement = forecast.measure(&config, &device.device)?;
+    print_time(&measurement, forecast.flops_per_token)
 }
 
-fn print(forecast: &Forecast) -> Result<(), CliError> {
+fn print_sizes(forecast: &Forecast) -> Result<(), CliError> {
     let mut out = stdout();
     let plan = &forecast.plan;
-    for line in plan_lines(plan) {
-        writeln!(out, "{line}")?;
-    }
-    writeln!(out, "\nparameters")?;
+    writeln!(out, "parameters")?;
     for part in &forecast.parameters {
         let share = 100.0 * part.count as f64 / plan.parameters.max(1) as f64;
         writeln!(out, "  {:<22} {:>15}  {share:>5.1} %", part.part, grouped(part.count as u64))?;
@@ -54,16 +55,25 @@ fn print(forecast: &Forecast) -> Result<(), CliError> {
     ] {
         writeln!(out, "  {name:<22} {:>15.1}", bytes as f64 / f64::from(1 << 20))?;
     }
-    if let Some(measured) = forecast.measured_mib {
-        writeln!(out, "  {:<22} {measured:>15}", "measured, on the host")?;
-    }
+    writeln!(out)?;
+    Ok(())
+}
 
+fn print_time(measurement: &Measurement, flops_per_token: f64) -> Result<(), CliError> {
+    let mut out = stdout();
+    let plan = &measurement.plan;
+    for line in plan_lines(plan) {
+        writeln!(out, "{line}")?;
+    }
     let seconds = plan.seconds_per_step;
-    writeln!(out, "\ntime, measured on a few steps")?;
+    writeln!(out, "\nmeasured on a few steps")?;
     writeln!(out, "  {:<22} {:>15.1}", "ms a step", seconds * 1e3)?;
     writeln!(out, "  {:<22} {:>15}", "tokens a second", grouped((plan.tokens_per_step() as f64 / seconds) as u64))?;
-    writeln!(out, "  {:<22} {:>15.2}", "MFLOP a token", forecast.flops_per_token / 1e6)?;
-    writeln!(out, "  {:<22} {:>14.1} %", "of the device's peak", 100.0 * forecast.utilization)?;
+    writeln!(out, "  {:<22} {:>15.2}", "MFLOP a token", flops_per_token / 1e6)?;
+    writeln!(out, "  {:<22} {:>14.1} %", "of the device's peak", 100.0 * measurement.utilization)?;
+    if let Some(mib) = measurement.mib {
+        writeln!(out, "  {:<22} {mib:>15}", "MiB, on the host")?;
+    }
     writeln!(out, "  {:<22} {:>15}", "time to finish", duration(plan.seconds()))?;
     Ok(())
 }

@@ -5,11 +5,12 @@ use std::sync::atomic::Ordering;
 use clap::Args;
 use llm_train::{Ending, Outcome, RunConfig, RunOptions, Trainer};
 
-use crate::device::DeviceArgs;
+use crate::device::{DeviceArgs, DeviceChoice};
 use crate::error::CliError;
 use crate::interrupt;
+use crate::numbers::{duration, grouped};
 use crate::printer::Printer;
-use crate::training_view::{TrainingView, duration, grouped};
+use crate::training_view::TrainingView;
 
 const EXAMPLES: &str = "Examples:
   llm train                                      the tales in data/, in about two minutes on two cores
@@ -166,13 +167,14 @@ pub fn run(args: &TrainArgs, printer: Printer) -> Result<(), CliError> {
         device_name: device.name,
     };
 
-    let stop = interrupt::watch();
     let mut view = TrainingView::new(printer, device.device);
     let trainer = Trainer::open(config, options, &mut |progress| view.preparing(progress))?;
-    let outcome = trainer.run(&mut |event| view.show(event), stop);
+    // Until here, a signal ends the program: whatever was prepared is in the cache.
+    let stop = interrupt::watch(printer, Some("finishing this step and saving; Ctrl-C again quits at once"));
+    let outcome = trainer.run(&mut |event| view.show(event), &stop);
     view.finish()?;
     let outcome = outcome?;
-    report(&outcome, &out, &prompt, printer);
+    report(&outcome, args, &out, &prompt, printer);
     if outcome.ending == Ending::Interrupted || stop.load(Ordering::SeqCst) {
         return Err(CliError::Interrupted);
     }
@@ -181,12 +183,17 @@ pub fn run(args: &TrainArgs, printer: Printer) -> Result<(), CliError> {
 }
 
 /// How it ended, and how to go on.
-fn report(outcome: &Outcome, out: &Path, prompt: &str, printer: Printer) {
+fn report(outcome: &Outcome, args: &TrainArgs, out: &Path, prompt: &str, printer: Printer) {
     let out = out.display();
     let (step, time) = (grouped(outcome.step), duration(outcome.seconds));
     if outcome.ending == Ending::Interrupted {
         printer.note(format_args!("stopped after step {step} of {}; everything is saved", grouped(outcome.steps)));
-        printer.note(format_args!("go on with: llm train --out {out} --resume"));
+        let device = match args.device.device {
+            DeviceChoice::Auto => String::new(),
+            device => format!(" --device {device}"),
+        };
+        let tensorboard = if args.tensorboard { " --tensorboard" } else { "" };
+        printer.note(format_args!("go on with: llm train --out {out} --resume{device}{tensorboard}"));
         return;
     }
     let best = outcome.best.map_or(String::new(), |best| {

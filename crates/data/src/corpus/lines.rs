@@ -1,6 +1,6 @@
 //! `.jsonl`: one JSON object a line, one document each.
 
-use std::io::BufRead;
+use std::io::{BufRead, Read};
 use std::path::{Path, PathBuf};
 
 use serde_json::Value;
@@ -9,6 +9,9 @@ use super::source::Bytes;
 use super::text::cut;
 use super::{CorpusOptions, SEGMENT_BYTES, Segment};
 use crate::DataError;
+
+/// A line is parsed as a whole, in memory.
+const LONGEST_LINE: u64 = 64 << 20;
 
 pub(super) struct LineReader {
     path: PathBuf,
@@ -19,8 +22,9 @@ pub(super) struct LineReader {
     /// Byte position of the current line.
     position: u64,
     raw: Vec<u8>,
-    /// Rest of a document that is longer than a segment.
-    rest: String,
+    /// A document that is handed out in segments, from `handed_out` on.
+    document: String,
+    handed_out: usize,
 }
 
 impl LineReader {
@@ -33,36 +37,40 @@ impl LineReader {
             line: 0,
             position: 0,
             raw: Vec::new(),
-            rest: String::new(),
+            document: String::new(),
+            handed_out: 0,
         }
     }
 
     pub(super) fn next_segment(&mut self) -> Result<Option<Segment>, DataError> {
-        let starts_document = self.rest.is_empty();
+        let starts_document = self.handed_out == self.document.len();
         if starts_document {
             match self.next_document()? {
-                Some(text) => self.rest = text,
+                Some(text) => (self.document, self.handed_out) = (text, 0),
                 None => return Ok(None),
             }
         }
-        let text = if self.rest.len() > SEGMENT_BYTES {
-            let tail = self.rest.split_off(cut(&self.rest, SEGMENT_BYTES));
-            std::mem::replace(&mut self.rest, tail)
-        } else {
-            std::mem::take(&mut self.rest)
-        };
-        Ok(Some(Segment { text, starts_document, ends_document: self.rest.is_empty() }))
+        let rest = &self.document[self.handed_out..];
+        let end = if rest.len() > SEGMENT_BYTES { cut(rest, SEGMENT_BYTES) } else { rest.len() };
+        let text = rest[..end].to_owned();
+        self.handed_out += end;
+        Ok(Some(Segment { text, starts_document, ends_document: self.handed_out == self.document.len() }))
     }
 
     /// The text of the next line that has any; blank lines and blank texts are passed over.
     fn next_document(&mut self) -> Result<Option<String>, DataError> {
         loop {
             self.raw.clear();
-            let n = self.bytes.read_until(b'\n', &mut self.raw).map_err(|e| DataError::io(&self.path, e))?;
+            let line = self.bytes.by_ref().take(LONGEST_LINE + 1).read_until(b'\n', &mut self.raw);
+            let n = line.map_err(|e| DataError::io(&self.path, e))?;
             if n == 0 {
                 return Ok(None);
             }
             self.line += 1;
+            if n as u64 > LONGEST_LINE {
+                let message = format!("it is longer than {} MiB", LONGEST_LINE >> 20);
+                return Err(DataError::MalformedJson { path: self.path.clone(), line: self.line, message });
+            }
             let start = self.position;
             self.position += n as u64;
             let text = match std::str::from_utf8(&self.raw) {

@@ -115,7 +115,7 @@ impl TextReader {
 
 /// Where to cut a text that is longer than `limit` bytes: before the last space that follows a letter or digit, else
 /// before the last line feed or space, else after the last whole character. The result is within `1..=limit`.
-pub(super) fn cut(text: &str, limit: usize) -> usize {
+pub(crate) fn cut(text: &str, limit: usize) -> usize {
     let limit = text.floor_char_boundary(limit);
     let head = &text[..limit];
     let after_word = |&(i, _): &(usize, &str)| head[..i].chars().next_back().is_some_and(char::is_alphanumeric);

@@ -2,14 +2,16 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use super::Source;
 use crate::DataError;
 use crate::corpus::{Corpus, FileStats, stamp};
+use crate::shards::PARTIAL;
 use crate::tokenizer::write_beside;
 
 /// Changes whenever the same text would give other files.
-const FORMAT: &str = "1";
+const FORMAT: &str = "2";
 const INDEX: &str = "files.json";
 
 /// `$XDG_CACHE_HOME/llm`, else `~/.cache/llm` (`%LOCALAPPDATA%\llm` on Windows), else a folder for temporary files.
@@ -28,6 +30,18 @@ pub(super) fn name(kind: &str, parts: &[&str]) -> String {
     format!("{kind}-{}", &hash.to_hex()[..24])
 }
 
+/// Removes what a killed preparation left half written, once it is certain that nobody is at it any more.
+fn remove_abandoned(folder: &Path) {
+    const DAY: Duration = Duration::from_hours(24);
+    for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
+        let age = entry.metadata().and_then(|meta| meta.modified()).ok().and_then(|time| time.elapsed().ok());
+        let partial = entry.file_name().to_string_lossy().starts_with(PARTIAL);
+        if partial && age.is_some_and(|age| age > DAY) {
+            let _ = std::fs::remove_file(entry.path());
+        }
+    }
+}
+
 pub(super) struct Cache {
     folder: PathBuf,
     /// What is known of files, by path and by how they are read.
@@ -38,6 +52,7 @@ pub(super) struct Cache {
 impl Cache {
     pub(super) fn open(folder: PathBuf) -> Result<Self, DataError> {
         std::fs::create_dir_all(&folder).map_err(|e| DataError::write(&folder, 0, e))?;
+        remove_abandoned(&folder);
         // Without a readable index the files are simply read again.
         let index = std::fs::read(folder.join(INDEX)).ok();
         let index = index.and_then(|text| serde_json::from_slice(&text).ok()).unwrap_or_default();

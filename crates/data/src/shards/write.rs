@@ -9,6 +9,9 @@ use super::{HEADER_BYTES, ShardHeader, TokenShards};
 use crate::tokenizer::open_to_others;
 use crate::{DataError, Tokenizer};
 
+/// How the names of files begin that are being written.
+pub(crate) const PARTIAL: &str = "partial-";
+
 /// Writes one shard file. Dropped before [`finish`](Self::finish), it leaves nothing behind.
 pub struct ShardWriter {
     path: PathBuf,
@@ -27,10 +30,8 @@ impl ShardWriter {
     /// When the folder cannot be written.
     pub fn create(path: &Path, tokenizer: &Tokenizer) -> Result<Self, DataError> {
         let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        let partial = tempfile::Builder::new()
-            .prefix("partial-")
-            .tempfile_in(folder)
-            .map_err(|e| DataError::write(folder, 0, e))?;
+        let partial =
+            tempfile::Builder::new().prefix(PARTIAL).tempfile_in(folder).map_err(|e| DataError::write(folder, 0, e))?;
         let vocab_size = tokenizer.vocab_size() as u64;
         let header = ShardHeader {
             bits: if vocab_size <= 1 << 16 { 16 } else { 32 },

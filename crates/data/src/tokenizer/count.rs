@@ -8,13 +8,17 @@ use rayon::prelude::*;
 
 use super::split::Splitter;
 use crate::DataError;
-use crate::corpus::{Corpus, for_each_block};
+use crate::corpus::{Corpus, cut, for_each_block};
 
 /// Pieces kept between blocks of text. Rare ones are dropped only there, so what is dropped depends on the text and
 /// never on the number of threads.
 const KEPT: usize = 1 << 19;
 /// Pieces that BPE is trained on at most: its tables take about half a kilobyte for each.
 const MOST_PIECES: usize = 1 << 17;
+/// Bytes of these pieces together at most: its tables take 32 for each.
+const MOST_BYTES: usize = 1 << 22;
+/// Longer pieces, from text without white space such as genomes, are counted in parts.
+const LONGEST: usize = 64;
 const SHARDS: usize = 64;
 
 /// The most frequent pieces of the corpus with their counts, most frequent first, and within a count by the piece.
@@ -31,7 +35,14 @@ pub(super) fn pieces(
     for_each_block(corpus, progress, |segments| {
         segments.par_iter().for_each(|segment| {
             let mut counts: AHashMap<&str, u64> = AHashMap::new();
-            splitter.for_each(&segment.text, |piece| *counts.entry(piece).or_default() += 1);
+            splitter.for_each(&segment.text, |mut piece| {
+                while piece.len() > LONGEST {
+                    let (part, rest) = piece.split_at(cut(piece, LONGEST));
+                    *counts.entry(part).or_default() += 1;
+                    piece = rest;
+                }
+                *counts.entry(piece).or_default() += 1;
+            });
             let mut parts: Vec<Vec<(&str, u64)>> = vec![Vec::new(); SHARDS];
             for (piece, count) in counts {
                 parts[hasher.hash_one(piece) as usize % SHARDS].push((piece, count));
@@ -53,6 +64,12 @@ pub(super) fn pieces(
     let mut counts: Vec<_> = counts.collect();
     counts.sort_unstable_by(|a, b| b.1.cmp(&a.1).then_with(|| a.0.cmp(&b.0)));
     counts.truncate(MOST_PIECES);
+    let sums = counts.iter().scan(0, |bytes, (piece, _)| {
+        *bytes += piece.len();
+        Some(*bytes)
+    });
+    let fitting = sums.take_while(|bytes| *bytes <= MOST_BYTES).count();
+    counts.truncate(fitting);
     Ok(counts)
 }
 

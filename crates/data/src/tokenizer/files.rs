@@ -112,10 +112,10 @@ fn object(path: &Path) -> Result<Map<String, Value>, DataError> {
 /// Writes a file beside its place, syncs it and renames it, so that a reader sees the old or the new one whole.
 pub(crate) fn write_beside(path: &Path, contents: &[u8]) -> Result<(), DataError> {
     let folder = path.parent().unwrap_or(Path::new("."));
-    let mut file = tempfile::NamedTempFile::new_in(folder).map_err(|e| DataError::io(folder, e))?;
+    let mut file = tempfile::NamedTempFile::new_in(folder).map_err(|e| DataError::write(folder, 0, e))?;
     file.write_all(contents).and_then(|()| file.as_file().sync_all()).map_err(|e| DataError::write(path, 0, e))?;
-    open_to_others(file.as_file()).map_err(|e| DataError::io(path, e))?;
-    file.persist(path).map_err(|e| DataError::io(path, e.error))?;
+    open_to_others(file.as_file()).map_err(|e| DataError::write(path, 0, e))?;
+    file.persist(path).map_err(|e| DataError::write(path, 0, e.error))?;
     Ok(())
 }
 

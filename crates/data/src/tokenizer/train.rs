@@ -19,6 +19,8 @@ use crate::corpus::Corpus;
 const UNKNOWN: &str = "<unk>";
 /// 256 bytes and the end of the text.
 const SMALLEST: usize = 257;
+/// Sixty times what the largest published models have.
+const LARGEST: usize = 1 << 24;
 
 impl Tokenizer {
     /// Trains a tokenizer, or loads the one that `section.path` names.
@@ -45,6 +47,9 @@ impl Tokenizer {
             return Self::load(path);
         }
         let sized = matches!(section.kind, TokenizerKind::Word | TokenizerKind::Bpe);
+        if sized && section.vocab_size > LARGEST {
+            return Err(DataError::VocabularyTooLarge { given: section.vocab_size, most: LARGEST });
+        }
         if sized && section.vocab_size < SMALLEST {
             return Err(DataError::VocabularyTooSmall {
                 given: section.vocab_size,

@@ -61,6 +61,12 @@ pub enum RunConfigError {
         /// The other.
         second: &'static str,
     },
+    /// What cannot be known without a text.
+    #[error("{key} leaves the model or the steps open without a text\nhint: name one with --data")]
+    OpenWithoutText {
+        /// The key.
+        key: &'static str,
+    },
     /// One size does not divide another.
     #[error("{whole} = {whole_value} is no multiple of {part} = {part_value}\nhint: change one of them")]
     Indivisible {

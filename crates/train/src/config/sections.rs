@@ -6,6 +6,9 @@ use crate::{OptimizerSection, ScheduleSection};
 
 /// Steps of a run whose configuration gives neither `max_steps` nor `epochs`.
 const DEFAULT_STEPS: u64 = 2000;
+/// Bounds that no run comes near, for slips of the pen.
+const MOST_SEQUENCES: usize = 1 << 20;
+const MOST_STEPS: u64 = 1_000_000_000_000;
 
 /// The section `[train]` of a configuration.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -65,7 +68,7 @@ impl TrainSection {
     pub fn steps(&self, steps_per_epoch: f64) -> u64 {
         match (self.max_steps, self.epochs) {
             (Some(steps), _) => steps,
-            (None, Some(epochs)) => (epochs * steps_per_epoch).ceil() as u64,
+            (None, Some(epochs)) => ((epochs * steps_per_epoch).ceil() as u64).min(MOST_STEPS),
             (None, None) => DEFAULT_STEPS,
         }
     }
@@ -75,6 +78,14 @@ impl TrainSection {
             return Err(RunConfigError::Both { first: "train.max_steps", second: "train.epochs" });
         }
         at_least_one("train.batch_size", self.batch_size)?;
+        if self.batch_size > MOST_SEQUENCES {
+            let value = self.batch_size.to_string();
+            return Err(RunConfigError::Invalid { key: "train.batch_size", value, rule: "must be at most 1,048,576" });
+        }
+        if let Some(steps) = self.max_steps.filter(|steps| *steps > MOST_STEPS) {
+            let value = steps.to_string();
+            return Err(RunConfigError::Invalid { key: "train.max_steps", value, rule: "must be at most 10^12" });
+        }
         at_least_one("train.micro_batch_size", self.micro_batch_size())?;
         at_least_one("train.keep_checkpoints", self.keep_checkpoints)?;
         if let Some(epochs) = self.epochs {

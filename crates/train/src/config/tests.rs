@@ -43,6 +43,11 @@ fn wrong_values_name_the_key() {
 fn values_out_of_range_name_key_value_and_rule() {
     let cases = [
         ("[train]\nbatch_size = 0", "train.batch_size is 0, but must be at least 1"),
+        ("[train]\nbatch_size = 2000000", "train.batch_size is 2000000, but must be at most 1,048,576"),
+        (
+            "[train]\nmax_steps = 9000000000000000000",
+            "train.max_steps is 9000000000000000000, but must be at most 10^12",
+        ),
         ("[optimizer]\nlr = -1.0", "optimizer.lr is -1, but must be a positive number"),
         ("[optimizer]\nbetas = [0.9, 1.0]", "optimizer.betas[1] is 1, but must lie in [0, 1)"),
         ("[schedule]\nmin_lr_ratio = 2.0", "schedule.min_lr_ratio is 2, but must lie in [0, 1]"),
@@ -99,6 +104,16 @@ fn overrides_are_typed_and_bare_words_are_strings() -> Result<(), RunConfigError
     );
     assert_eq!(message("train.seed.x", "1"), "--set: train.seed.x cannot be set: seed is 1337, not a table");
     Ok(())
+}
+
+#[test]
+fn the_length_is_said_in_steps_or_in_epochs_whichever_came_last() -> Result<(), RunConfigError> {
+    let mut config = RunConfig::parse("[train]\nmax_steps = 600", "my.toml")?;
+    config.set("train.epochs", "3")?;
+    assert_eq!((config.train.max_steps, config.train.epochs), (None, Some(3.0)));
+    config.set("train.max_steps", "7")?;
+    assert_eq!((config.train.max_steps, config.train.epochs), (Some(7), None));
+    config.validate()
 }
 
 #[test]

@@ -31,6 +31,7 @@ impl Trainer {
             self.state.evaluations_since_best += 1;
         }
         self.state.evaluated = Some(step);
+        self.saved_step = None;
         let record = EvalRecord { step, tokens: self.state.tokens, val_loss, seconds: self.seconds(), best };
         on_event(Event::Evaluation(&record));
         self.record(&Line::Eval(record))?;

@@ -3,15 +3,15 @@ use std::time::Instant;
 
 use burn::tensor::{DType, Device};
 use llm_checkpoint::{latest_training, load_training, write_atomic};
-use llm_data::{BatchSampler, Prepared, Progress, prepare};
-use llm_model::{CausalLm, Dropout, Precision};
+use llm_data::{BatchSampler, Prepared, Progress, evaluation_windows, prepare};
+use llm_model::{CausalLm, Dropout, ModelConfig, Precision};
 
 use super::state::RunState;
 use super::{RunOptions, Trainer, training_dir};
 use crate::chart::Curves;
 use crate::metrics::Metrics;
 use crate::tensorboard::Board;
-use crate::{Learner, RunConfig, TrainError};
+use crate::{Learner, RunConfig, TrainError, memory};
 
 impl Trainer {
     /// Prepares the text, builds the model, and loads what there is to resume.
@@ -31,16 +31,21 @@ impl Trainer {
         check_directory(&config, &options)?;
 
         let data = prepare(&config.data, &config.tokenizer, progress)?;
+        if !config.train.overfit_batch {
+            drop(evaluation_windows(&data.split.valid, 1, 1, 1)?); // has any
+        }
         let device = options.device.clone().autodiff();
-        let (learner, sampler) = assemble(&config, &data, &device)?;
+        let model = config.model.resolve(data.tokenizer.vocab_size())?;
+        let sampler = sampler(&config, &data, &model)?;
+        let learner = learner(&config, &model, &device)?;
         let found = if options.resume { latest_training(&options.out)? } else { None };
-        let (learner, state, checkpoint) = match found {
-            Some((_, path)) => {
-                let (learner, state) = restore(learner, &path, &data)?;
-                (learner, state, Some(path))
-            }
+        let (learner, state, checkpoint) = if let Some((_, path)) = found {
+            let (learner, state) = restore(learner, &path, &data)?;
+            (learner, state, Some(path))
+        } else {
             // Begun, or killed before its first checkpoint.
-            None => (learner, begin(&data), None),
+            let state = RunState { loss_scale: learner.loss_scale, ..begin(&data) };
+            (learner, state, None)
         };
 
         let training = training_dir(&options.out);
@@ -71,27 +76,32 @@ impl Trainer {
     }
 }
 
-/// A learner with fresh weights and the sampler of its batches.
-pub(crate) fn assemble(
-    config: &RunConfig,
-    data: &Prepared,
-    device: &Device,
-) -> Result<(Learner, BatchSampler), TrainError> {
-    let model_config = config.model.resolve(data.tokenizer.vocab_size())?;
+/// The sampler of the micro-batches.
+pub(crate) fn sampler(config: &RunConfig, data: &Prepared, model: &ModelConfig) -> Result<BatchSampler, TrainError> {
+    let (shards, accumulation) = (data.split.train.clone(), config.train.accumulation() as u32);
+    Ok(BatchSampler::new(shards, config.train.micro_batch_size(), model.context_length, accumulation)?)
+}
+
+/// A learner with fresh weights on the autodiff device `device`.
+///
+/// # Errors
+/// [`TrainError::TooLarge`] where weights and gradients alone are more than the machine's memory.
+pub(crate) fn learner(config: &RunConfig, model: &ModelConfig, device: &Device) -> Result<Learner, TrainError> {
+    const GIB: f64 = (1_u64 << 30) as f64;
+    // Initial weights are drawn on the host, whatever the device.
+    let needed = 8.0 * model.parameters() / GIB;
+    if let Some(mib) = memory::total_mib().filter(|mib| needed > *mib as f64 / 1024.0) {
+        return Err(TrainError::TooLarge { needed, available: mib as f64 / 1024.0 });
+    }
     let train = &config.train;
-    let sampler = BatchSampler::new(
-        data.split.train.clone(),
-        train.micro_batch_size(),
-        model_config.context_length,
-        train.accumulation() as u32,
-    )?;
-    let model = CausalLm::new(&model_config, device).initialize(train.seed);
-    Ok((Learner::new(model, device, &config.optimizer, train.precision, train.seed), sampler))
+    let model = CausalLm::new(model, device).initialize(train.seed);
+    Ok(Learner::new(model, device, &config.optimizer, train.precision, train.seed))
 }
 
 fn begin(data: &Prepared) -> RunState {
     RunState {
         tokenizer: data.tokenizer.hash().to_string(),
+        text: data.split.hash.clone(),
         text_tokens: [data.split.train.len(), data.split.valid.len()],
         ..RunState::default()
     }
@@ -120,6 +130,7 @@ fn check_text(path: &Path, data: &Prepared) -> Result<(), TrainError> {
         ("the hash of the tokenizer", (saved.tokenizer, now.tokenizer)),
         ("the training text's length in tokens", train),
         ("the validation text's length in tokens", valid),
+        ("the hash of the text", (saved.text, now.text)),
     ];
     match checks.into_iter().find(|(_, (saved, now))| saved != now) {
         Some((what, (saved, now))) => Err(TrainError::Changed { what, saved, now }),

@@ -60,10 +60,6 @@ impl Trainer {
             if self.evaluation_due() {
                 self.evaluate(on_event, stop)?;
             }
-            let every = self.config.train.checkpoint_every;
-            if step > first_step && every > 0 && step.is_multiple_of(every) {
-                self.save_checkpoint(on_event)?;
-            }
             if stop.load(Ordering::Relaxed) {
                 break Ending::Interrupted;
             }
@@ -79,15 +75,24 @@ impl Trainer {
             let batches = self.batches(step)?;
             let scale_before = self.learner.loss_scale;
             let gradients = self.learner.gradients(step, &batches).map_err(|defect| self.stopped_by(&defect))?;
+            let gradients_took = start.elapsed();
             self.report_loss_scale(scale_before, on_event);
+            // Only now is it known that the weights give a finite loss, so that every checkpoint is a good one.
+            let every = self.config.train.checkpoint_every;
+            if step > first_step && every > 0 && step.is_multiple_of(every) {
+                self.save_checkpoint(on_event)?;
+            }
+            let start = Instant::now();
             let (step_loss, norm) = (gradients.loss, gradients.norm);
             let lr_factor = self.config.schedule.factor(step, self.steps);
             self.learner = self.learner.apply(gradients, lr_factor);
             self.state.step += 1;
+            self.state.loss_scale = self.learner.loss_scale;
             self.state.tokens += batches.iter().map(|batch| batch.inputs.len() as u64).sum::<u64>();
 
             loss = Some(step_loss);
-            let record = self.step_record(step_loss, norm, lr_factor, start.elapsed().as_secs_f64(), peak);
+            let seconds = (gradients_took + start.elapsed()).as_secs_f64();
+            let record = self.step_record(step_loss, norm, lr_factor, seconds, peak);
             on_event(Event::Step(&record));
             self.record(&Line::Step(record))?;
         };
@@ -108,6 +113,7 @@ impl Trainer {
             seconds: self.seconds(),
         })
     }
+
     fn step_record(&self, loss: f32, grad_norm: f64, lr_factor: f64, seconds: f64, peak: f64) -> StepRecord {
         let model = self.learner.model.config();
         let tokens = (self.config.train.batch_size * model.context_length) as f64;

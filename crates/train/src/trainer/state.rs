@@ -22,6 +22,8 @@ pub struct RunState {
     pub seconds: f64,
     /// Hash of the tokenizer.
     pub tokenizer: String,
+    /// Hash of everything that the tokens depend on.
+    pub text: String,
     /// Tokens of the training and the validation text.
     pub text_tokens: [u64; 2],
 }

@@ -10,8 +10,9 @@ use llm_model::{CausalLm, ModelConfig, ParamInfo, params};
 use llm_train::RunConfig;
 use serde_json::json;
 
-use super::{shape_text, table, thousands};
+use super::{shape_text, table};
 use crate::error::CliError;
+use crate::numbers::grouped;
 use crate::printer::stdout;
 
 const EXAMPLES: &str = "Examples:
@@ -102,7 +103,7 @@ fn print_tree(config: &ModelConfig, tensors: &[ParamInfo], all: bool) -> Result<
     if config.tied {
         rows.push(["lm_head".into(), "shares model.embed_tokens".into(), "0".into()]);
     }
-    rows.push(["total".into(), String::new(), thousands(total(tensors))]);
+    rows.push(["total".into(), String::new(), grouped(total(tensors) as u64)]);
     for [name, shape, count] in rows {
         let [name, shape] = [name, shape].map(Cell::new);
         table.add_row([name, shape, Cell::new(count).set_alignment(CellAlignment::Right)]);
@@ -143,7 +144,7 @@ impl Node {
     /// Rows of name, shape and number of parameters, children two columns further in.
     fn rows(&self, depth: usize, all: bool, rows: &mut Vec<[String; 3]>) {
         let indent = "  ".repeat(depth);
-        let count = thousands(self.parameters);
+        let count = grouped(self.parameters as u64);
         match (&self.shape, &self.children[..]) {
             (Some(shape), _) => rows.push([format!("{indent}{}", self.name), shape_text(shape), count]),
             // A module of one parameter is one row.

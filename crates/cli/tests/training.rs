@@ -1,0 +1,193 @@
+//! The binary trains: killed and interrupted at moments nobody chose, it loses nothing saved, and what `--resume` makes
+//! of it is the same, bit for bit, as a run that was left alone; and its memory does not grow.
+#![cfg(unix)]
+
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use serde_json::Value;
+
+/// Enough steps that most kills come in the middle of something.
+const STEPS: u64 = 400;
+
+struct Sandbox {
+    dir: tempfile::TempDir,
+    steps: u64,
+}
+
+impl Sandbox {
+    fn new(steps: u64) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let line = |i: u32| format!("The {} cat sees dog number {}.\n", i % 7, i * i % 31);
+        std::fs::write(dir.path().join("text.txt"), (0..400).map(line).collect::<String>()).unwrap();
+        Self { dir, steps }
+    }
+
+    fn out(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    /// Starts the run, or goes on with it where it has left its configuration.
+    fn start(&self, name: &str) -> Child {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_llm"));
+        command.current_dir(&self.dir).args(["train", "--quiet", "--device", "cpu", "--out", name]);
+        if self.out(name).join("training/config.toml").exists() {
+            command.arg("--resume");
+        } else {
+            command.args(["--data", "text.txt"]);
+            let max_steps = format!("train.max_steps={}", self.steps);
+            for setting in [
+                "data.cache_dir=cache",
+                "tokenizer.kind=char",
+                "model.hidden_size=32",
+                "model.num_layers=2",
+                "model.num_heads=2",
+                "model.context_length=32",
+                "model.dropout.residual=0.1",
+                "train.batch_size=4",
+                "train.checkpoint_every=20",
+                "eval.every=30",
+                "eval.windows=8",
+                "sample.tokens=0",
+                &max_steps,
+            ] {
+                command.args(["--set", setting]);
+            }
+        }
+        command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap()
+    }
+
+    /// Runs to the end; returns how long that took.
+    fn whole(&self, name: &str) -> Duration {
+        let begin = Instant::now();
+        let output = self.start(name).wait_with_output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        begin.elapsed()
+    }
+}
+
+/// Ends by itself within `time`, or gets `signal`.
+fn interrupt_after(mut child: Child, time: Duration, signal: Signal) -> (ExitStatus, bool) {
+    let begin = Instant::now();
+    while begin.elapsed() < time {
+        if let Some(status) = child.try_wait().unwrap() {
+            return (status, false);
+        }
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    kill(Pid::from_raw(i32::try_from(child.id()).unwrap()), signal).unwrap();
+    (child.wait().unwrap(), true)
+}
+
+/// Numbers that differ from run to run of this test; a failure prints them.
+struct Moments(u64);
+
+impl Moments {
+    fn of_now() -> Self {
+        Self(u64::try_from(SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_nanos() & 0xFFFF_FFFF).unwrap())
+    }
+
+    /// Up to `longest`, evenly.
+    fn next(&mut self, longest: Duration) -> Duration {
+        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        longest.mul_f64((self.0 >> 11) as f64 / (1_u64 << 53) as f64)
+    }
+}
+
+/// Every line of the metrics, without times and memory.
+fn metrics(out: &Path) -> Vec<Value> {
+    let text = std::fs::read_to_string(out.join("training/metrics.jsonl")).unwrap();
+    let line = |line: &str| {
+        let mut value: Value = serde_json::from_str(line).unwrap();
+        let object = value.as_object_mut().unwrap();
+        for key in ["tokens_per_s", "flops_utilization", "peak_rss_mib", "seconds"] {
+            object.remove(key);
+        }
+        value
+    };
+    text.lines().map(line).collect()
+}
+
+fn assert_same_run(ours: &Path, whole: &Path) {
+    assert_eq!(metrics(ours), metrics(whole));
+    let checkpoint = format!("training/checkpoints/step-{STEPS:08}");
+    for file in ["model.safetensors", "tokenizer.json", "config.json"] {
+        assert!(std::fs::read(ours.join(file)).unwrap() == std::fs::read(whole.join(file)).unwrap(), "{file} differs");
+    }
+    for file in ["model.safetensors", "optimizer.safetensors"] {
+        let [ours, whole] = [ours, whole].map(|out| std::fs::read(out.join(&checkpoint).join(file)).unwrap());
+        assert!(ours == whole, "{checkpoint}/{file} differs");
+    }
+}
+
+/// A model directory that loads, if there is one.
+fn assert_loads(out: &Path) {
+    if !out.join("model.safetensors").exists() {
+        return;
+    }
+    let inspect = Command::new(env!("CARGO_BIN_EXE_llm")).args(["inspect", "weights", "--model"]).arg(out).output();
+    let inspect = inspect.unwrap();
+    assert!(inspect.status.success(), "{}", String::from_utf8_lossy(&inspect.stderr));
+}
+
+#[test]
+fn a_run_killed_at_random_moments_ends_as_if_left_alone() {
+    let sandbox = Sandbox::new(STEPS);
+    let time = sandbox.whole("whole");
+    let mut moments = Moments::of_now();
+    println!("seed {}", moments.0);
+    let mut kills = 0;
+    loop {
+        // Gives up killing in the end, for a machine so slow that no step is ever saved.
+        let patience = if kills < 12 { moments.next(time.mul_f64(0.6)) } else { time * 100 };
+        println!("killed after {patience:?}");
+        let (status, killed) = interrupt_after(sandbox.start("killed"), patience, Signal::SIGKILL);
+        if !killed {
+            assert!(status.success(), "{status}");
+            break;
+        }
+        kills += 1;
+        assert_loads(&sandbox.out("killed"));
+    }
+    assert!(kills > 0, "never killed in the middle");
+    assert_same_run(&sandbox.out("killed"), &sandbox.out("whole"));
+}
+
+#[test]
+fn ctrl_c_saves_and_says_how_to_go_on() {
+    let sandbox = Sandbox::new(STEPS);
+    let time = sandbox.whole("whole");
+    let mut moments = Moments::of_now();
+    println!("seed {}", moments.0);
+    for _ in 0..4 {
+        // Not in the first moments, when the program has not yet asked to be told.
+        let patience = time.mul_f64(0.1) + moments.next(time.mul_f64(0.3));
+        println!("interrupted after {patience:?}");
+        let (status, interrupted) = interrupt_after(sandbox.start("stopped"), patience, Signal::SIGINT);
+        if interrupted && status.code() != Some(0) {
+            assert_eq!(status.code(), Some(130), "{status}");
+            assert_loads(&sandbox.out("stopped"));
+        }
+    }
+    sandbox.whole("stopped");
+    assert_same_run(&sandbox.out("stopped"), &sandbox.out("whole"));
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn memory_does_not_grow() {
+    let sandbox = Sandbox::new(2000);
+    sandbox.whole("run");
+    let text = std::fs::read_to_string(sandbox.out("run").join("training/metrics.jsonl")).unwrap();
+    let lines: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let peak_at = |step: u64| {
+        let line = lines.iter().find(|line| line["step"] == step && line.get("peak_rss_mib").is_some());
+        line.unwrap()["peak_rss_mib"].as_f64().unwrap()
+    };
+    let [early, late] = [100, 2000].map(peak_at);
+    // Counted in whole MiB, of which one may be rounding.
+    assert!(late <= (early * 1.03).max(early + 1.0), "peak memory {early} MiB at step 100, {late} MiB at step 2,000");
+}

@@ -41,7 +41,7 @@ pub struct NamedDevice {
 
 /// Why a device cannot be used.
 #[derive(Debug, thiserror::Error)]
-#[cfg_attr(not(feature = "wgpu"), allow(dead_code))]
+#[allow(dead_code)] // which variants can occur depends on the features
 pub enum DeviceError {
     /// The build lacks the backend.
     #[error("device {0} is not part of this build, which has {has}\nhint: build with --features {0}", has = compiled())]

@@ -159,7 +159,7 @@ fn errors_say_what_to_do() {
     let shards = fixture.prepare().unwrap().split.train;
     let short = BatchSampler::new(shards.clone(), 2, 64, 1).unwrap_err().to_string();
     assert!(short.starts_with("the text has 36 tokens, but one context of 64 needs 65\nhint: "), "{short}");
-    assert!(short.ends_with("--set model.context=35"), "{short}");
+    assert!(short.ends_with("--set model.context_length=35"), "{short}");
     let mismatch = shards.check_vocabulary(100).unwrap_err().to_string();
     assert!(mismatch.starts_with("vocabulary is 257 in the tokenizer but 100 in the model\nhint: "), "{mismatch}");
     assert!(shards.check_vocabulary(257).is_ok() && shards.check_vocabulary(320).is_ok());

@@ -3,7 +3,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
 
 use clap::Args;
-use llm_train::{Ending, Outcome, RunConfig, RunOptions, Trainer};
+use llm_train::{Ending, Outcome, RunConfig, RunOptions, TrainError, Trainer};
 
 use crate::device::{DeviceArgs, DeviceChoice};
 use crate::error::CliError;
@@ -155,6 +155,9 @@ impl ConfigArgs {
 pub fn run(args: &TrainArgs, printer: Printer) -> Result<(), CliError> {
     let out = args.out.clone().unwrap_or_else(|| Path::new("runs").join(args.config.name()));
     let saved = Some(out.join("training/config.toml")).filter(|path| args.resume && path.is_file());
+    if args.resume && saved.is_none() {
+        return Err(TrainError::NothingToResume { dir: out }.into());
+    }
     let mut config = args.config.resolve(saved.as_deref())?;
     config.train.overfit_batch |= args.overfit_batch;
     let prompt = config.sample.prompt.clone();

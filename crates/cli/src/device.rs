@@ -119,6 +119,7 @@ fn cpu() -> Result<NamedDevice, DeviceError> {
     Err(DeviceError::NotCompiled("cpu"))
 }
 
+#[allow(clippy::unnecessary_wraps)] // as above
 fn ndarray() -> Result<NamedDevice, DeviceError> {
     #[cfg(feature = "ndarray")]
     #[allow(deprecated)] // Burn advises Flex, as `cpu` is; NdArray stays for comparison
@@ -130,12 +131,24 @@ fn ndarray() -> Result<NamedDevice, DeviceError> {
 /// The best GPU that opens, never a software adapter.
 fn gpu() -> Option<NamedDevice> {
     #[cfg(feature = "wgpu")]
+    if !driver_present() {
+        return None;
+    }
+    #[cfg(feature = "wgpu")]
     return adapters::list()
         .into_iter()
         .filter(|adapter| !adapter.is_software())
         .find_map(|adapter| adapter.open().ok());
     #[cfg(not(feature = "wgpu"))]
     None
+}
+
+/// Whether the system can have a GPU at all. Where Linux has no device file of one, asking every graphics library would
+/// take half a second and draw complaints from some of them about a missing display.
+#[cfg(feature = "wgpu")]
+fn driver_present() -> bool {
+    const FILES: [&str; 6] = ["/dev/dri", "/dev/nvidiactl", "/dev/nvidia0", "/dev/dxg", "/dev/kgsl-3d0", "/dev/mali0"];
+    cfg!(not(target_os = "linux")) || FILES.iter().any(|file| std::path::Path::new(file).exists())
 }
 
 fn wgpu(index: Option<usize>) -> Result<NamedDevice, DeviceError> {

@@ -13,10 +13,10 @@ use crate::printer::Printer;
 use crate::training_view::TrainingView;
 
 const EXAMPLES: &str = "Examples:
-  llm train                                      the tales in data/, in about two minutes on two cores
-  llm train --data my.txt --out runs/mine        any text
+  llm train                                   the tales in data/, in some minutes on two cores
+  llm train --data my.txt --out runs/mine     any text
   llm train -c configs/llama-small.toml --set optimizer.lr=5e-4
-  llm train --out runs/mine --resume             go on after Ctrl-C, a kill or the end (with --max-steps)";
+  llm train --out runs/mine --resume          go on after Ctrl-C, a kill or, with --max-steps, the end";
 
 /// What `llm train` does without `--config`.
 const DEFAULT: &str = include_str!("../../../../configs/tales.toml");

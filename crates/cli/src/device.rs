@@ -131,11 +131,8 @@ fn ndarray() -> Result<NamedDevice, DeviceError> {
 /// The best GPU that opens, never a software adapter.
 fn gpu() -> Option<NamedDevice> {
     #[cfg(feature = "wgpu")]
-    if !driver_present() {
-        return None;
-    }
-    #[cfg(feature = "wgpu")]
-    return adapters::list()
+    return driver_present()
+        .then(adapters::list)?
         .into_iter()
         .filter(|adapter| !adapter.is_software())
         .find_map(|adapter| adapter.open().ok());

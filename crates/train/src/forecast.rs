@@ -55,24 +55,21 @@ impl Forecast {
     ) -> Result<Self, TrainError> {
         config.validate()?;
         check_precision(config.train.precision, device, device_name)?;
-        let text = if config.data.paths.is_empty() {
-            None
-        } else {
-            let data = prepare(&config.data, &config.tokenizer, progress)?;
-            let model = config.model.resolve(data.tokenizer.vocab_size())?;
-            let sampler = sampler(config, &data, &model)?;
-            Some((data, sampler))
+        let data = match config.data.paths.as_slice() {
+            [] => None,
+            _ => Some(prepare(&config.data, &config.tokenizer, progress)?),
         };
-        let vocab_size = match &text {
-            Some((data, _)) => data.tokenizer.vocab_size(),
+        let vocab_size = match &data {
+            Some(data) => data.tokenizer.vocab_size(),
             None => expected_vocab_size(&config.tokenizer)?,
         };
-        if text.is_none() && config.train.epochs.is_some() {
+        if data.is_none() && config.train.epochs.is_some() {
             return Err(RunConfigError::OpenWithoutText { key: "train.epochs" }.into());
         }
         let model_config = config.model.resolve(vocab_size)?;
+        let sampler = data.as_ref().map(|data| sampler(config, data, &model_config)).transpose()?;
         let model = CausalLm::new(&model_config, device); // its weights take no memory yet
-        let mut plan = RunPlan::new(config, text.as_ref().map(|(data, sampler)| (data, sampler)), &model);
+        let mut plan = RunPlan::new(config, data.as_ref().zip(sampler.as_ref()), &model);
         plan.device = device_name.to_string();
         let optimizer = Optimizer::new(&config.optimizer, &model);
         Ok(Self {
@@ -81,7 +78,7 @@ impl Forecast {
             flops_per_token: model_config.training_flops_per_token(plan.context_length),
             plan,
             model: model_config,
-            sampler: text.map(|(_, sampler)| sampler),
+            sampler,
         })
     }
 

@@ -117,8 +117,7 @@ impl ConfigArgs {
         }
         config.data.lossy |= self.lossy;
         if let Some(steps) = self.max_steps {
-            config.train.max_steps = Some(steps);
-            config.train.epochs = None;
+            config.set("train.max_steps", &steps.to_string())?;
         }
         if let Some(seed) = self.seed {
             config.train.seed = seed;

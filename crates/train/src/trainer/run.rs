@@ -77,7 +77,7 @@ impl Trainer {
             let gradients = self.learner.gradients(step, &batches).map_err(|defect| self.stopped_by(&defect))?;
             let gradients_took = start.elapsed();
             self.report_loss_scale(scale_before, on_event);
-            // Only now is it known that the weights give a finite loss, so that every checkpoint is a good one.
+            // Only now is it known that the weights give a finite loss, so that what is saved on the way is good.
             let every = self.config.train.checkpoint_every;
             if step > first_step && every > 0 && step.is_multiple_of(every) {
                 self.save_checkpoint(on_event)?;

@@ -82,7 +82,9 @@ impl Forecast {
         })
     }
 
-    /// Trains for a few steps of one micro-batch each, for some seconds or until the first is done.
+    /// Trains for a few steps of one micro-batch each, for some seconds or until the first is done. Where a micro-batch
+    /// might not fit into memory, or one sequence takes longer than that, fewer sequences are measured, and time and
+    /// memory are scaled by their number.
     ///
     /// # Errors
     /// A loss that is not finite, and failures of the device.
@@ -93,11 +95,16 @@ impl Forecast {
         let mut plan = self.plan.clone();
         let begin = Instant::now();
         let (mut steps, mut of_gradients, mut of_update) = (0, Duration::ZERO, Duration::ZERO);
+        let mut rows = 1;
         for step in 0..=STEPS {
-            if step > 0 && begin.elapsed() > PATIENCE {
+            if step == 1 {
+                // The first one, of one sequence, warmed up caches and threads and does not count.
+                (steps, of_gradients, of_update) = (0, Duration::ZERO, Duration::ZERO);
+                rows = if begin.elapsed() > PATIENCE { 1 } else { self.fitting_rows() };
+            } else if steps > 0 && begin.elapsed() > PATIENCE {
                 break;
             }
-            let batch = self.batch(config.train.seed, step)?;
+            let batch = self.batch(config.train.seed, step, rows)?;
             let start = Instant::now();
             let gradients = learner.gradients(step, &[batch]).map_err(|defect| defect.at(step, config, None))?;
             let gradients_done = Instant::now();
@@ -106,30 +113,42 @@ impl Forecast {
             }
             learner = learner.apply(gradients, config.schedule.factor(step, plan.steps));
             device.sync().map_err(|error| TrainError::Device(error.to_string()))?;
-            if step == 1 {
-                // The first one, which warmed up caches and threads, does not count.
-                (steps, of_gradients, of_update) = (0, Duration::ZERO, Duration::ZERO);
-            }
             steps += 1;
             of_gradients += gradients_done - start;
             of_update += gradients_done.elapsed();
         }
-        let total = of_gradients * plan.accumulation as u32 + of_update;
-        plan.seconds_per_step = total.as_secs_f64() / f64::from(steps);
+        let scale = plan.micro_batch_size as f64 / rows as f64;
+        let total = of_gradients.as_secs_f64() * scale * plan.accumulation as f64 + of_update.as_secs_f64();
+        plan.seconds_per_step = total / f64::from(steps);
         let tokens_per_s = plan.tokens_per_step() as f64 / plan.seconds_per_step;
         Ok(Measurement {
             plan,
-            mib: memory::peak_rss_mib().zip(before).map(|(after, before)| after.saturating_sub(before)),
+            mib: memory::peak_rss_mib().zip(before).map(|(after, before)| {
+                let measured = after.saturating_sub(before);
+                let fixed = measured.min((self.memory.total() - self.memory.activations) >> 20);
+                fixed + ((measured - fixed) as f64 * scale) as u64
+            }),
             utilization: self.flops_per_token * tokens_per_s / peak,
         })
     }
 
-    /// A micro-batch of the text; without one, of tokens that are as good as any to measure with.
-    fn batch(&self, seed: u64, step: u64) -> Result<Batch, TrainError> {
+    /// Sequences of a micro-batch whose activations fit into half of this machine's memory, at least one.
+    fn fitting_rows(&self) -> usize {
+        let micro_batch = self.plan.micro_batch_size;
+        let of_one = self.memory.activations / micro_batch as u64;
+        let memory = memory::total_mib().map_or(u64::MAX, |mib| mib << 19);
+        micro_batch.min((memory / of_one.max(1)) as usize).max(1)
+    }
+
+    /// The first sequences of a micro-batch of the text; without one, of tokens that are as good as any to measure with.
+    fn batch(&self, seed: u64, step: u64, batch: usize) -> Result<Batch, TrainError> {
+        let time = self.plan.context_length;
         if let Some(sampler) = &self.sampler {
-            return Ok(sampler.batch(seed, step, 0)?);
+            let Batch { mut inputs, mut targets, .. } = sampler.batch(seed, step, 0)?;
+            inputs.truncate(batch * time);
+            targets.truncate(batch * time);
+            return Ok(Batch { inputs, targets, batch, time });
         }
-        let (batch, time) = (self.plan.micro_batch_size, self.plan.context_length);
         let id = |i: usize| (i.wrapping_mul(2_654_435_761) % self.plan.vocab_size) as i32;
         let inputs = (0..batch * time).map(id).collect();
         let targets = (1..=batch * time).map(id).collect();

@@ -1,9 +1,11 @@
 //! `llm bench train`: the speed of training steps of well-known shapes.
 
+use std::collections::BTreeMap;
 use std::time::Instant;
 
 use burn::tensor::Device;
 use llm_data::Batch;
+use llm_kernels::{OperationCost, memory_bandwidth, profile};
 use llm_model::{CausalLm, ConfigError, ModelSection, Precision};
 use serde::Serialize;
 
@@ -60,6 +62,27 @@ pub struct BenchRecord {
     pub peak_rss_mib: Option<u64>,
     /// Arithmetic a second, as a share of the measured matrix-multiply peak in float32.
     pub utilization: f64,
+    /// Where the time of a step goes, the costliest first; the fused operations of the CPU only, and last all the rest.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub profile: Vec<OperationRecord>,
+}
+
+/// What one operation costs in a step.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct OperationRecord {
+    /// Its name.
+    pub operation: &'static str,
+    /// Calls a step.
+    pub calls: f64,
+    /// Time a step.
+    pub ms: f64,
+    /// Time a step if its arithmetic ran at the matrix-multiply peak and its memory traffic at the measured bandwidth,
+    /// whichever takes longer.
+    pub best_ms: f64,
+    /// 10⁹ floating-point operations a step, of matrix products.
+    pub gflop: f64,
+    /// 10⁹ bytes a step that must be read or written.
+    pub gb: f64,
 }
 
 impl Preset {
@@ -80,7 +103,7 @@ impl Preset {
 }
 
 /// Trains `preset` on a pseudorandom text for `steps` steps after a few to warm up, each a whole step with its batch,
-/// clipping and `AdamW`.
+/// clipping and `AdamW`. With `with_profile`, also tells where the time went.
 ///
 /// # Errors
 /// A precision that the device does not have, or a loss that is not finite.
@@ -90,6 +113,7 @@ pub fn bench_train(
     device_name: &str,
     precision: Precision,
     steps: u64,
+    with_profile: bool,
 ) -> Result<BenchRecord, TrainError> {
     check_precision(precision, device, device_name)?;
     let config = preset.model()?;
@@ -97,22 +121,25 @@ pub fn bench_train(
     let model = CausalLm::new(&config, &autodiff).initialize(1);
     let params = parameter_count(&model);
     let mut learner = Learner::new(model, &autodiff, &OptimizerSection::default(), precision, 1);
-    let mut begin = Instant::now();
-    for step in 0..WARMUP + steps {
-        if step == WARMUP {
-            device.sync().map_err(|error| TrainError::Device(error.to_string()))?;
-            begin = Instant::now();
-        }
-        let batches = [batch(preset, step)];
-        let gradients =
-            learner.gradients(step, &batches).map_err(|defect| defect.at(step, &RunConfig::default(), None))?;
-        learner = learner.apply(gradients, 1.0);
+    for step in 0..WARMUP {
+        learner = train_step(learner, preset, step)?;
     }
-    device.sync().map_err(|error| TrainError::Device(error.to_string()))?;
+    let sync = || device.sync().map_err(|error| TrainError::Device(error.to_string()));
+    sync()?;
+    let begin = Instant::now();
+    let (done, operations) = profile(|| {
+        for step in WARMUP..WARMUP + steps {
+            learner = train_step(learner, preset, step)?;
+        }
+        sync()
+    });
+    done?;
     let seconds = begin.elapsed().as_secs_f64() / steps.max(1) as f64;
     let peak_rss_mib = memory::peak_rss_mib(); // before the peak's own matrices
     let tokens_per_s = (preset.batch * preset.context) as f64 / seconds;
     let flops = config.training_flops_per_token(preset.context) * tokens_per_s;
+    let peak = matmul_peak(device);
+    let profile = if with_profile { profile_of_step(&operations, seconds, steps, peak) } else { Vec::new() };
     Ok(BenchRecord {
         preset: preset.name,
         device: device_name.to_string(),
@@ -121,8 +148,46 @@ pub fn bench_train(
         ms_per_step: round(seconds * 1e3),
         tokens_per_s: tokens_per_s.round(),
         peak_rss_mib,
-        utilization: (flops / matmul_peak(device) * 1e4).round() / 1e4,
+        utilization: (flops / peak * 1e4).round() / 1e4,
+        profile,
     })
+}
+
+fn train_step(mut learner: Learner, preset: &Preset, step: u64) -> Result<Learner, TrainError> {
+    let gradients = learner.gradients(step, &[batch(preset, step)]);
+    Ok(learner.apply(gradients.map_err(|defect| defect.at(step, &RunConfig::default(), None))?, 1.0))
+}
+
+/// The costs of `steps` steps that took `seconds` each, by operation.
+fn profile_of_step(
+    operations: &BTreeMap<&'static str, OperationCost>,
+    seconds: f64,
+    steps: u64,
+    peak: f64,
+) -> Vec<OperationRecord> {
+    let bandwidth = memory_bandwidth();
+    let per_step = |total: f64| total / steps.max(1) as f64;
+    let record = |(operation, cost): (&&'static str, &OperationCost)| OperationRecord {
+        operation,
+        calls: per_step(cost.calls as f64),
+        ms: round(per_step(cost.seconds) * 1e3),
+        best_ms: round(per_step((cost.flops / peak).max(cost.bytes / bandwidth)) * 1e3),
+        gflop: per_step(cost.flops) / 1e9,
+        gb: per_step(cost.bytes) / 1e9,
+    };
+    let mut records: Vec<OperationRecord> = operations.iter().map(record).collect();
+    records.sort_by(|a, b| b.ms.total_cmp(&a.ms));
+    let accounted: f64 = records.iter().map(|record| record.ms).sum();
+    let rest = round(seconds * 1e3 - accounted);
+    records.push(OperationRecord {
+        operation: "all the rest",
+        calls: 1.0,
+        ms: rest,
+        best_ms: 0.0,
+        gflop: 0.0,
+        gb: 0.0,
+    });
+    records
 }
 
 fn round(ms: f64) -> f64 {

@@ -3,7 +3,7 @@ use std::process::Command;
 
 use clap::{Args, Subcommand};
 use llm_model::Precision;
-use llm_train::bench::{PRESETS, Preset, bench_train};
+use llm_train::bench::{BenchRecord, PRESETS, Preset, bench_train};
 
 use crate::device::DeviceArgs;
 use crate::error::CliError;
@@ -32,6 +32,10 @@ pub struct BenchTrainArgs {
     #[arg(long, value_name = "TYPE", default_value = "f32", value_parser = ["f32", "f16", "bf16"])]
     precision: String,
 
+    /// Also tell where the time goes: a table of the fused operations of the CPU.
+    #[arg(long)]
+    profile: bool,
+
     #[command(flatten)]
     device: DeviceArgs,
 }
@@ -53,9 +57,29 @@ fn measure(preset: &Preset, args: &BenchTrainArgs, printer: Printer) -> Result<(
         "bf16" => Precision::Bf16,
         _ => Precision::F32,
     };
-    let record = bench_train(preset, &device.device, &device.name, precision, args.steps)?;
+    let record = bench_train(preset, &device.device, &device.name, precision, args.steps, args.profile)?;
     let line = serde_json::to_string(&record).map_err(std::io::Error::other)?;
     writeln!(stdout(), "{line}")?;
+    if args.profile { print_profile(&record) } else { Ok(()) }
+}
+
+/// One line an operation, and the sum. "at best" is the time at the matrix-multiply peak or the memory's bandwidth.
+fn print_profile(record: &BenchRecord) -> Result<(), CliError> {
+    let mut out = stdout();
+    writeln!(
+        out,
+        "\n{:<26} {:>7} {:>10} {:>7} {:>10} {:>9} {:>7}",
+        "operation", "calls", "ms a step", "share", "at best", "GFLOP/s", "GB/s"
+    )?;
+    for r in &record.profile {
+        let share = 100.0 * r.ms / record.ms_per_step;
+        write!(out, "{:<26} {:>7.0} {:>10.2} {share:>5.1} %", r.operation, r.calls, r.ms)?;
+        let rate = |amount: f64| if amount > 0.0 { format!("{:.1}", amount / r.ms * 1e3) } else { String::new() };
+        let best = if r.best_ms > 0.0 { format!("{:.2}", r.best_ms) } else { String::new() };
+        writeln!(out, " {best:>10} {:>9} {:>7}", rate(r.gflop), rate(r.gb))?;
+    }
+    let best: f64 = record.profile.iter().map(|r| r.best_ms).sum();
+    writeln!(out, "{:<26} {:>7} {:>10.2} {:>7} {best:>10.2}", "a step", "", record.ms_per_step, "")?;
     Ok(())
 }
 
@@ -64,6 +88,7 @@ fn measure_apart(preset: &Preset, args: &BenchTrainArgs, printer: Printer) -> Re
     let status = std::env::current_exe().and_then(|program| {
         Command::new(program)
             .args(["bench", "train", "--preset", preset.name, "--precision", &args.precision])
+            .args(args.profile.then_some("--profile"))
             .args(printer.is_quiet().then_some("--quiet"))
             .args(["--steps", &args.steps.to_string(), "--device", &args.device.device.to_string()])
             .status()

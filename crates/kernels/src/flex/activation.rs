@@ -2,13 +2,17 @@
 
 use burn_flex::FlexTensor;
 
+use crate::profile::measured;
+
 use super::simd::{exp, map1, map2, tanh, tensor_like, values};
 
 const ROOT: f32 = 0.797_884_6; // √(2/π)
 const CUBIC: f32 = 0.044_715;
 
 pub(super) fn gelu(x: &FlexTensor) -> FlexTensor {
-    tensor_like(map1(values(x), |x| 0.5 * x * (1.0 + tanh(ROOT * (x + CUBIC * x * x * x)))), x)
+    measured("activation forward", 0, 2 * values(x).len(), || {
+        tensor_like(map1(values(x), |x| 0.5 * x * (1.0 + tanh(ROOT * (x + CUBIC * x * x * x)))), x)
+    })
 }
 
 pub(super) fn gelu_backward(x: &FlexTensor, grad: &FlexTensor) -> FlexTensor {
@@ -17,7 +21,7 @@ pub(super) fn gelu_backward(x: &FlexTensor, grad: &FlexTensor) -> FlexTensor {
         let inner = ROOT * (1.0 + 3.0 * CUBIC * x * x);
         g * (0.5 * (1.0 + t) + 0.5 * x * (1.0 - t * t) * inner)
     };
-    tensor_like(map2(values(x), values(grad), slope), x)
+    measured("activation backward", 0, 3 * values(x).len(), || tensor_like(map2(values(x), values(grad), slope), x))
 }
 
 #[inline(always)]
@@ -26,7 +30,9 @@ fn sigmoid(x: f32) -> f32 {
 }
 
 pub(super) fn swiglu(gate: &FlexTensor, up: &FlexTensor) -> FlexTensor {
-    tensor_like(map2(values(gate), values(up), |gate, up| gate * sigmoid(gate) * up), gate)
+    measured("activation forward", 0, 3 * values(gate).len(), || {
+        tensor_like(map2(values(gate), values(up), |gate, up| gate * sigmoid(gate) * up), gate)
+    })
 }
 
 /// Gradients by the gate and by `up`.
@@ -36,18 +42,21 @@ pub(super) fn swiglu_backward(gate: &FlexTensor, up: &FlexTensor, grad: &FlexTen
     use super::simd::{BLOCK, vectorized};
 
     let n = values(gate).len();
-    let (mut d_gate, mut d_up) = (vec![0.0; n], vec![0.0; n]);
-    let outputs = d_gate.par_chunks_mut(BLOCK).zip(d_up.par_chunks_mut(BLOCK));
-    let inputs = values(gate).par_chunks(BLOCK).zip(values(up).par_chunks(BLOCK)).zip(values(grad).par_chunks(BLOCK));
-    outputs.zip(inputs).for_each(|((d_gate, d_up), ((gate, up), grad))| {
-        vectorized(|| {
-            let inputs = gate.iter().zip(up).zip(grad);
-            for ((d_gate, d_up), ((gate, up), grad)) in d_gate.iter_mut().zip(d_up).zip(inputs) {
-                let s = sigmoid(*gate);
-                *d_up = grad * gate * s;
-                *d_gate = grad * up * s * (1.0 + gate * (1.0 - s));
-            }
+    measured("activation backward", 0, 5 * n, || {
+        let (mut d_gate, mut d_up) = (vec![0.0; n], vec![0.0; n]);
+        let outputs = d_gate.par_chunks_mut(BLOCK).zip(d_up.par_chunks_mut(BLOCK));
+        let inputs =
+            values(gate).par_chunks(BLOCK).zip(values(up).par_chunks(BLOCK)).zip(values(grad).par_chunks(BLOCK));
+        outputs.zip(inputs).for_each(|((d_gate, d_up), ((gate, up), grad))| {
+            vectorized(|| {
+                let inputs = gate.iter().zip(up).zip(grad);
+                for ((d_gate, d_up), ((gate, up), grad)) in d_gate.iter_mut().zip(d_up).zip(inputs) {
+                    let s = sigmoid(*gate);
+                    *d_up = grad * gate * s;
+                    *d_gate = grad * up * s * (1.0 + gate * (1.0 - s));
+                }
+            });
         });
-    });
-    (tensor_like(d_gate, gate), tensor_like(d_up, up))
+        (tensor_like(d_gate, gate), tensor_like(d_up, up))
+    })
 }

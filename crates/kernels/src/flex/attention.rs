@@ -4,6 +4,8 @@ use burn_flex::FlexTensor;
 use gemm::Parallelism;
 use rayon::prelude::*;
 
+use crate::profile::measured;
+
 use super::gemm::{Matrix, product};
 use super::simd::{exp, max, sum, sum2, tensor, vectorized};
 
@@ -81,6 +83,12 @@ impl Sizes {
         first.max(keys.start) - keys.start..self.start + i + 1 - keys.start
     }
 
+    /// Pairs of a query and a key it looks at, in all heads.
+    fn pairs(&self) -> usize {
+        let seen = |i: usize| (self.start + i + 1).min(self.window);
+        self.b * self.h * (0..self.t).map(seen).sum::<usize>()
+    }
+
     /// The key/value head that query head `head` looks at.
     fn key_head(&self, head: usize) -> usize {
         head / (self.h / self.kv)
@@ -130,36 +138,39 @@ fn scores(sizes: &Sizes, q: Matrix, k: Matrix, i: usize, keys: &std::ops::Range<
 /// The output `(b, t, h, hd)`, and for the backward pass the logarithm of each row's sum of exponentials, `(b, h, t)`.
 pub(super) fn forward(q: &FlexTensor, k: &FlexTensor, v: &FlexTensor, sizes: Sizes) -> (FlexTensor, Vec<f32>) {
     let Sizes { b, t, h, hd, .. } = sizes;
-    let (q, k, v) = (Heads::new(q), Heads::new(k), Heads::new(v));
-    let mut y = vec![0.0; b * t * h * hd];
-    let mut log_sums = vec![0.0; b * h * t];
-    let shared = Shared::new(&mut y);
-    log_sums.par_chunks_mut(t).enumerate().for_each(|(task, log_sums)| {
-        let (b, head, key_head) = (task / h, task % h, sizes.key_head(task % h));
-        let (mut p, mut out) = (Vec::new(), vec![0.0; BLOCK * hd]);
-        for i in (0..t).step_by(BLOCK) {
-            let rows = BLOCK.min(t - i);
-            let keys = sizes.keys(i, rows);
-            let n = keys.len();
-            let [k, v] = [&k, &v].map(|x| x.matrix(b, key_head, keys.start, n));
-            let q = q.matrix(b, head, i, rows);
-            p.resize(rows * n, 0.0);
-            scores(&sizes, q, k, i, &keys, &mut p);
-            for (row, log_sum) in p.chunks_exact_mut(n).zip(&mut log_sums[i..]) {
-                *log_sum = vectorized(|| {
-                    let m = max(row);
-                    row.iter_mut().for_each(|x| *x = exp(*x - m));
-                    let total = sum(row, |x| x);
-                    row.iter_mut().for_each(|x| *x /= total);
-                    m + total.ln()
-                });
+    let touched = 2 * b * t * h * hd + 2 * b * sizes.s * sizes.kv * hd;
+    measured("attention forward", 4 * hd * sizes.pairs(), touched, || {
+        let (q, k, v) = (Heads::new(q), Heads::new(k), Heads::new(v));
+        let mut y = vec![0.0; b * t * h * hd];
+        let mut log_sums = vec![0.0; b * h * t];
+        let shared = Shared::new(&mut y);
+        log_sums.par_chunks_mut(t).enumerate().for_each(|(task, log_sums)| {
+            let (b, head, key_head) = (task / h, task % h, sizes.key_head(task % h));
+            let (mut p, mut out) = (Vec::new(), vec![0.0; BLOCK * hd]);
+            for i in (0..t).step_by(BLOCK) {
+                let rows = BLOCK.min(t - i);
+                let keys = sizes.keys(i, rows);
+                let n = keys.len();
+                let [k, v] = [&k, &v].map(|x| x.matrix(b, key_head, keys.start, n));
+                let q = q.matrix(b, head, i, rows);
+                p.resize(rows * n, 0.0);
+                scores(&sizes, q, k, i, &keys, &mut p);
+                for (row, log_sum) in p.chunks_exact_mut(n).zip(&mut log_sums[i..]) {
+                    *log_sum = vectorized(|| {
+                        let m = max(row);
+                        row.iter_mut().for_each(|x| *x = exp(*x - m));
+                        let total = sum(row, |x| x);
+                        row.iter_mut().for_each(|x| *x /= total);
+                        m + total.ln()
+                    });
+                }
+                let out = &mut out[..rows * hd];
+                product(out, hd, 0.0, 1.0, Matrix::new(&p, rows, n, n), v, Parallelism::None);
+                shared.add(((b * t + i) * h + head) * hd, h * hd, hd, out);
             }
-            let out = &mut out[..rows * hd];
-            product(out, hd, 0.0, 1.0, Matrix::new(&p, rows, n, n), v, Parallelism::None);
-            shared.add(((b * t + i) * h + head) * hd, h * hd, hd, out);
-        }
-    });
-    (tensor(y, vec![b, t, h, hd]), log_sums)
+        });
+        (tensor(y, vec![b, t, h, hd]), log_sums)
+    })
 }
 
 /// What the backward pass needs of the forward pass.
@@ -176,16 +187,20 @@ pub(super) struct Saved {
 /// Gradients by `q`, `k` and `v`.
 pub(super) fn backward(saved: &Saved, grad: &FlexTensor) -> [FlexTensor; 3] {
     let Sizes { b, t, s, h, kv, hd, .. } = saved.sizes;
-    let (mut dq, mut dk, mut dv) = (vec![0.0; b * t * h * hd], vec![0.0; b * s * kv * hd], vec![0.0; b * s * kv * hd]);
-    let outputs = [Shared::new(&mut dq), Shared::new(&mut dk), Shared::new(&mut dv)];
-    // One task has all query heads of one key/value head, whose gradient it alone adds to.
-    (0..b * kv).into_par_iter().for_each(|task| {
-        let group = h / kv;
-        for head in (0..group).map(|g| task % kv * group + g) {
-            backward_head(saved, grad, task / kv, head, outputs);
-        }
-    });
-    [tensor(dq, vec![b, t, h, hd]), tensor(dk, vec![b, s, kv, hd]), tensor(dv, vec![b, s, kv, hd])]
+    let touched = 4 * b * t * h * hd + 4 * b * s * kv * hd;
+    measured("attention backward", 10 * hd * saved.sizes.pairs(), touched, || {
+        let (mut dq, mut dk, mut dv) =
+            (vec![0.0; b * t * h * hd], vec![0.0; b * s * kv * hd], vec![0.0; b * s * kv * hd]);
+        let outputs = [Shared::new(&mut dq), Shared::new(&mut dk), Shared::new(&mut dv)];
+        // One task has all query heads of one key/value head, whose gradient it alone adds to.
+        (0..b * kv).into_par_iter().for_each(|task| {
+            let group = h / kv;
+            for head in (0..group).map(|g| task % kv * group + g) {
+                backward_head(saved, grad, task / kv, head, outputs);
+            }
+        });
+        [tensor(dq, vec![b, t, h, hd]), tensor(dk, vec![b, s, kv, hd]), tensor(dv, vec![b, s, kv, hd])]
+    })
 }
 
 fn backward_head(saved: &Saved, grad: &FlexTensor, b: usize, head: usize, [dq, dk, dv]: [Shared; 3]) {

@@ -4,34 +4,54 @@ use burn_flex::FlexTensor;
 
 use crate::profile::measured;
 
-use super::simd::{exp, map1, map2, tanh, tensor_like, values};
+use super::simd::{map1, map2, sigmoid, tensor_like, values};
 
-const ROOT: f32 = 0.797_884_6; // √(2/π)
+const SLOPE: f32 = 2.0 * 0.797_884_6; // 2·√(2/π)
 const CUBIC: f32 = 0.044_715;
+
+/// GELU in its tanh approximation, `x·(1 + tanh(z/2))/2`, is `x·σ(z)`; this is `σ(z)`.
+#[inline(always)]
+fn gelu_sigmoid(x: f32) -> f32 {
+    sigmoid(SLOPE * x * (CUBIC * x).mul_add(x, 1.0))
+}
 
 pub(super) fn gelu(x: &FlexTensor) -> FlexTensor {
     measured("activation forward", 0, 2 * values(x).len(), || {
-        tensor_like(map1(values(x), |x| 0.5 * x * (1.0 + tanh(ROOT * (x + CUBIC * x * x * x)))), x)
+        tensor_like(
+            map1(
+                values(x),
+                #[inline(always)]
+                |x| x * gelu_sigmoid(x),
+            ),
+            x,
+        )
     })
 }
 
-pub(super) fn gelu_backward(x: &FlexTensor, grad: &FlexTensor) -> FlexTensor {
-    let slope = |x: f32, g: f32| {
-        let t = tanh(ROOT * (x + CUBIC * x * x * x));
-        let inner = ROOT * (1.0 + 3.0 * CUBIC * x * x);
-        g * (0.5 * (1.0 + t) + 0.5 * x * (1.0 - t * t) * inner)
-    };
-    measured("activation backward", 0, 3 * values(x).len(), || tensor_like(map2(values(x), values(grad), slope), x))
+#[inline(always)]
+fn gelu_gradient(x: f32, grad: f32) -> f32 {
+    let s = gelu_sigmoid(x);
+    let inner = SLOPE * (3.0 * CUBIC * x).mul_add(x, 1.0); // dz/dx
+    grad * (x * s * (1.0 - s)).mul_add(inner, s)
 }
 
-#[inline(always)]
-fn sigmoid(x: f32) -> f32 {
-    1.0 / (1.0 + exp(-x))
+pub(super) fn gelu_backward(x: &FlexTensor, grad: &FlexTensor) -> FlexTensor {
+    measured("activation backward", 0, 3 * values(x).len(), || {
+        tensor_like(map2(values(x), values(grad), gelu_gradient), x)
+    })
 }
 
 pub(super) fn swiglu(gate: &FlexTensor, up: &FlexTensor) -> FlexTensor {
     measured("activation forward", 0, 3 * values(gate).len(), || {
-        tensor_like(map2(values(gate), values(up), |gate, up| gate * sigmoid(gate) * up), gate)
+        tensor_like(
+            map2(
+                values(gate),
+                values(up),
+                #[inline(always)]
+                |gate, up| gate * sigmoid(gate) * up,
+            ),
+            gate,
+        )
     })
 }
 
@@ -48,14 +68,17 @@ pub(super) fn swiglu_backward(gate: &FlexTensor, up: &FlexTensor, grad: &FlexTen
         let inputs =
             values(gate).par_chunks(BLOCK).zip(values(up).par_chunks(BLOCK)).zip(values(grad).par_chunks(BLOCK));
         outputs.zip(inputs).for_each(|((d_gate, d_up), ((gate, up), grad))| {
-            vectorized(|| {
-                let inputs = gate.iter().zip(up).zip(grad);
-                for ((d_gate, d_up), ((gate, up), grad)) in d_gate.iter_mut().zip(d_up).zip(inputs) {
-                    let s = sigmoid(*gate);
-                    *d_up = grad * gate * s;
-                    *d_gate = grad * up * s * (1.0 + gate * (1.0 - s));
-                }
-            });
+            vectorized(
+                #[inline(always)]
+                || {
+                    let inputs = gate.iter().zip(up).zip(grad);
+                    for ((d_gate, d_up), ((gate, up), grad)) in d_gate.iter_mut().zip(d_up).zip(inputs) {
+                        let s = sigmoid(*gate);
+                        *d_up = grad * gate * s;
+                        *d_gate = grad * up * s * (1.0 + gate * (1.0 - s));
+                    }
+                },
+            );
         });
         (tensor_like(d_gate, gate), tensor_like(d_up, up))
     })

@@ -7,7 +7,7 @@ use rayon::prelude::*;
 use crate::profile::measured;
 
 use super::gemm::{Matrix, product};
-use super::simd::{exp, max, sum, sum2, tensor, vectorized};
+use super::simd::{exp, exp_sum, max, sum2, tensor, vectorized};
 
 /// Queries of one block.
 const BLOCK: usize = 64;
@@ -111,34 +111,30 @@ impl Shared {
         Self(values.as_mut_ptr(), values.len())
     }
 
-    /// Adds `rows` `(n, hd)` to the rows that begin at `offset` and lie `stride` apart.
-    fn add(self, offset: usize, stride: usize, hd: usize, rows: &[f32]) {
+    /// Makes `rows` `(n, hd)` the rows that begin at `offset` and lie `stride` apart.
+    fn put(self, offset: usize, stride: usize, hd: usize, rows: &[f32]) {
         for (i, row) in rows.chunks_exact(hd).enumerate() {
             let at = offset + i * stride;
             assert!(at + hd <= self.1, "row beyond the tensor");
             // SAFETY: within the allocation by the assertion; no other task touches this row (see above).
             #[allow(unsafe_code)]
             let out = unsafe { std::slice::from_raw_parts_mut(self.0.add(at), hd) };
-            out.iter_mut().zip(row).for_each(|(out, x)| *out += x);
+            out.copy_from_slice(row);
         }
     }
 }
 
-/// Scores `q·kᵀ / √hd` of queries `i..` of one head against the keys `keys`, −∞ where hidden.
-fn scores(sizes: &Sizes, q: Matrix, k: Matrix, i: usize, keys: &std::ops::Range<usize>, p: &mut [f32]) {
-    let n = keys.len();
-    product(p, n, 0.0, sizes.scale(), q, k.t(), Parallelism::None);
-    for (r, row) in p.chunks_exact_mut(n).enumerate() {
-        let visible = sizes.visible(i + r, keys);
-        row[..visible.start].fill(f32::NEG_INFINITY);
-        row[visible.end..].fill(f32::NEG_INFINITY);
-    }
+/// The visible part of a row; the hidden parts become zero.
+fn visible_part(row: &mut [f32], visible: std::ops::Range<usize>) -> &mut [f32] {
+    row[..visible.start].fill(0.0);
+    row[visible.end..].fill(0.0);
+    &mut row[visible]
 }
 
 /// The output `(b, t, h, hd)`, and for the backward pass the logarithm of each row's sum of exponentials, `(b, h, t)`.
 pub(super) fn forward(q: &FlexTensor, k: &FlexTensor, v: &FlexTensor, sizes: Sizes) -> (FlexTensor, Vec<f32>) {
-    let Sizes { b, t, h, hd, .. } = sizes;
-    let touched = 2 * b * t * h * hd + 2 * b * sizes.s * sizes.kv * hd;
+    let Sizes { b, t, s, h, kv, hd, .. } = sizes;
+    let touched = 2 * b * t * h * hd + 2 * b * s * kv * hd;
     measured("attention forward", 4 * hd * sizes.pairs(), touched, || {
         let (q, k, v) = (Heads::new(q), Heads::new(k), Heads::new(v));
         let mut y = vec![0.0; b * t * h * hd];
@@ -152,21 +148,27 @@ pub(super) fn forward(q: &FlexTensor, k: &FlexTensor, v: &FlexTensor, sizes: Siz
                 let keys = sizes.keys(i, rows);
                 let n = keys.len();
                 let [k, v] = [&k, &v].map(|x| x.matrix(b, key_head, keys.start, n));
-                let q = q.matrix(b, head, i, rows);
                 p.resize(rows * n, 0.0);
-                scores(&sizes, q, k, i, &keys, &mut p);
-                for (row, log_sum) in p.chunks_exact_mut(n).zip(&mut log_sums[i..]) {
-                    *log_sum = vectorized(|| {
-                        let m = max(row);
-                        row.iter_mut().for_each(|x| *x = exp(*x - m));
-                        let total = sum(row, |x| x);
-                        row.iter_mut().for_each(|x| *x /= total);
-                        m + total.ln()
-                    });
+                product(&mut p, n, 0.0, sizes.scale(), q.matrix(b, head, i, rows), k.t(), Parallelism::None);
+                let mut totals = [1.0; BLOCK];
+                for (r, (row, total)) in p.chunks_exact_mut(n).zip(&mut totals).enumerate() {
+                    let row = visible_part(row, sizes.visible(i + r, &keys));
+                    let shift = vectorized(
+                        #[inline(always)]
+                        || max(row),
+                    );
+                    *total = vectorized(
+                        #[inline(always)]
+                        || exp_sum(row, shift),
+                    );
+                    log_sums[i + r] = shift + total.ln();
                 }
                 let out = &mut out[..rows * hd];
                 product(out, hd, 0.0, 1.0, Matrix::new(&p, rows, n, n), v, Parallelism::None);
-                shared.add(((b * t + i) * h + head) * hd, h * hd, hd, out);
+                for (row, total) in out.chunks_exact_mut(hd).zip(&totals) {
+                    row.iter_mut().for_each(|y| *y /= total);
+                }
+                shared.put(((b * t + i) * h + head) * hd, h * hd, hd, out);
             }
         });
         (tensor(y, vec![b, t, h, hd]), log_sums)
@@ -189,26 +191,31 @@ pub(super) fn backward(saved: &Saved, grad: &FlexTensor) -> [FlexTensor; 3] {
     let Sizes { b, t, s, h, kv, hd, .. } = saved.sizes;
     let touched = 4 * b * t * h * hd + 4 * b * s * kv * hd;
     measured("attention backward", 10 * hd * saved.sizes.pairs(), touched, || {
-        let (mut dq, mut dk, mut dv) =
-            (vec![0.0; b * t * h * hd], vec![0.0; b * s * kv * hd], vec![0.0; b * s * kv * hd]);
-        let outputs = [Shared::new(&mut dq), Shared::new(&mut dk), Shared::new(&mut dv)];
-        // One task has all query heads of one key/value head, whose gradient it alone adds to.
+        let mut dq = vec![0.0; b * t * h * hd];
+        let [mut dk, mut dv] = [vec![0.0; b * s * kv * hd], vec![0.0; b * s * kv * hd]];
+        let [dq_out, dk_out, dv_out] = [Shared::new(&mut dq), Shared::new(&mut dk), Shared::new(&mut dv)];
+        // One task has all query heads of one key/value head, over which that one's gradients add up.
         (0..b * kv).into_par_iter().for_each(|task| {
-            let group = h / kv;
-            for head in (0..group).map(|g| task % kv * group + g) {
-                backward_head(saved, grad, task / kv, head, outputs);
+            let (b, key_head, group) = (task / kv, task % kv, h / kv);
+            let (mut dk, mut dv) = (vec![0.0; s * hd], vec![0.0; s * hd]);
+            for head in (0..group).map(|g| key_head * group + g) {
+                backward_head(saved, grad, b, head, dq_out, &mut dk, &mut dv);
             }
+            let at = (b * s * kv + key_head) * hd;
+            dk_out.put(at, kv * hd, hd, &dk);
+            dv_out.put(at, kv * hd, hd, &dv);
         });
         [tensor(dq, vec![b, t, h, hd]), tensor(dk, vec![b, s, kv, hd]), tensor(dv, vec![b, s, kv, hd])]
     })
 }
 
-fn backward_head(saved: &Saved, grad: &FlexTensor, b: usize, head: usize, [dq, dk, dv]: [Shared; 3]) {
+/// Writes one query head's part of `dq`, and adds to `dk` and `dv` `(s, hd)` of its key/value head.
+fn backward_head(saved: &Saved, grad: &FlexTensor, b: usize, head: usize, dq: Shared, dk: &mut [f32], dv: &mut [f32]) {
     let Saved { q, k, v, y, log_sums, sizes } = saved;
-    let Sizes { t, s, h, kv, hd, .. } = *sizes;
-    let key_head = sizes.key_head(head);
+    let Sizes { t, h, hd, .. } = *sizes;
+    let (scale, key_head) = (sizes.scale(), sizes.key_head(head));
     let [q, k, v, y, grad] = [q, k, v, y, grad].map(Heads::new);
-    let (mut p, mut ds, mut rows_out) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut p, mut ds, mut dq_rows) = (Vec::new(), Vec::new(), vec![0.0; BLOCK * hd]);
     for i in (0..t).step_by(BLOCK) {
         let rows = BLOCK.min(t - i);
         let keys = sizes.keys(i, rows);
@@ -217,26 +224,33 @@ fn backward_head(saved: &Saved, grad: &FlexTensor, b: usize, head: usize, [dq, d
         let [k, v] = [&k, &v].map(|x| x.matrix(b, key_head, keys.start, n));
         p.resize(rows * n, 0.0);
         ds.resize(rows * n, 0.0);
-        scores(sizes, q, k, i, &keys, &mut p);
+        product(&mut p, n, 0.0, scale, q, k.t(), Parallelism::None);
         product(&mut ds, n, 0.0, 1.0, g, v.t(), Parallelism::None); // gradient by the weights
         for (r, (p, ds)) in p.chunks_exact_mut(n).zip(ds.chunks_exact_mut(n)).enumerate() {
             let log_sum = log_sums[(b * h + head) * t + i + r];
-            vectorized(|| {
-                let along = sum2(y.row(b, head, i + r), grad.row(b, head, i + r), |y, g| y * g);
-                p.iter_mut().for_each(|x| *x = exp(*x - log_sum));
-                ds.iter_mut().zip(p).for_each(|(ds, p)| *ds = *p * (*ds - along));
-            });
+            let visible = sizes.visible(i + r, &keys);
+            let (p, ds) = (visible_part(p, visible.clone()), visible_part(ds, visible));
+            vectorized(
+                #[inline(always)]
+                || {
+                    let along = sum2(
+                        y.row(b, head, i + r),
+                        grad.row(b, head, i + r),
+                        #[inline(always)]
+                        |y, g| y * g,
+                    );
+                    for (p, ds) in p.iter_mut().zip(ds) {
+                        *p = exp(*p - log_sum);
+                        *ds = *p * (*ds - along);
+                    }
+                },
+            );
         }
         let (p, ds) = (Matrix::new(&p, rows, n, n), Matrix::new(&ds, rows, n, n));
-        let scale = sizes.scale();
-        let mut emit = |out: Shared, at, stride, alpha, a: Matrix, b: Matrix, m: usize| {
-            rows_out.resize(m * hd, 0.0);
-            product(&mut rows_out, hd, 0.0, alpha, a, b, Parallelism::None);
-            out.add(at, stride, hd, &rows_out);
-        };
-        let key_at = ((b * s + keys.start) * kv + key_head) * hd;
-        emit(dq, ((b * t + i) * h + head) * hd, h * hd, scale, ds, k, rows);
-        emit(dk, key_at, kv * hd, scale, ds.t(), q, n);
-        emit(dv, key_at, kv * hd, 1.0, p.t(), g, n);
+        let dq_rows = &mut dq_rows[..rows * hd];
+        product(dq_rows, hd, 0.0, scale, ds, k, Parallelism::None);
+        dq.put(((b * t + i) * h + head) * hd, h * hd, hd, dq_rows);
+        product(&mut dk[keys.start * hd..], hd, 1.0, scale, ds.t(), q, Parallelism::None);
+        product(&mut dv[keys.start * hd..], hd, 1.0, 1.0, p.t(), g, Parallelism::None);
     }
 }

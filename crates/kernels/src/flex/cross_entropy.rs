@@ -24,10 +24,18 @@ pub(super) fn forward(logits: &FlexTensor, targets: &FlexTensor) -> (FlexTensor,
         let rows = values(logits).par_chunks(v).zip(&targets);
         let (losses, log_sums) = rows
             .map(|(row, &target)| {
-                let log_sum = vectorized(|| {
-                    let max = max(row);
-                    max + sum(row, |x| exp(x - max)).ln()
-                });
+                let log_sum = vectorized(
+                    #[inline(always)]
+                    || {
+                        let max = max(row);
+                        max + sum(
+                            row,
+                            #[inline(always)]
+                            |x| exp(x - max),
+                        )
+                        .ln()
+                    },
+                );
                 (if target == IGNORED { 0.0 } else { log_sum - row[target as usize] }, log_sum)
             })
             .unzip::<_, _, Vec<f32>, Vec<f32>>();
@@ -51,7 +59,10 @@ pub(super) fn backward(
             if target == IGNORED {
                 return row.fill(0.0);
             }
-            vectorized(|| row.iter_mut().for_each(|x| *x = exp(*x - log_sum) * grad));
+            vectorized(
+                #[inline(always)]
+                || row.iter_mut().for_each(|x| *x = exp(*x - log_sum) * grad),
+            );
             row[target as usize] -= grad;
         };
         let rows = targets.par_iter().zip(log_sums).zip(values(grad));

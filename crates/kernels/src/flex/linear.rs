@@ -57,11 +57,14 @@ pub(super) fn backward_bias(grad: &FlexTensor) -> FlexTensor {
     measured("linear backward, bias", 0, n * d_out, || {
         let mut partial = vec![0.0; n.div_ceil(ROWS) * d_out];
         partial.par_chunks_mut(d_out).zip(values(grad).par_chunks(ROWS * d_out)).for_each(|(sum, rows)| {
-            vectorized(|| {
-                for row in rows.chunks_exact(d_out) {
-                    sum.iter_mut().zip(row).for_each(|(sum, g)| *sum += g);
-                }
-            });
+            vectorized(
+                #[inline(always)]
+                || {
+                    for row in rows.chunks_exact(d_out) {
+                        sum.iter_mut().zip(row).for_each(|(sum, g)| *sum += g);
+                    }
+                },
+            );
         });
         tensor(column_sums(&partial, d_out), vec![d_out])
     })

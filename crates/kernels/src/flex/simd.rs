@@ -31,7 +31,10 @@ pub(super) fn values(x: &FlexTensor) -> &[f32] {
 pub(super) fn column_sums(partial: &[f32], d: usize) -> Vec<f32> {
     let mut total = vec![0.0; d];
     for row in partial.chunks_exact(d) {
-        vectorized(|| total.iter_mut().zip(row).for_each(|(total, x)| *total += x));
+        vectorized(
+            #[inline(always)]
+            || total.iter_mut().zip(row).for_each(|(total, x)| *total += x),
+        );
     }
     total
 }
@@ -78,38 +81,57 @@ pub(super) fn max(x: &[f32]) -> f32 {
     lanes.iter().chain(rest).copied().fold(f32::NEG_INFINITY, f32::max)
 }
 
-/// `eˣ` within 2 units in the last place for x in [−87, 88]; 0 below. Branch-free, so that loops vectorize.
+/// Replaces every value by `exp(value − shift)` and gives their sum, in 16 lanes.
+#[inline(always)]
+pub(super) fn exp_sum(x: &mut [f32], shift: f32) -> f32 {
+    let mut lanes = [0.0f32; 16];
+    let mut chunks = x.chunks_exact_mut(16);
+    for chunk in &mut chunks {
+        for (lane, x) in lanes.iter_mut().zip(chunk) {
+            *x = exp(*x - shift);
+            *lane += *x;
+        }
+    }
+    let mut rest = 0.0;
+    for x in chunks.into_remainder() {
+        *x = exp(*x - shift);
+        rest += *x;
+    }
+    lanes.iter().sum::<f32>() + rest
+}
+
+/// `eˣ` within 2 units in the last place for x in [−87, 88]; 0 below. Branch-free, so that loops vectorize, and with
+/// the polynomial in pairs (Estrin), so that its steps overlap.
 #[inline(always)]
 pub(super) fn exp(x: f32) -> f32 {
     const ROUND: f32 = 12_582_912.0; // 1.5·2²³: adding it rounds to an integer
     let clamped = x.clamp(-87.5, 88.5); // NaN passes through
-    let shifted = clamped * std::f32::consts::LOG2_E + ROUND;
+    let shifted = clamped.mul_add(std::f32::consts::LOG2_E, ROUND);
     let n = shifted - ROUND;
-    let r = clamped - n * 0.693_359_4 + n * 2.121_944_4e-4; // ln 2 in two parts
-    let p = 1.987_569_1e-4;
-    let p = p * r + 1.398_2e-3;
-    let p = p * r + 8.333_452e-3;
-    let p = p * r + 4.166_579_6e-2;
-    let p = p * r + 1.666_666_5e-1;
-    let p = p * r + 0.5;
-    let p = p * r * r + r + 1.0;
-    let scale = f32::from_bits(((shifted.to_bits() << 23) as i32).wrapping_add(127 << 23) as u32);
-    let y = p * scale;
-    if x < -87.5 { 0.0 } else { y }
+    let r = n.mul_add(2.121_944_4e-4, n.mul_add(-0.693_359_4, clamped)); // ln 2 in two parts
+    let r2 = r * r;
+    let p5 = 1.987_569_1e-4_f32.mul_add(r, 1.398_2e-3);
+    let p3 = 8.333_452e-3_f32.mul_add(r, 4.166_579_6e-2);
+    let p1 = 1.666_666_5e-1_f32.mul_add(r, 0.5);
+    let p = p5.mul_add(r2, p3).mul_add(r2, p1).mul_add(r2, r + 1.0);
+    let scale = f32::from_bits((shifted.to_bits() << 23).wrapping_add(127 << 23));
+    if x < -87.5 { 0.0 } else { p * scale }
 }
 
-/// `tanh x`, by [`exp`].
+/// `1 / (1 + e⁻ˣ)`.
 #[inline(always)]
-pub(super) fn tanh(x: f32) -> f32 {
-    let e = exp(2.0 * x.clamp(-10.0, 10.0));
-    (e - 1.0) / (e + 1.0)
+pub(super) fn sigmoid(x: f32) -> f32 {
+    1.0 / (1.0 + exp(-x))
 }
 
 /// A new vector of `f(x)` for every value, on all cores.
 pub(super) fn map1(x: &[f32], f: impl Fn(f32) -> f32 + Sync) -> Vec<f32> {
     let mut y = vec![0.0; x.len()];
     y.par_chunks_mut(BLOCK).zip(x.par_chunks(BLOCK)).for_each(|(y, x)| {
-        vectorized(|| y.iter_mut().zip(x).for_each(|(y, x)| *y = f(*x)));
+        vectorized(
+            #[inline(always)]
+            || y.iter_mut().zip(x).for_each(|(y, x)| *y = f(*x)),
+        );
     });
     y
 }
@@ -118,7 +140,10 @@ pub(super) fn map1(x: &[f32], f: impl Fn(f32) -> f32 + Sync) -> Vec<f32> {
 pub(super) fn map2(a: &[f32], b: &[f32], f: impl Fn(f32, f32) -> f32 + Sync) -> Vec<f32> {
     let mut y = vec![0.0; a.len()];
     y.par_chunks_mut(BLOCK).zip(a.par_chunks(BLOCK)).zip(b.par_chunks(BLOCK)).for_each(|((y, a), b)| {
-        vectorized(|| y.iter_mut().zip(a).zip(b).for_each(|((y, a), b)| *y = f(*a, *b)));
+        vectorized(
+            #[inline(always)]
+            || y.iter_mut().zip(a).zip(b).for_each(|((y, a), b)| *y = f(*a, *b)),
+        );
     });
     y
 }
@@ -128,17 +153,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn exp_and_tanh_are_accurate() {
+    fn exp_and_sigmoid_are_accurate() {
         for i in -8_700..=8_800 {
             let x = i as f32 / 100.0;
             let exact = f64::from(x).exp();
             assert!((f64::from(exp(x)) / exact - 1.0).abs() < 3e-7, "exp({x}) = {}", exp(x));
-            let exact = f64::from(x).tanh();
-            assert!((f64::from(tanh(x)) - exact).abs() < 3e-7, "tanh({x}) = {}", tanh(x));
+            let exact = 1.0 / (1.0 + f64::from(-x).exp());
+            assert!((f64::from(sigmoid(x)) - exact).abs() < 3e-7, "sigmoid({x}) = {}", sigmoid(x));
         }
         assert_eq!(exp(f32::NEG_INFINITY), 0.0);
         assert_eq!(exp(-1e30), 0.0);
-        assert!(exp(f32::NAN).is_nan() && tanh(f32::NAN).is_nan());
+        assert!(exp(f32::NAN).is_nan() && sigmoid(f32::NAN).is_nan());
     }
 
     #[test]
@@ -147,6 +172,10 @@ mod tests {
             let x: Vec<f32> = (0..n).map(|i| i as f32 - 3.0).collect();
             assert_eq!(sum(&x, |x| x), x.iter().sum::<f32>());
             assert_eq!(max(&x), n as f32 - 4.0);
+            let mut exps = x.clone();
+            let shift = n as f32;
+            let exact: f32 = x.iter().map(|x| (x - shift).exp()).sum();
+            assert!((exp_sum(&mut exps, shift) / exact - 1.0).abs() < 1e-5);
             assert_eq!(sum2(&x, &x, |a, b| a * b), x.iter().map(|x| x * x).sum::<f32>());
         }
     }

@@ -13,6 +13,7 @@ mod attention;
 mod cross_entropy;
 mod linear;
 mod norm;
+mod optimizer;
 mod profile;
 mod rotary;
 
@@ -24,6 +25,7 @@ pub use attention::{Causal, attention, attention_reference};
 pub use cross_entropy::{IGNORED, cross_entropy, cross_entropy_reference};
 pub use linear::{linear, linear_reference};
 pub use norm::{layer_norm, layer_norm_reference, rms_norm, rms_norm_reference};
+pub use optimizer::{AdamStep, adam, adam_reference, sum_of_squares, sum_of_squares_reference};
 pub use profile::{OperationCost, memory_bandwidth, profile};
 pub use rotary::{rotate, rotate_reference};
 

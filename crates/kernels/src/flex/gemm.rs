@@ -33,22 +33,52 @@ impl<'a> Matrix<'a> {
 /// # Panics
 /// If the shapes do not fit, or `out` is too short.
 pub(super) fn product(out: &mut [f32], row: usize, beta: f32, alpha: f32, a: Matrix, b: Matrix, threads: Parallelism) {
+    let (m, n) = (a.rows, b.columns);
+    assert!(m == 0 || n == 0 || (row >= n && out.len() >= (m - 1) * row + n), "product beyond its slice");
+    // SAFETY: the assertion above, and `out` is initialized and borrowed mutably, hence disjoint from `a` and `b`.
+    #[allow(unsafe_code)]
+    unsafe {
+        product_at(out.as_mut_ptr(), row, beta, alpha, a, b, threads);
+    }
+}
+
+/// `a·b`, with all cores where that is worth it.
+///
+/// # Panics
+/// If the shapes do not fit.
+pub(super) fn new_product(a: Matrix, b: Matrix) -> Vec<f32> {
+    let (m, n) = (a.rows, b.columns);
+    let mut out = Vec::with_capacity(m * n);
+    let threads = threads(m, n, a.columns);
+    // SAFETY: the new vector has room for `m` rows of `n`; with `beta` 0 they are not read, and all are written.
+    #[allow(unsafe_code)]
+    unsafe {
+        product_at(out.as_mut_ptr(), n, 0.0, 1.0, a, b, threads);
+        out.set_len(m * n);
+    }
+    out
+}
+
+/// As [`product`].
+///
+/// # Safety
+/// `out` has room for `a.rows` rows of `b.columns` elements, `row` apart without overlap, that nothing else refers to.
+/// They are initialized unless `beta` is 0; then all of them are after the call.
+#[allow(unsafe_code)]
+unsafe fn product_at(out: *mut f32, row: usize, beta: f32, alpha: f32, a: Matrix, b: Matrix, threads: Parallelism) {
     let (m, n, k) = (a.rows, b.columns, a.columns);
     assert_eq!(k, b.rows, "inner sizes differ");
     if m == 0 || n == 0 {
         return;
     }
-    assert!(row >= n && out.len() >= (m - 1) * row + n, "product beyond its slice");
     // SAFETY: `Matrix::new` checked that the last element of `a` and of `b` lies within its slice (transposing keeps
-    // the set of elements), and the assertion above does the same for `out`; strides are positive, so all others do
-    // too. `out` is borrowed mutably, hence disjoint from `a` and `b`, and rows do not overlap as `row >= n`.
-    #[allow(unsafe_code)]
+    // the set of elements); strides are positive, so all others do too. `out` by the contract of this function.
     unsafe {
         gemm::gemm(
             m,
             n,
             k,
-            out.as_mut_ptr(),
+            out,
             1,
             row as isize,
             beta != 0.0,

@@ -3,50 +3,67 @@
 use burn_flex::FlexTensor;
 use rayon::prelude::*;
 
-use super::gemm::{Matrix, product, threads};
+use super::gemm::{Matrix, new_product};
 use crate::profile::measured;
 
-use super::simd::{column_sums, tensor, values, vectorized};
+use super::simd::{BLOCK, column_sums, tensor, values, vectorized};
 
 fn dims(x: &FlexTensor) -> [usize; 2] {
     let shape = x.layout().shape();
     [shape[0], shape[1]]
 }
 
+/// Records the cost of a product of `n × in × out`, whichever of its three matrices is the result.
+fn product_cost<R>(operation: &'static str, [n, d_in, d_out]: [usize; 3], f: impl FnOnce() -> R) -> R {
+    measured(operation, 2 * n * d_in * d_out, n * d_in + d_in * d_out + n * d_out, f)
+}
+
+/// A contiguous tensor `(rows, columns)`.
+fn matrix(x: &FlexTensor) -> Matrix<'_> {
+    let [rows, columns] = dims(x);
+    Matrix::new(values(x), rows, columns, columns)
+}
+
 /// `x` `(n, in)`, `weight` `(out, in)`, `bias` `(out)`, all contiguous → `(n, out)`.
 pub(super) fn forward(x: &FlexTensor, weight: &FlexTensor, bias: Option<&FlexTensor>) -> FlexTensor {
     let ([n, d_in], [d_out, _]) = (dims(x), dims(weight));
-    let mut y = match bias {
-        Some(bias) => values(bias).repeat(n),
-        None => vec![0.0; n * d_out],
-    };
-    let (x, weight) = (Matrix::new(values(x), n, d_in, d_in), Matrix::new(values(weight), d_out, d_in, d_in));
-    let beta = if bias.is_some() { 1.0 } else { 0.0 };
-    measured("linear forward", 2 * n * d_in * d_out, n * d_in + d_in * d_out + n * d_out, || {
-        product(&mut y, d_out, beta, 1.0, x, weight.t(), threads(n, d_out, d_in));
-    });
+    let mut y = product_cost("linear forward", [n, d_in, d_out], || new_product(matrix(x), matrix(weight).t()));
+    if let Some(bias) = bias {
+        add_bias(&mut y, values(bias));
+    }
     tensor(y, vec![n, d_out])
+}
+
+/// Adds `bias` `(out)` to every row of `y` `(n, out)`.
+fn add_bias(y: &mut [f32], bias: &[f32]) {
+    let rows = (BLOCK / bias.len().max(1)).max(1);
+    measured("linear forward, bias", 0, 2 * y.len(), || {
+        y.par_chunks_mut(rows * bias.len()).for_each(|rows| {
+            vectorized(
+                #[inline(always)]
+                || {
+                    for row in rows.chunks_exact_mut(bias.len()) {
+                        for (y, b) in row.iter_mut().zip(bias) {
+                            *y += b;
+                        }
+                    }
+                },
+            );
+        });
+    });
 }
 
 /// Gradient by `x`: `g·W`.
 pub(super) fn backward_x(grad: &FlexTensor, weight: &FlexTensor) -> FlexTensor {
     let ([n, d_out], [_, d_in]) = (dims(grad), dims(weight));
-    let mut dx = vec![0.0; n * d_in];
-    let (grad, weight) = (Matrix::new(values(grad), n, d_out, d_out), Matrix::new(values(weight), d_out, d_in, d_in));
-    measured("linear backward, input", 2 * n * d_in * d_out, n * d_in + d_in * d_out + n * d_out, || {
-        product(&mut dx, d_in, 0.0, 1.0, grad, weight, threads(n, d_in, d_out));
-    });
+    let dx = product_cost("linear backward, input", [n, d_in, d_out], || new_product(matrix(grad), matrix(weight)));
     tensor(dx, vec![n, d_in])
 }
 
 /// Gradient by the weight: `gᵀ·x`.
 pub(super) fn backward_weight(grad: &FlexTensor, x: &FlexTensor) -> FlexTensor {
     let ([n, d_out], [_, d_in]) = (dims(grad), dims(x));
-    let mut dw = vec![0.0; d_out * d_in];
-    let (grad, x) = (Matrix::new(values(grad), n, d_out, d_out), Matrix::new(values(x), n, d_in, d_in));
-    measured("linear backward, weight", 2 * n * d_in * d_out, n * d_in + d_in * d_out + n * d_out, || {
-        product(&mut dw, d_in, 0.0, 1.0, grad.t(), x, threads(d_out, d_in, n));
-    });
+    let dw = product_cost("linear backward, weight", [n, d_in, d_out], || new_product(matrix(grad).t(), matrix(x)));
     tensor(dw, vec![d_out, d_in])
 }
 

@@ -9,14 +9,16 @@ mod gemm;
 mod linear;
 mod norm;
 mod ops;
+mod optimizer;
 mod rotary;
 mod simd;
 
 use burn::backend::Dispatch;
 use burn::tensor::{Int, Tensor};
 
-use crate::Causal;
+use crate::{AdamStep, Causal};
 use ops::FusedOps;
+use optimizer::OptimizerOps;
 
 pub(crate) fn layer_norm<const D: usize>(x: Tensor<D>, weight: Tensor<1>, bias: Tensor<1>, eps: f64) -> Tensor<D> {
     Tensor::from_dispatch(Dispatch::layer_norm(x.into_dispatch(), weight.into_dispatch(), bias.into_dispatch(), eps))
@@ -54,4 +56,19 @@ pub(crate) fn attention(q: Tensor<4>, k: Tensor<4>, v: Tensor<4>, causal: Causal
     let window = causal.window.unwrap_or(usize::MAX);
     let (q, k, v) = (q.into_dispatch(), k.into_dispatch(), v.into_dispatch());
     Tensor::from_dispatch(Dispatch::causal_attention(q, k, v, causal.start, window))
+}
+
+pub(crate) fn adam(
+    w: Tensor<1>,
+    grad: Tensor<1>,
+    [m, v]: [Tensor<1>; 2],
+    step: AdamStep,
+) -> (Tensor<1>, [Tensor<1>; 2]) {
+    let (m, v) = (m.into_dispatch(), v.into_dispatch());
+    let (w, m, v) = Dispatch::adam(w.into_dispatch(), grad.into_dispatch(), m, v, step);
+    (Tensor::from_dispatch(w), [m, v].map(Tensor::from_dispatch))
+}
+
+pub(crate) fn sum_of_squares<const D: usize>(x: Tensor<D>) -> Tensor<1> {
+    Tensor::from_dispatch(Dispatch::sum_of_squares(x.into_dispatch()))
 }

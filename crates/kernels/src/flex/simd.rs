@@ -1,12 +1,15 @@
 //! Loops that the compiler vectorizes for the CPU it runs on, and the functions they need.
 
+use std::mem::MaybeUninit;
+
 use burn_flex::FlexTensor;
 use rayon::prelude::*;
 
 /// Values that one task of an elementwise loop works on: enough to outweigh the task, little enough for the cache.
 pub(super) const BLOCK: usize = 1 << 14;
 
-/// Runs `f`, compiled for the widest vectors that this CPU has.
+/// Runs `f`, compiled for the widest vectors that this CPU has. Every closure that `f` consists of must be marked
+/// `#[inline(always)]`: what is not inlined is compiled for the oldest CPU.
 #[inline(always)]
 pub(super) fn vectorized<R>(f: impl FnOnce() -> R) -> R {
     pulp::Arch::new().dispatch(f)
@@ -124,28 +127,56 @@ pub(super) fn sigmoid(x: f32) -> f32 {
     1.0 / (1.0 + exp(-x))
 }
 
+/// A new vector of `n` values. `fill` writes every value of a part of it; it is given the parts in blocks of [`BLOCK`]
+/// with their number, on all cores.
+fn new_vector(n: usize, fill: impl Fn(usize, &mut [MaybeUninit<f32>]) + Sync) -> Vec<f32> {
+    let mut y = Vec::with_capacity(n);
+    let room = &mut y.spare_capacity_mut()[..n];
+    room.par_chunks_mut(BLOCK).enumerate().for_each(|(block, room)| fill(block, room));
+    // SAFETY: both callers below write every value of every block.
+    #[allow(unsafe_code)]
+    unsafe {
+        y.set_len(n);
+    }
+    y
+}
+
+/// The values of block number `block`.
+#[inline(always)]
+fn block_of(x: &[f32], block: usize) -> &[f32] {
+    &x[block * BLOCK..x.len().min((block + 1) * BLOCK)]
+}
+
 /// A new vector of `f(x)` for every value, on all cores.
 pub(super) fn map1(x: &[f32], f: impl Fn(f32) -> f32 + Sync) -> Vec<f32> {
-    let mut y = vec![0.0; x.len()];
-    y.par_chunks_mut(BLOCK).zip(x.par_chunks(BLOCK)).for_each(|(y, x)| {
+    new_vector(x.len(), |block, y| {
+        let x = block_of(x, block);
+        assert_eq!(x.len(), y.len());
         vectorized(
             #[inline(always)]
-            || y.iter_mut().zip(x).for_each(|(y, x)| *y = f(*x)),
+            || {
+                for (y, x) in y.iter_mut().zip(x) {
+                    y.write(f(*x));
+                }
+            },
         );
-    });
-    y
+    })
 }
 
 /// A new vector of `f(a, b)` for every pair, on all cores.
 pub(super) fn map2(a: &[f32], b: &[f32], f: impl Fn(f32, f32) -> f32 + Sync) -> Vec<f32> {
-    let mut y = vec![0.0; a.len()];
-    y.par_chunks_mut(BLOCK).zip(a.par_chunks(BLOCK)).zip(b.par_chunks(BLOCK)).for_each(|((y, a), b)| {
+    new_vector(a.len(), |block, y| {
+        let (a, b) = (block_of(a, block), block_of(b, block));
+        assert!(a.len() == y.len() && b.len() == y.len());
         vectorized(
             #[inline(always)]
-            || y.iter_mut().zip(a).zip(b).for_each(|((y, a), b)| *y = f(*a, *b)),
+            || {
+                for ((y, a), b) in y.iter_mut().zip(a).zip(b) {
+                    y.write(f(*a, *b));
+                }
+            },
         );
-    });
-    y
+    })
 }
 
 #[cfg(test)]

@@ -1,8 +1,9 @@
 //! Adam and AdamW.
 
 use burn::tensor::Tensor;
+use llm_kernels::{AdamStep, adam};
 
-use super::{Moments, OptimizerSection, StepScale, decayed};
+use super::{Moments, OptimizerSection, StepScale};
 
 /// One step, as PyTorch computes it:
 ///
@@ -11,8 +12,7 @@ use super::{Moments, OptimizerSection, StepScale, decayed};
 /// w ← (1 − lr·λ)·w − lr · m/(1 − β₁ᵗ) / (√(v/(1 − β₂ᵗ)) + ε)
 /// ```
 ///
-/// The bias corrections are drawn out of the tensors into the two scalars `rate` and `eps`, and so is the factor of the
-/// gradient: every pass over a tensor costs memory bandwidth.
+/// The bias corrections are drawn out of the tensors into the two scalars `rate` and `eps`.
 pub(super) fn update(
     section: &OptimizerSection,
     decay: bool,
@@ -27,14 +27,16 @@ pub(super) fn update(
     let correction1 = 1.0 - beta1.powf(t);
     let correction2 = (1.0 - beta2.powf(t)).sqrt();
 
-    let fresh1 = grad.clone() * ((1.0 - beta1) * scale.grad_factor);
-    let fresh2 = grad.square() * ((1.0 - beta2) * scale.grad_factor * scale.grad_factor);
-    let [m, v] = match moments.and_then(|moments| <[_; 2]>::try_from(moments).ok()) {
-        Some([m, v]) => [m * beta1 + fresh1, v * beta2 + fresh2],
-        None => [fresh1, fresh2],
+    let moments = moments.and_then(|moments| <[_; 2]>::try_from(moments).ok());
+    let moments = moments.unwrap_or_else(|| [weight.zeros_like(), weight.zeros_like()]);
+    let decays = decay && section.weight_decay > 0.0;
+    let step = AdamStep {
+        betas: section.betas,
+        grad_factor: scale.grad_factor,
+        decay_factor: if decays { 1.0 - lr * section.weight_decay } else { 1.0 },
+        rate: lr * correction2 / correction1,
+        eps: section.eps * correction2,
     };
-    let rate = lr * correction2 / correction1;
-    let eps = section.eps * correction2;
-    let update = m.clone() / (v.clone().sqrt() + eps) * rate;
-    (decayed(weight, decay, lr, section.weight_decay) - update, vec![m, v])
+    let (weight, moments) = adam(weight, grad, moments, step);
+    (weight, moments.into())
 }

@@ -3,6 +3,7 @@
 use burn::module::{Module, ModuleVisitor, Param};
 use burn::optim::GradientsParams;
 use burn::tensor::Tensor;
+use llm_kernels::sum_of_squares;
 use llm_model::CausalLm;
 
 /// Sum of squares of all gradients, `(1)`, on the device; `None` without any gradient. Its root is the global norm, as
@@ -15,7 +16,7 @@ pub(crate) fn squared_norms(model: &CausalLm, grads: &GradientsParams) -> Option
     impl ModuleVisitor for Visitor<'_> {
         fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
             if let Some(grad) = self.grads.get::<D>(param.id) {
-                self.squares.push(grad.square().sum());
+                self.squares.push(sum_of_squares(grad));
             }
         }
     }

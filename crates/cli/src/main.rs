@@ -22,12 +22,11 @@ use args::Cli;
 use error::CliError;
 use printer::Printer;
 
-/// Training frees and takes the same large blocks in every step. The system's allocator gives them back in between, and
-/// touching them anew costs a page fault for every 4 KiB.
 #[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+static ALLOCATOR: llm_kernels::Allocator = llm_kernels::Allocator {};
 
 fn main() -> ExitCode {
+    llm_kernels::keep_freed_memory();
     // Wrong usage ends here, with code 2.
     let cli = Cli::parse();
     let printer = Printer::new(cli.quiet);

@@ -9,6 +9,7 @@
 #![warn(missing_docs)]
 
 mod activation;
+mod allocator;
 mod attention;
 mod cross_entropy;
 mod linear;
@@ -21,6 +22,7 @@ mod rotary;
 mod flex;
 
 pub use activation::{gelu_tanh, gelu_tanh_reference, swiglu, swiglu_reference};
+pub use allocator::{Allocator, keep_freed_memory};
 pub use attention::{Causal, attention, attention_reference};
 pub use cross_entropy::{IGNORED, cross_entropy, cross_entropy_reference};
 pub use linear::{linear, linear_reference};
@@ -30,6 +32,12 @@ pub use profile::{OperationCost, memory_bandwidth, profile};
 pub use rotary::{rotate, rotate_reference};
 
 use burn::tensor::{DType, Device};
+
+/// Runs `f` as a task of the thread pool that the fused operations share. They then start at once; called from outside,
+/// each of them would have to wake the pool and wait for it, which costs small models a tenth of their time.
+pub fn in_thread_pool<R: Send>(f: impl FnOnce() -> R + Send) -> R {
+    rayon::scope(|_| f())
+}
 
 /// Whether the fused version serves a tensor of `dtype` on `device`.
 #[cfg(feature = "cpu")]

@@ -6,6 +6,7 @@ use burn::module::Module;
 use burn::optim::{GradientsAccumulator, GradientsParams};
 use burn::tensor::{Device, Int, Tensor, TensorData};
 use llm_data::Batch;
+use llm_kernels::in_thread_pool;
 use llm_model::{CausalLm, IGNORED, Precision, token_losses};
 
 use crate::diagnose::{self, NotFinite, Quantity};
@@ -103,6 +104,10 @@ impl Learner {
     }
 
     fn backward(&self, step: u64, batches: &[Batch]) -> Gradients {
+        in_thread_pool(|| self.backward_here(step, batches))
+    }
+
+    fn backward_here(&self, step: u64, batches: &[Batch]) -> Gradients {
         let targets: usize = batches.iter().map(counted_targets).sum();
         let scale = self.loss_scale.as_ref().map_or(1.0, LossScale::value);
         let mut accumulator = GradientsAccumulator::new();
@@ -127,8 +132,10 @@ impl Learner {
         let scale = self.loss_scale.as_ref().map_or(1.0, LossScale::of_last_step);
         let grad_factor = clip_factor(gradients.norm, self.grad_clip) / scale;
         let scale = StepScale { step: gradients.step, lr_factor, grad_factor };
-        self.model = self.optimizer.step(self.model, gradients.grads, scale);
-        self
+        in_thread_pool(move || {
+            self.model = self.optimizer.step(self.model, gradients.grads, scale);
+            self
+        })
     }
 
     /// The model for inference: without gradients and dropout.

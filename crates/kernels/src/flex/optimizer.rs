@@ -8,7 +8,10 @@ use rayon::prelude::*;
 use crate::AdamStep;
 use crate::profile::measured;
 
-use super::simd::{BLOCK, sum, tensor, values, vectorized};
+use super::simd::{sum, tensor, values, vectorized};
+
+/// Values of one task: less than of other loops, for the sake of roots and divisions.
+const BLOCK: usize = 1 << 12;
 
 /// Operations of the optimizer, which never see autodiff.
 #[backend_extension(Flex)]

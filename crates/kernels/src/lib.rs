@@ -24,7 +24,9 @@ mod flex;
 pub use activation::{gelu_tanh, gelu_tanh_reference, swiglu, swiglu_reference};
 pub use allocator::{Allocator, keep_freed_memory};
 pub use attention::{Causal, attention, attention_reference};
-pub use cross_entropy::{IGNORED, cross_entropy, cross_entropy_reference};
+pub use cross_entropy::{
+    IGNORED, cross_entropy, cross_entropy_reference, linear_cross_entropy, linear_cross_entropy_reference,
+};
 pub use linear::{linear, linear_reference};
 pub use norm::{layer_norm, layer_norm_reference, rms_norm, rms_norm_reference};
 pub use optimizer::{AdamStep, adam, adam_reference, sum_of_squares, sum_of_squares_reference};

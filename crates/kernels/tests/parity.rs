@@ -3,9 +3,10 @@
 
 use burn::tensor::{Device, Int, Tensor, TensorData};
 use llm_kernels::{
-    Causal, IGNORED, attention, attention_reference, cross_entropy, cross_entropy_reference, gelu_tanh,
-    gelu_tanh_reference, layer_norm, layer_norm_reference, linear, linear_reference, rms_norm, rms_norm_reference,
-    rotate, rotate_reference, swiglu, swiglu_reference,
+    AdamStep, Causal, IGNORED, adam, adam_reference, attention, attention_reference, cross_entropy,
+    cross_entropy_reference, gelu_tanh, gelu_tanh_reference, layer_norm, layer_norm_reference, linear,
+    linear_cross_entropy, linear_cross_entropy_reference, linear_reference, profile, rms_norm, rms_norm_reference,
+    rotate, rotate_reference, sum_of_squares, sum_of_squares_reference, swiglu, swiglu_reference,
 };
 
 fn device() -> Device {
@@ -184,12 +185,81 @@ fn attention_reads_a_part_of_a_cache_in_place() {
 }
 
 #[test]
+fn linear_cross_entropies() {
+    // The last shape needs several blocks of rows.
+    for (n, d, v) in [(1, 1, 1), (7, 129, 65), (129, 7, 9), (130, 3, 300_000)] {
+        let (x, w) = (random([n, d], 1.0), random([v, d], 1.0));
+        let ids: Vec<i32> = (0..n).map(|i| if i % 5 == 3 { IGNORED } else { (i * 31 % v) as i32 }).collect();
+        let targets = Tensor::<1, Int>::from_data(TensorData::new(ids, [n]), &device());
+        assert_parity!(
+            linear_cross_entropy(x.clone(), w.clone(), targets.clone()),
+            linear_cross_entropy_reference(x.clone(), w.clone(), targets.clone()),
+            [x, w],
+            format!("({n}, {d}, {v})")
+        );
+        let [x, w, targets] = [x.inner().reshape([n * d]), w.inner().reshape([v * d]), targets.float().inner()];
+        let untracked = |f: fn(Tensor<2>, Tensor<2>, Tensor<1, Int>) -> Tensor<1>| {
+            f(x.clone().reshape([n, d]), w.clone().reshape([v, d]), targets.clone().int())
+        };
+        assert!(difference(untracked(linear_cross_entropy), untracked(linear_cross_entropy_reference)) < 2e-5);
+    }
+}
+
+#[test]
+fn adam_steps() {
+    let step = AdamStep { betas: [0.9, 0.95], grad_factor: 0.3, decay_factor: 0.999, rate: 1e-2, eps: 1e-8 };
+    for n in [1, 7, 129, 70_000] {
+        let leaf = |scale| values([n], scale).inner();
+        let (w, g, m, v) = (leaf(1.0), leaf(1.0), leaf(1.0), leaf(1.0).square());
+        let (w1, [m1, v1]) = adam_reference(w.clone(), g.clone(), [m.clone(), v.clone()], step);
+        // Once over tensors that are held here too and must not change, and once in place.
+        let before = w.clone().into_data();
+        let (w2, [m2, v2]) = adam(w.clone(), g.clone(), [m.clone(), v.clone()], step);
+        assert_eq!(w.clone().into_data(), before);
+        let (w3, [m3, v3]) = adam(w, g, [m, v], step);
+        for (name, reference, shared, in_place) in [("w", w1, w2, w3), ("m", m1, m2, m3), ("v", v1, v2, v3)] {
+            assert!(difference(shared.clone(), reference) < 1e-6, "{name} of {n}");
+            assert_eq!(shared.into_data(), in_place.into_data(), "{name} of {n}");
+        }
+    }
+}
+
+#[test]
+fn sums_of_squares() {
+    for shape in [[1, 1], [7, 129], [300, 200]] {
+        let x = values(shape, 3.0).inner();
+        assert!(difference(sum_of_squares(x.clone()), sum_of_squares_reference(x.clone())) < 1e-5);
+        assert!(difference(sum_of_squares(x.clone().transpose()), sum_of_squares_reference(x)) < 1e-5);
+    }
+}
+
+#[test]
+fn a_profile_counts_calls_flops_and_bytes() {
+    let (x, w) = (values([5, 3], 1.0).inner(), values([7, 3], 1.0).inner());
+    let (y, costs) = profile(|| linear(x, w, None));
+    assert_eq!(y.dims(), [5, 7]);
+    // Other tests run at the same time.
+    let cost = costs["linear forward"];
+    assert!(cost.calls >= 1 && cost.flops >= 210.0 && cost.bytes >= 4.0 * (15.0 + 21.0 + 35.0), "{cost:?}");
+}
+
+#[test]
 fn results_do_not_depend_on_the_number_of_threads() {
     let pool = |n| rayon::ThreadPoolBuilder::new().num_threads(n).build().unwrap();
     let (x, w, b) = (random([300, 64], 1.0), random([64], 1.0), random([64], 1.0));
+    let weight = random([900, 64], 1.0);
+    let ids: Vec<i32> = (0..300).map(|i| i * 3).collect();
+    let targets = Tensor::<1, Int>::from_data(TensorData::new(ids, [300]), &device());
     let run = || {
-        let grads = layer_norm(x.clone(), w.clone(), b.clone(), 1e-5).powf_scalar(2.0).sum().backward();
-        [x.grad(&grads).unwrap().into_data(), w.grad(&grads).unwrap().reshape([1, 64]).into_data()]
+        let y = layer_norm(x.clone(), w.clone(), b.clone(), 1e-5);
+        let y = linear(gelu_tanh(y), weight.clone().narrow(0, 0, 64), None).reshape([2, 150, 4, 16]);
+        let y = attention(y.clone(), y.clone(), y, Causal { start: 0, window: None });
+        let grads = linear_cross_entropy(y.reshape([300, 64]), weight.clone(), targets.clone()).backward();
+        let weights = [w.grad(&grads).unwrap(), b.grad(&grads).unwrap()].map(Tensor::into_data);
+        let matrices = [x.grad(&grads).unwrap(), weight.grad(&grads).unwrap()].map(Tensor::into_data);
+        (weights, matrices)
     };
-    assert_eq!(pool(1).install(run), pool(3).install(run));
+    let alone = pool(1).install(run);
+    assert_eq!(alone, pool(3).install(run));
+    assert_eq!(alone, pool(3).install(run));
 }

@@ -1,6 +1,7 @@
 use burn::module::{Module, Param};
 use burn::nn::{Dropout, DropoutConfig};
 use burn::tensor::{Device, Int, Tensor, module::embedding};
+use llm_kernels::{cross_entropy, linear_cross_entropy};
 
 use crate::attention::Pass;
 use crate::cache::LayerCache;
@@ -169,12 +170,29 @@ impl CausalLm {
 
     /// Logits `(b, t, v)` of hidden states `(b, t, d)`.
     pub fn logits(&self, hidden: Tensor<3>) -> Tensor<3> {
-        if let Some(head) = &self.lm_head {
-            head.forward(hidden, self.precision)
-        } else {
-            let head = Linear { weight: self.model.embed_tokens.weight.clone(), bias: None };
-            head.forward(hidden, self.precision)
+        let head = Linear { weight: self.head_weight().clone(), bias: None };
+        head.forward(hidden, self.precision)
+    }
+
+    /// Sum of the cross-entropies of predicting `targets` `(b, t)` from `ids` `(b, t)`, in nats; targets that are
+    /// [`IGNORED`](crate::IGNORED) do not count. Shape `(1)`.
+    ///
+    /// # Panics
+    /// As [`Self::forward`].
+    pub fn loss(&self, ids: Tensor<2, Int>, targets: Tensor<2, Int>) -> Tensor<1> {
+        let [b, t] = ids.dims();
+        let hidden = self.hidden_states(ids, None, &mut |_, _| ());
+        let targets = targets.reshape([b * t]);
+        if self.precision == Precision::F32 {
+            let [_, _, d] = hidden.dims();
+            return linear_cross_entropy(hidden.reshape([b * t, d]), self.head_weight().val(), targets);
         }
+        cross_entropy(self.logits(hidden).reshape([b * t, self.config.vocab_size]), targets).sum()
+    }
+
+    /// The weight of the head, `(v, d)`: its own, or the token embedding's.
+    fn head_weight(&self) -> &Param<Tensor<2>> {
+        self.lm_head.as_ref().map_or(&self.model.embed_tokens.weight, |head| &head.weight)
     }
 
     fn rotary(&self, start: usize, t: usize, device: &Device) -> Option<RotaryTables> {

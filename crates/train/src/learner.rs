@@ -7,7 +7,7 @@ use burn::optim::{GradientsAccumulator, GradientsParams};
 use burn::tensor::{Device, Int, Tensor, TensorData};
 use llm_data::Batch;
 use llm_kernels::in_thread_pool;
-use llm_model::{CausalLm, IGNORED, Precision, token_losses};
+use llm_model::{CausalLm, IGNORED, Precision};
 
 use crate::diagnose::{self, NotFinite, Quantity};
 use crate::loss_scale::LossScale;
@@ -151,10 +151,7 @@ impl Learner {
 
 /// Sum of the losses of a batch's targets, `(1)`.
 pub(crate) fn batch_loss(model: &CausalLm, batch: &Batch, device: &Device) -> Tensor<1> {
-    let logits = model.forward(ids(&batch.inputs, batch, device), None); // (b, t, v)
-    let [b, t, v] = logits.dims();
-    let targets = ids(&batch.targets, batch, device).reshape([b * t]);
-    token_losses(logits.reshape([b * t, v]), targets).sum()
+    model.loss(ids(&batch.inputs, batch, device), ids(&batch.targets, batch, device))
 }
 
 /// Ids of a batch, `(b, t)`.

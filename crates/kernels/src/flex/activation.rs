@@ -68,17 +68,14 @@ pub(super) fn swiglu_backward(gate: &FlexTensor, up: &FlexTensor, grad: &FlexTen
         let inputs =
             values(gate).par_chunks(BLOCK).zip(values(up).par_chunks(BLOCK)).zip(values(grad).par_chunks(BLOCK));
         outputs.zip(inputs).for_each(|((d_gate, d_up), ((gate, up), grad))| {
-            vectorized(
-                #[inline(always)]
-                || {
-                    let inputs = gate.iter().zip(up).zip(grad);
-                    for ((d_gate, d_up), ((gate, up), grad)) in d_gate.iter_mut().zip(d_up).zip(inputs) {
-                        let s = sigmoid(*gate);
-                        *d_up = grad * gate * s;
-                        *d_gate = grad * up * s * (1.0 + gate * (1.0 - s));
-                    }
-                },
-            );
+            vectorized!({
+                let inputs = gate.iter().zip(up).zip(grad);
+                for ((d_gate, d_up), ((gate, up), grad)) in d_gate.iter_mut().zip(d_up.iter_mut()).zip(inputs) {
+                    let s = sigmoid(*gate);
+                    *d_up = grad * gate * s;
+                    *d_gate = grad * up * s * (1.0 + gate * (1.0 - s));
+                }
+            });
         });
         (tensor_like(d_gate, gate), tensor_like(d_up, up))
     })

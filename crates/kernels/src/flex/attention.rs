@@ -10,7 +10,7 @@ use super::gemm::{Matrix, product};
 use super::simd::{exp, exp_sum, max, sum2, tensor, vectorized};
 
 /// Queries of one block.
-const BLOCK: usize = 64;
+const BLOCK: usize = 32;
 
 /// A tensor `(b, t, h, hd)` in memory; only the last axis must be contiguous, so a part of a cache is read in place.
 struct Heads<'a> {
@@ -153,14 +153,8 @@ pub(super) fn forward(q: &FlexTensor, k: &FlexTensor, v: &FlexTensor, sizes: Siz
                 let mut totals = [1.0; BLOCK];
                 for (r, (row, total)) in p.chunks_exact_mut(n).zip(&mut totals).enumerate() {
                     let row = visible_part(row, sizes.visible(i + r, &keys));
-                    let shift = vectorized(
-                        #[inline(always)]
-                        || max(row),
-                    );
-                    *total = vectorized(
-                        #[inline(always)]
-                        || exp_sum(row, shift),
-                    );
+                    let shift = vectorized!(max(row));
+                    *total = vectorized!(exp_sum(row, shift));
                     log_sums[i + r] = shift + total.ln();
                 }
                 let out = &mut out[..rows * hd];
@@ -230,21 +224,13 @@ fn backward_head(saved: &Saved, grad: &FlexTensor, b: usize, head: usize, dq: Sh
             let log_sum = log_sums[(b * h + head) * t + i + r];
             let visible = sizes.visible(i + r, &keys);
             let (p, ds) = (visible_part(p, visible.clone()), visible_part(ds, visible));
-            vectorized(
-                #[inline(always)]
-                || {
-                    let along = sum2(
-                        y.row(b, head, i + r),
-                        grad.row(b, head, i + r),
-                        #[inline(always)]
-                        |y, g| y * g,
-                    );
-                    for (p, ds) in p.iter_mut().zip(ds) {
-                        *p = exp(*p - log_sum);
-                        *ds = *p * (*ds - along);
-                    }
-                },
-            );
+            vectorized!({
+                let along = sum2(y.row(b, head, i + r), grad.row(b, head, i + r), |y, g| y * g);
+                for (p, ds) in p.iter_mut().zip(ds.iter_mut()) {
+                    *p = exp(*p - log_sum);
+                    *ds = *p * (*ds - along);
+                }
+            });
         }
         let (p, ds) = (Matrix::new(&p, rows, n, n), Matrix::new(&ds, rows, n, n));
         let dq_rows = &mut dq_rows[..rows * hd];

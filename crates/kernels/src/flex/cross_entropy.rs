@@ -1,12 +1,17 @@
-//! Softmax cross-entropy.
+//! Softmax cross-entropy, alone and with the head of a language model.
 
 use burn_flex::FlexTensor;
+
 use rayon::prelude::*;
 
+use crate::IGNORED;
 use crate::profile::measured;
 
-use super::simd::{exp, max, sum, tensor, tensor_like, values, vectorized};
-use crate::IGNORED;
+use super::gemm::{Matrix, new_product, product, threads};
+use super::simd::{BLOCK, exp, log_sum_exp, tensor, tensor_like, values, vectorized};
+
+/// Logits that [`head_loss`] holds at a time, in values.
+const LOGITS: usize = 1 << 24;
 
 /// Targets as 32-bit integers, whatever width the tensor has.
 fn targets_of(targets: &FlexTensor) -> Vec<i32> {
@@ -16,35 +21,38 @@ fn targets_of(targets: &FlexTensor) -> Vec<i32> {
     }
 }
 
+/// The loss of one row of logits, and the logarithm of its sum of exponentials.
+fn row_loss(row: &[f32], target: i32) -> (f32, f32) {
+    let log_sum = vectorized!(log_sum_exp(row));
+    (if target == IGNORED { 0.0 } else { log_sum - row[target as usize] }, log_sum)
+}
+
+/// Turns a row of logits into its gradient, `(softmax − onehot)·grad`.
+fn row_gradient(row: &mut [f32], target: i32, log_sum: f32, grad: f32) {
+    if target == IGNORED {
+        return row.fill(0.0);
+    }
+    vectorized!({
+        for x in row.iter_mut() {
+            *x = exp(*x - log_sum) * grad;
+        }
+    });
+    row[target as usize] -= grad;
+}
+
 /// Losses `(n)` of `logits` `(n, v)`, and the logarithm of every row's sum of exponentials, for the backward pass.
 pub(super) fn forward(logits: &FlexTensor, targets: &FlexTensor) -> (FlexTensor, Vec<f32>) {
     let v = logits.layout().shape()[1];
     measured("cross-entropy forward", 0, values(logits).len(), || {
         let targets = targets_of(targets);
         let rows = values(logits).par_chunks(v).zip(&targets);
-        let (losses, log_sums) = rows
-            .map(|(row, &target)| {
-                let log_sum = vectorized(
-                    #[inline(always)]
-                    || {
-                        let max = max(row);
-                        max + sum(
-                            row,
-                            #[inline(always)]
-                            |x| exp(x - max),
-                        )
-                        .ln()
-                    },
-                );
-                (if target == IGNORED { 0.0 } else { log_sum - row[target as usize] }, log_sum)
-            })
-            .unzip::<_, _, Vec<f32>, Vec<f32>>();
+        let (losses, log_sums): (Vec<f32>, Vec<f32>) = rows.map(|(row, target)| row_loss(row, *target)).unzip();
         let n = losses.len();
         (tensor(losses, vec![n]), log_sums)
     })
 }
 
-/// Gradient by the logits, `(softmax − onehot)·grad`, written over the logits where nobody else holds them.
+/// Gradient by the logits, written over the logits where nobody else holds them.
 pub(super) fn backward(
     mut logits: FlexTensor,
     targets: &FlexTensor,
@@ -55,16 +63,6 @@ pub(super) fn backward(
     let n = values(&logits).len();
     measured("cross-entropy backward", 0, 2 * n, || {
         let targets = targets_of(targets);
-        let row_gradient = |row: &mut [f32], target: i32, log_sum: f32, grad: f32| {
-            if target == IGNORED {
-                return row.fill(0.0);
-            }
-            vectorized(
-                #[inline(always)]
-                || row.iter_mut().for_each(|x| *x = exp(*x - log_sum) * grad),
-            );
-            row[target as usize] -= grad;
-        };
         let rows = targets.par_iter().zip(log_sums).zip(values(grad));
         if let Some(values) = logits.try_storage_mut::<f32>() {
             values.par_chunks_mut(v).zip(rows).for_each(|(row, ((t, l), g))| row_gradient(row, *t, *l, *g));
@@ -74,4 +72,101 @@ pub(super) fn backward(
         gradient.par_chunks_mut(v).zip(rows).for_each(|(row, ((t, l), g))| row_gradient(row, *t, *l, *g));
         tensor_like(gradient, &logits)
     })
+}
+
+/// Hidden states `(n, d)`, the head's weight `(v, d)` and the targets `(n)`, in blocks of rows whose logits fit into
+/// [`LOGITS`].
+struct Head<'a> {
+    x: &'a [f32],
+    weight: Matrix<'a>,
+    targets: Vec<i32>,
+    n: usize,
+    d: usize,
+    v: usize,
+    rows: usize,
+}
+
+impl<'a> Head<'a> {
+    fn new(x: &'a FlexTensor, weight: &'a FlexTensor, targets: &FlexTensor) -> Self {
+        let [n, d] = [x.layout().shape()[0], x.layout().shape()[1]];
+        let v = weight.layout().shape()[0];
+        let weight = Matrix::new(values(weight), v, d, d);
+        Self { x: values(x), weight, targets: targets_of(targets), n, d, v, rows: (LOGITS / v).clamp(64, n.max(64)) }
+    }
+
+    /// Logits of every block, with the block's hidden states and targets.
+    fn blocks(&self) -> impl Iterator<Item = (Vec<f32>, Matrix<'_>, &[i32])> {
+        let blocks = self.x.chunks(self.rows * self.d).zip(self.targets.chunks(self.rows));
+        blocks.map(|(x, targets)| {
+            let x = Matrix::new(x, targets.len(), self.d, self.d);
+            (new_product(x, self.weight.t()), x, targets)
+        })
+    }
+
+    /// FLOPs of one product.
+    fn flops(&self) -> usize {
+        2 * self.n * self.d * self.v
+    }
+
+    /// Values of the hidden states and the weight.
+    fn len(&self) -> usize {
+        self.n * self.d + self.v * self.d
+    }
+}
+
+/// Sum of the losses, `(1)`.
+pub(super) fn head_loss(x: &FlexTensor, weight: &FlexTensor, targets: &FlexTensor) -> FlexTensor {
+    let head = Head::new(x, weight, targets);
+    measured("head and loss", head.flops(), head.len(), || {
+        let mut losses = Vec::with_capacity(head.n);
+        for (logits, _, targets) in head.blocks() {
+            let rows = logits.par_chunks(head.v).zip(targets);
+            losses.par_extend(rows.map(|(row, target)| row_loss(row, *target).0));
+        }
+        tensor(vec![losses.iter().sum()], vec![1])
+    })
+}
+
+/// Sum of the losses, `(1)`, and its gradients by the hidden states and by the weight.
+pub(super) fn head_loss_and_gradients(
+    x: &FlexTensor,
+    weight: &FlexTensor,
+    targets: &FlexTensor,
+) -> (FlexTensor, [FlexTensor; 2]) {
+    let head = Head::new(x, weight, targets);
+    let Head { n, d, v, .. } = head;
+    measured("head, loss and gradients", 3 * head.flops(), 2 * head.len(), || {
+        let (mut losses, mut dx, mut dw) = (Vec::with_capacity(n), Vec::with_capacity(n * d), Vec::new());
+        for (mut logits, x, targets) in head.blocks() {
+            let rows = logits.par_chunks_mut(v).zip(targets);
+            losses.par_extend(rows.map(|(row, target)| {
+                let (loss, log_sum) = row_loss(row, *target);
+                row_gradient(row, *target, log_sum, 1.0);
+                loss
+            }));
+            let gradient = Matrix::new(&logits, targets.len(), v, v);
+            dx.extend(new_product(gradient, head.weight));
+            if dw.is_empty() {
+                dw = new_product(gradient.t(), x);
+            } else {
+                product(&mut dw, d, 1.0, 1.0, gradient.t(), x, threads(v, d, targets.len()));
+            }
+        }
+        let gradients = [tensor(dx, vec![n, d]), tensor(dw, vec![v, d])];
+        (tensor(vec![losses.iter().sum()], vec![1]), gradients)
+    })
+}
+
+/// A tensor times a number, in place where nobody else holds it.
+pub(super) fn scaled(mut x: FlexTensor, factor: f32) -> FlexTensor {
+    measured("head, scaling", 0, 2 * values(&x).len(), || {
+        x.storage_mut::<f32>().par_chunks_mut(BLOCK).for_each(|block| {
+            vectorized!({
+                for x in block.iter_mut() {
+                    *x *= factor;
+                }
+            });
+        });
+    });
+    x
 }

@@ -39,16 +39,13 @@ fn add_bias(y: &mut [f32], bias: &[f32]) {
     let rows = (BLOCK / bias.len().max(1)).max(1);
     measured("linear forward, bias", 0, 2 * y.len(), || {
         y.par_chunks_mut(rows * bias.len()).for_each(|rows| {
-            vectorized(
-                #[inline(always)]
-                || {
-                    for row in rows.chunks_exact_mut(bias.len()) {
-                        for (y, b) in row.iter_mut().zip(bias) {
-                            *y += b;
-                        }
+            vectorized!({
+                for row in rows.chunks_exact_mut(bias.len()) {
+                    for (y, b) in row.iter_mut().zip(bias) {
+                        *y += b;
                     }
-                },
-            );
+                }
+            });
         });
     });
 }
@@ -74,14 +71,11 @@ pub(super) fn backward_bias(grad: &FlexTensor) -> FlexTensor {
     measured("linear backward, bias", 0, n * d_out, || {
         let mut partial = vec![0.0; n.div_ceil(ROWS) * d_out];
         partial.par_chunks_mut(d_out).zip(values(grad).par_chunks(ROWS * d_out)).for_each(|(sum, rows)| {
-            vectorized(
-                #[inline(always)]
-                || {
-                    for row in rows.chunks_exact(d_out) {
-                        sum.iter_mut().zip(row).for_each(|(sum, g)| *sum += g);
-                    }
-                },
-            );
+            vectorized!({
+                for row in rows.chunks_exact(d_out) {
+                    sum.iter_mut().zip(row).for_each(|(sum, g)| *sum += g);
+                }
+            });
         });
         tensor(column_sums(&partial, d_out), vec![d_out])
     })

@@ -52,6 +52,11 @@ pub(crate) fn cross_entropy(logits: Tensor<2>, targets: Tensor<1, Int>) -> Tenso
     Tensor::from_dispatch(Dispatch::cross_entropy(logits.into_dispatch(), targets.into_dispatch()))
 }
 
+pub(crate) fn linear_cross_entropy(x: Tensor<2>, weight: Tensor<2>, targets: Tensor<1, Int>) -> Tensor<1> {
+    let (x, weight) = (x.into_dispatch(), weight.into_dispatch());
+    Tensor::from_dispatch(Dispatch::linear_cross_entropy(x, weight, targets.into_dispatch()))
+}
+
 pub(crate) fn attention(q: Tensor<4>, k: Tensor<4>, v: Tensor<4>, causal: Causal) -> Tensor<4> {
     let window = causal.window.unwrap_or(usize::MAX);
     let (q, k, v) = (q.into_dispatch(), k.into_dispatch(), v.into_dispatch());

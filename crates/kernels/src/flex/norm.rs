@@ -30,37 +30,22 @@ pub(super) fn forward(
         let mut stats = vec![0.0; values(x).len() / d * 2];
         let blocks = y.par_chunks_mut(ROWS * d).zip(values(x).par_chunks(ROWS * d)).zip(stats.par_chunks_mut(ROWS * 2));
         blocks.for_each(|((y, x), stats)| {
-            vectorized(
-                #[inline(always)]
-                || {
-                    for ((y, x), stats) in y.chunks_exact_mut(d).zip(x.chunks_exact(d)).zip(stats.chunks_exact_mut(2)) {
-                        let mean = if bias.is_some() {
-                            sum(
-                                x,
-                                #[inline(always)]
-                                |x| x,
-                            ) / d as f32
-                        } else {
-                            0.0
-                        };
-                        let variance = sum(
-                            x,
-                            #[inline(always)]
-                            |x| (x - mean) * (x - mean),
-                        ) / d as f32;
-                        let scale = 1.0 / (variance + eps).sqrt();
-                        stats.copy_from_slice(&[mean, scale]);
-                        match bias {
-                            Some(bias) => {
-                                for (((y, x), w), b) in y.iter_mut().zip(x).zip(weight).zip(bias) {
-                                    *y = (x - mean) * scale * w + b;
-                                }
+            vectorized!({
+                for ((y, x), stats) in y.chunks_exact_mut(d).zip(x.chunks_exact(d)).zip(stats.chunks_exact_mut(2)) {
+                    let mean = if bias.is_some() { sum(x, |x| x) / d as f32 } else { 0.0 };
+                    let variance = sum(x, |x| (x - mean) * (x - mean)) / d as f32;
+                    let scale = 1.0 / (variance + eps).sqrt();
+                    stats.copy_from_slice(&[mean, scale]);
+                    match bias {
+                        Some(bias) => {
+                            for (((y, x), w), b) in y.iter_mut().zip(x).zip(weight).zip(bias) {
+                                *y = (x - mean) * scale * w + b;
                             }
-                            None => y.iter_mut().zip(x).zip(weight).for_each(|((y, x), w)| *y = x * scale * w),
                         }
+                        None => y.iter_mut().zip(x).zip(weight).for_each(|((y, x), w)| *y = x * scale * w),
                     }
-                },
-            );
+                }
+            });
         });
         (tensor_like(y, x), stats)
     })
@@ -83,39 +68,22 @@ pub(super) fn backward(
             dx.par_chunks_mut(ROWS * d).zip(values(x).par_chunks(ROWS * d)).zip(values(grad).par_chunks(ROWS * d));
         let sums = dw.par_chunks_mut(d).zip(db.par_chunks_mut(d)).zip(stats.par_chunks(ROWS * 2));
         rows.zip(sums).for_each(|(((dx, x), g), ((dw, db), stats))| {
-            vectorized(
-                #[inline(always)]
-                || {
-                    let rows = dx.chunks_exact_mut(d).zip(x.chunks_exact(d)).zip(g.chunks_exact(d));
-                    for (((dx, x), g), stats) in rows.zip(stats.chunks_exact(2)) {
-                        let [mean, scale] = [stats[0], stats[1]];
-                        // The normalized row is (x − mean)·scale; dx may hold w·g in between.
-                        dx.iter_mut().zip(w).zip(g).for_each(|((dx, w), g)| *dx = w * g);
-                        let along = sum2(
-                            dx,
-                            x,
-                            #[inline(always)]
-                            |wg, x| wg * (x - mean),
-                        ) * scale
-                            / d as f32;
-                        let level = if centred {
-                            sum(
-                                dx,
-                                #[inline(always)]
-                                |wg| wg,
-                            ) / d as f32
-                        } else {
-                            0.0
-                        };
-                        for ((((dx, x), g), dw), db) in dx.iter_mut().zip(x).zip(g).zip(&mut *dw).zip(&mut *db) {
-                            let normalized = (x - mean) * scale;
-                            *dx = (*dx - level - normalized * along) * scale;
-                            *dw += g * normalized;
-                            *db += g;
-                        }
+            vectorized!({
+                let rows = dx.chunks_exact_mut(d).zip(x.chunks_exact(d)).zip(g.chunks_exact(d));
+                for (((dx, x), g), stats) in rows.zip(stats.chunks_exact(2)) {
+                    let [mean, scale] = [stats[0], stats[1]];
+                    // The normalized row is (x − mean)·scale; dx may hold w·g in between.
+                    dx.iter_mut().zip(w).zip(g).for_each(|((dx, w), g)| *dx = w * g);
+                    let along = sum2(dx, x, |wg, x| wg * (x - mean)) * scale / d as f32;
+                    let level = if centred { sum(dx, |wg| wg) / d as f32 } else { 0.0 };
+                    for ((((dx, x), g), dw), db) in dx.iter_mut().zip(x).zip(g).zip(&mut *dw).zip(&mut *db) {
+                        let normalized = (x - mean) * scale;
+                        *dx = (*dx - level - normalized * along) * scale;
+                        *dw += g * normalized;
+                        *db += g;
                     }
-                },
-            );
+                }
+            });
         });
         let [dw, db] = [dw, db].map(|partial| tensor(column_sums(&partial, d), vec![d]));
         (tensor_like(dx, x), dw, db)

@@ -27,6 +27,11 @@ pub trait FusedOps: Backend {
     fn linear_plain(x: FloatTensor<Self>, weight: FloatTensor<Self>) -> FloatTensor<Self>;
     fn rotate(x: FloatTensor<Self>, cos: FloatTensor<Self>, sin: FloatTensor<Self>) -> FloatTensor<Self>;
     fn cross_entropy(logits: FloatTensor<Self>, targets: IntTensor<Self>) -> FloatTensor<Self>;
+    fn linear_cross_entropy(
+        x: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        targets: IntTensor<Self>,
+    ) -> FloatTensor<Self>;
     fn causal_attention(
         q: FloatTensor<Self>,
         k: FloatTensor<Self>,
@@ -67,6 +72,10 @@ impl FusedOps for Flex {
 
     fn cross_entropy(logits: FlexTensor, targets: FlexTensor) -> FlexTensor {
         cross_entropy::forward(&logits.to_contiguous(), &targets.to_contiguous()).0
+    }
+
+    fn linear_cross_entropy(x: FlexTensor, weight: FlexTensor, targets: FlexTensor) -> FlexTensor {
+        cross_entropy::head_loss(&x.to_contiguous(), &weight.to_contiguous(), &targets.to_contiguous())
     }
 
     fn causal_attention(q: FlexTensor, k: FlexTensor, v: FlexTensor, start: usize, window: usize) -> FlexTensor {
@@ -148,6 +157,11 @@ backward!(CrossEntropyBackward, 1, (FlexTensor, FlexTensor, Vec<f32>), |saved, g
     [Some(cross_entropy::backward(logits, &targets, &log_sums, &grad))]
 });
 
+backward!(LinearCrossEntropyBackward, 2, [FlexTensor; 2], |saved, grad, _wanted| {
+    let factor = grad.storage::<f32>()[0];
+    saved.map(|gradient| Some(cross_entropy::scaled(gradient, factor)))
+});
+
 backward!(AttentionBackward, 3, Saved, |saved, grad, _wanted| attention::backward(&saved, &grad).map(Some));
 
 impl<C: CheckpointStrategy> FusedOps for Autodiff<Flex, C> {
@@ -203,6 +217,22 @@ impl<C: CheckpointStrategy> FusedOps for Autodiff<Flex, C> {
         let targets = targets.to_contiguous();
         let (losses, log_sums) = cross_entropy::forward(&logits, &targets);
         record!(CrossEntropyBackward, [node], losses, (logits, targets, log_sums))
+    }
+
+    fn linear_cross_entropy(
+        x: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        targets: IntTensor<Self>,
+    ) -> FloatTensor<Self> {
+        let (xp, wp) = (x.primitive().to_contiguous(), weight.primitive().to_contiguous());
+        let targets = targets.to_contiguous();
+        match LinearCrossEntropyBackward.prepare::<C>([x.node(), weight.node()]).compute_bound().stateful() {
+            OpsKind::Tracked(prep) => {
+                let (loss, gradients) = cross_entropy::head_loss_and_gradients(&xp, &wp, &targets);
+                prep.finish(gradients, loss)
+            }
+            OpsKind::UnTracked(prep) => prep.finish(cross_entropy::head_loss(&xp, &wp, &targets)),
+        }
     }
 
     fn causal_attention(

@@ -46,20 +46,7 @@ impl OptimizerOps for Flex {
         let x = owned(x);
         measured("norm of gradients", 0, values(&x).len(), || {
             let blocks = values(&x).par_chunks(BLOCK);
-            let sums: Vec<f32> = blocks
-                .map(|block| {
-                    vectorized(
-                        #[inline(always)]
-                        || {
-                            sum(
-                                block,
-                                #[inline(always)]
-                                |x| x * x,
-                            )
-                        },
-                    )
-                })
-                .collect();
+            let sums: Vec<f32> = blocks.map(|block| vectorized!(sum(block, |x| x * x))).collect();
             tensor(vec![sums.iter().sum()], vec![1])
         })
     }
@@ -77,15 +64,12 @@ fn update(weight: &mut [f32], m: &mut [f32], v: &mut [f32], grad: &[f32], step: 
     let [decay, rate, eps] = [decay_factor, rate, eps].map(|x| x as f32);
     let state = weight.par_chunks_mut(BLOCK).zip(m.par_chunks_mut(BLOCK)).zip(v.par_chunks_mut(BLOCK));
     state.zip(grad.par_chunks(BLOCK)).for_each(|(((weight, m), v), grad)| {
-        vectorized(
-            #[inline(always)]
-            || {
-                for (((w, m), v), g) in weight.iter_mut().zip(m).zip(v).zip(grad) {
-                    *m = *m * beta1 + g * fresh1;
-                    *v = *v * beta2 + g * g * fresh2;
-                    *w = *w * decay - *m / (v.sqrt() + eps) * rate;
-                }
-            },
-        );
+        vectorized!({
+            for (((w, m), v), g) in weight.iter_mut().zip(m.iter_mut()).zip(v.iter_mut()).zip(grad) {
+                *m = *m * beta1 + g * fresh1;
+                *v = *v * beta2 + g * g * fresh2;
+                *w = *w * decay - *m / (v.sqrt() + eps) * rate;
+            }
+        });
     });
 }

@@ -19,18 +19,15 @@ pub(super) fn rotate(x: &FlexTensor, cos: &FlexTensor, sin: &FlexTensor, back: b
         positions.with_min_len(16).for_each(|(position, (y, x))| {
             let row = position % t * half;
             let (cos, sin) = (&cos[row..row + half], &sin[row..row + half]);
-            vectorized(
-                #[inline(always)]
-                || {
-                    for (y, x) in y.chunks_exact_mut(hd).zip(x.chunks_exact(hd)) {
-                        let ((x1, x2), (y1, y2)) = (x.split_at(half), y.split_at_mut(half));
-                        for (((((y1, y2), x1), x2), c), s) in y1.iter_mut().zip(y2).zip(x1).zip(x2).zip(cos).zip(sin) {
-                            *y1 = x1 * c - x2 * s * sign;
-                            *y2 = x2 * c + x1 * s * sign;
-                        }
+            vectorized!({
+                for (y, x) in y.chunks_exact_mut(hd).zip(x.chunks_exact(hd)) {
+                    let ((x1, x2), (y1, y2)) = (x.split_at(half), y.split_at_mut(half));
+                    for (((((y1, y2), x1), x2), c), s) in y1.iter_mut().zip(y2).zip(x1).zip(x2).zip(cos).zip(sin) {
+                        *y1 = x1 * c - x2 * s * sign;
+                        *y2 = x2 * c + x1 * s * sign;
                     }
-                },
-            );
+                }
+            });
         });
         tensor_like(y, x)
     })

@@ -8,11 +8,28 @@ use rayon::prelude::*;
 /// Values that one task of an elementwise loop works on: enough to outweigh the task, little enough for the cache.
 pub(super) const BLOCK: usize = 1 << 14;
 
-/// Runs `f`, compiled for the widest vectors that this CPU has. Every closure that `f` consists of must be marked
-/// `#[inline(always)]`: what is not inlined is compiled for the oldest CPU.
-#[inline(always)]
-pub(super) fn vectorized<R>(f: impl FnOnce() -> R) -> R {
-    pulp::Arch::new().dispatch(f)
+/// Evaluates an expression, compiled for the widest vectors that this CPU has. Functions that it calls, closures among
+/// them, must be inlined: what is not is compiled for the oldest CPU. So large ones are marked `#[inline(always)]`.
+macro_rules! vectorized {
+    ($body:expr) => {
+        pulp::Arch::new().dispatch($crate::flex::simd::Vectorized(
+            #[inline(always)]
+            || $body,
+        ))
+    };
+}
+pub(super) use vectorized;
+
+/// A closure that is called as `FnMut`: the call of an `FnOnce` goes through a function that may not be inlined.
+pub(super) struct Vectorized<F>(pub F);
+
+impl<R, F: FnMut() -> R> pulp::WithSimd for Vectorized<F> {
+    type Output = R;
+
+    #[inline(always)]
+    fn with_simd<S: pulp::Simd>(mut self, _: S) -> R {
+        (self.0)()
+    }
 }
 
 /// A float32 tensor of `values` with the shape of `like`.
@@ -34,10 +51,7 @@ pub(super) fn values(x: &FlexTensor) -> &[f32] {
 pub(super) fn column_sums(partial: &[f32], d: usize) -> Vec<f32> {
     let mut total = vec![0.0; d];
     for row in partial.chunks_exact(d) {
-        vectorized(
-            #[inline(always)]
-            || total.iter_mut().zip(row).for_each(|(total, x)| *total += x),
-        );
+        vectorized!(total.iter_mut().zip(row).for_each(|(total, x)| *total += x));
     }
     total
 }
@@ -103,6 +117,21 @@ pub(super) fn exp_sum(x: &mut [f32], shift: f32) -> f32 {
     lanes.iter().sum::<f32>() + rest
 }
 
+/// Logarithm of the sum of the exponentials, in 16 lanes.
+#[inline(always)]
+pub(super) fn log_sum_exp(x: &[f32]) -> f32 {
+    let shift = max(x);
+    let mut lanes = [0.0f32; 16];
+    let chunks = x.chunks_exact(16);
+    let rest = chunks.remainder();
+    for chunk in chunks {
+        for (lane, x) in lanes.iter_mut().zip(chunk) {
+            *lane += exp(*x - shift);
+        }
+    }
+    shift + (lanes.iter().sum::<f32>() + rest.iter().map(|x| exp(*x - shift)).sum::<f32>()).ln()
+}
+
 /// `eˣ` within 2 units in the last place for x in [−87, 88]; 0 below. Branch-free, so that loops vectorize, and with
 /// the polynomial in pairs (Estrin), so that its steps overlap.
 #[inline(always)]
@@ -152,14 +181,11 @@ pub(super) fn map1(x: &[f32], f: impl Fn(f32) -> f32 + Sync) -> Vec<f32> {
     new_vector(x.len(), |block, y| {
         let x = block_of(x, block);
         assert_eq!(x.len(), y.len());
-        vectorized(
-            #[inline(always)]
-            || {
-                for (y, x) in y.iter_mut().zip(x) {
-                    y.write(f(*x));
-                }
-            },
-        );
+        vectorized!({
+            for (y, x) in y.iter_mut().zip(x) {
+                y.write(f(*x));
+            }
+        });
     })
 }
 
@@ -168,14 +194,11 @@ pub(super) fn map2(a: &[f32], b: &[f32], f: impl Fn(f32, f32) -> f32 + Sync) -> 
     new_vector(a.len(), |block, y| {
         let (a, b) = (block_of(a, block), block_of(b, block));
         assert!(a.len() == y.len() && b.len() == y.len());
-        vectorized(
-            #[inline(always)]
-            || {
-                for ((y, a), b) in y.iter_mut().zip(a).zip(b) {
-                    y.write(f(*a, *b));
-                }
-            },
-        );
+        vectorized!({
+            for ((y, a), b) in y.iter_mut().zip(a).zip(b) {
+                y.write(f(*a, *b));
+            }
+        });
     })
 }
 

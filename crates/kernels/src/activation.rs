@@ -3,7 +3,7 @@ use burn::tensor::{Tensor, activation};
 /// GELU in its tanh approximation (Hendrycks & Gimpel, 2016), elementwise.
 pub fn gelu_tanh<const D: usize>(x: Tensor<D>) -> Tensor<D> {
     #[cfg(feature = "cpu")]
-    if crate::fused(&x.device(), x.dtype()) {
+    if crate::is_fused(&x.device(), x.dtype()) {
         return crate::flex::gelu_tanh(x);
     }
     gelu_tanh_reference(x)
@@ -17,7 +17,7 @@ pub fn gelu_tanh_reference<const D: usize>(x: Tensor<D>) -> Tensor<D> {
 /// `silu(gate) · up` (Shazeer, 2020), elementwise on equal shapes.
 pub fn swiglu<const D: usize>(gate: Tensor<D>, up: Tensor<D>) -> Tensor<D> {
     #[cfg(feature = "cpu")]
-    if crate::fused(&gate.device(), gate.dtype()) {
+    if crate::is_fused(&gate.device(), gate.dtype()) {
         return crate::flex::swiglu(gate, up);
     }
     swiglu_reference(gate, up)

@@ -16,7 +16,7 @@ pub struct Causal {
 /// backward pass, computes them anew from the row sums it kept (Dao et al., 2022, arXiv:2205.14135).
 pub fn attention(q: Tensor<4>, k: Tensor<4>, v: Tensor<4>, causal: Causal) -> Tensor<4> {
     #[cfg(feature = "cpu")]
-    if crate::fused(&q.device(), q.dtype()) {
+    if crate::is_fused(&q.device(), q.dtype()) {
         return crate::flex::attention(q, k, v, causal);
     }
     attention_reference(q, k, v, causal, |weights| weights)

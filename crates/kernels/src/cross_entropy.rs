@@ -9,7 +9,7 @@ pub const IGNORED: i32 = -100;
 /// zero where the target is [`IGNORED`]. Shape `(n)`.
 pub fn cross_entropy(logits: Tensor<2>, targets: Tensor<1, Int>) -> Tensor<1> {
     #[cfg(feature = "cpu")]
-    if crate::fused(&logits.device(), logits.dtype()) {
+    if crate::is_fused(&logits.device(), logits.dtype()) {
         return crate::flex::cross_entropy(logits, targets);
     }
     cross_entropy_reference(logits, targets)
@@ -31,7 +31,7 @@ pub fn cross_entropy_reference(logits: Tensor<2>, targets: Tensor<1, Int>) -> Te
 /// `(n, v)`, the largest tensor of a small model with a large vocabulary, never exist as a whole.
 pub fn linear_cross_entropy(x: Tensor<2>, weight: Tensor<2>, targets: Tensor<1, Int>) -> Tensor<1> {
     #[cfg(feature = "cpu")]
-    if crate::fused(&x.device(), x.dtype()) {
+    if crate::is_fused(&x.device(), x.dtype()) {
         return crate::flex::linear_cross_entropy(x, weight, targets);
     }
     linear_cross_entropy_reference(x, weight, targets)

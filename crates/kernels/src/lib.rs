@@ -41,9 +41,9 @@ pub fn in_thread_pool<R: Send>(f: impl FnOnce() -> R + Send) -> R {
     rayon::scope(|_| f())
 }
 
-/// Whether the fused version serves a tensor of `dtype` on `device`.
+/// Whether the fused versions serve tensors of `dtype` on `device`.
 #[cfg(feature = "cpu")]
-fn fused(device: &Device, dtype: DType) -> bool {
+pub fn is_fused(device: &Device, dtype: DType) -> bool {
     use std::sync::OnceLock;
 
     use burn::backend::DispatchDevice;
@@ -56,6 +56,6 @@ fn fused(device: &Device, dtype: DType) -> bool {
 
 /// No fused versions in a build without the CPU backend.
 #[cfg(not(feature = "cpu"))]
-fn fused(_: &Device, _: DType) -> bool {
+pub fn is_fused(_: &Device, _: DType) -> bool {
     false
 }

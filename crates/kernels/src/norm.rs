@@ -4,7 +4,7 @@ use burn::tensor::Tensor;
 /// `x` is `(…, d)`, `weight` and `bias` are `(d)`.
 pub fn layer_norm<const D: usize>(x: Tensor<D>, weight: Tensor<1>, bias: Tensor<1>, eps: f64) -> Tensor<D> {
     #[cfg(feature = "cpu")]
-    if crate::fused(&x.device(), x.dtype()) {
+    if crate::is_fused(&x.device(), x.dtype()) {
         return crate::flex::layer_norm(x, weight, bias, eps);
     }
     layer_norm_reference(x, weight, bias, eps)
@@ -21,7 +21,7 @@ pub fn layer_norm_reference<const D: usize>(x: Tensor<D>, weight: Tensor<1>, bia
 /// `x` is `(…, d)`, `weight` is `(d)`.
 pub fn rms_norm<const D: usize>(x: Tensor<D>, weight: Tensor<1>, eps: f64) -> Tensor<D> {
     #[cfg(feature = "cpu")]
-    if crate::fused(&x.device(), x.dtype()) {
+    if crate::is_fused(&x.device(), x.dtype()) {
         return crate::flex::rms_norm(x, weight, eps);
     }
     rms_norm_reference(x, weight, eps)

@@ -29,7 +29,7 @@ pub fn adam(
     step: AdamStep,
 ) -> (Tensor<1>, [Tensor<1>; 2]) {
     #[cfg(feature = "cpu")]
-    if crate::fused(&weight.device(), weight.dtype()) {
+    if crate::is_fused(&weight.device(), weight.dtype()) {
         return crate::flex::adam(weight, grad, moments, step);
     }
     adam_reference(weight, grad, moments, step)
@@ -52,7 +52,7 @@ pub fn adam_reference(
 /// Sum of the squares of a tensor, `(1)`. No gradient flows through it.
 pub fn sum_of_squares<const D: usize>(x: Tensor<D>) -> Tensor<1> {
     #[cfg(feature = "cpu")]
-    if crate::fused(&x.device(), x.dtype()) {
+    if crate::is_fused(&x.device(), x.dtype()) {
         return crate::flex::sum_of_squares(x);
     }
     sum_of_squares_reference(x)

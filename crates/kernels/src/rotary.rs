@@ -4,7 +4,7 @@ use burn::tensor::Tensor;
 /// checkpoints. `x` is `(b, t, h, hd)`; `cos` and `sin` are `(t, hd/2)`.
 pub fn rotate(x: Tensor<4>, cos: Tensor<2>, sin: Tensor<2>) -> Tensor<4> {
     #[cfg(feature = "cpu")]
-    if crate::fused(&x.device(), x.dtype()) {
+    if crate::is_fused(&x.device(), x.dtype()) {
         return crate::flex::rotate(x, cos, sin);
     }
     rotate_reference(x, cos, sin)

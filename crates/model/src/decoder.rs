@@ -144,18 +144,9 @@ impl CausalLm {
         observe: &mut dyn FnMut(&str, &Tensor<3>),
     ) -> Tensor<3> {
         let [_, t] = ids.dims();
-        let device = ids.device();
         let start = cache.as_ref().map_or(0, |cache| cache.len());
-        let mut x = self.model.embed_tokens.forward(ids); // (b, t, d)
-        observe("model.embed_tokens", &x);
-        if let Some(positions) = &self.model.embed_positions {
-            let rows = positions.weight.val().narrow(0, start, t).unsqueeze();
-            observe("model.embed_positions", &rows);
-            x = x + rows;
-        }
-        x = self.model.dropout.forward(x);
-
-        let pass = Pass { rotary: self.rotary(start, t, &device), precision: self.precision };
+        let mut x = self.embed_from(ids, start, observe);
+        let pass = self.pass(start, t, &x.device());
         for (i, layer) in self.model.layers.iter().enumerate() {
             let layer_cache = cache.as_mut().map(|cache| cache.layer(i));
             x = layer.forward(x, &pass, layer_cache, &mut |part, y| observe(&format!("model.layers.{i}.{part}"), y));
@@ -166,6 +157,32 @@ impl CausalLm {
         let x = self.model.norm.forward(x);
         observe("model.norm", &x);
         x
+    }
+
+    /// The embeddings `(b, t, d)` of `ids` `(b, t)`: what enters the first block.
+    ///
+    /// [`Self::embed`], [`Self::block`] for every layer and [`Self::head_loss`] together are [`Self::loss`].
+    pub fn embed(&self, ids: Tensor<2, Int>) -> Tensor<3> {
+        self.embed_from(ids, 0, &mut |_, _| ())
+    }
+
+    fn embed_from(&self, ids: Tensor<2, Int>, start: usize, observe: &mut dyn FnMut(&str, &Tensor<3>)) -> Tensor<3> {
+        let [_, t] = ids.dims();
+        let mut x = self.model.embed_tokens.forward(ids); // (b, t, d)
+        observe("model.embed_tokens", &x);
+        if let Some(positions) = &self.model.embed_positions {
+            let rows = positions.weight.val().narrow(0, start, t).unsqueeze();
+            observe("model.embed_positions", &rows);
+            x = x + rows;
+        }
+        self.model.dropout.forward(x)
+    }
+
+    /// Block number `layer`, from 0, without a cache: `(b, t, d)` → `(b, t, d)`.
+    pub fn block(&self, layer: usize, x: Tensor<3>) -> Tensor<3> {
+        let [_, t, _] = x.dims();
+        let pass = self.pass(0, t, &x.device());
+        self.model.layers[layer].forward(x, &pass, None, &mut |_, _| ())
     }
 
     /// Logits `(b, t, v)` of hidden states `(b, t, d)`.
@@ -180,11 +197,18 @@ impl CausalLm {
     /// # Panics
     /// As [`Self::forward`].
     pub fn loss(&self, ids: Tensor<2, Int>, targets: Tensor<2, Int>) -> Tensor<1> {
-        let [b, t] = ids.dims();
-        let hidden = self.hidden_states(ids, None, &mut |_, _| ());
+        self.loss_of_hidden(self.hidden_states(ids, None, &mut |_, _| ()), targets)
+    }
+
+    /// [`Self::loss`] of what leaves the last block, `(b, t, d)`.
+    pub fn head_loss(&self, x: Tensor<3>, targets: Tensor<2, Int>) -> Tensor<1> {
+        self.loss_of_hidden(self.model.norm.forward(x), targets)
+    }
+
+    fn loss_of_hidden(&self, hidden: Tensor<3>, targets: Tensor<2, Int>) -> Tensor<1> {
+        let [b, t, d] = hidden.dims();
         let targets = targets.reshape([b * t]);
         if self.precision == Precision::F32 {
-            let [_, _, d] = hidden.dims();
             return linear_cross_entropy(hidden.reshape([b * t, d]), self.head_weight().val(), targets);
         }
         cross_entropy(self.logits(hidden).reshape([b * t, self.config.vocab_size]), targets).sum()
@@ -193,6 +217,10 @@ impl CausalLm {
     /// The weight of the head, `(v, d)`: its own, or the token embedding's.
     fn head_weight(&self) -> &Param<Tensor<2>> {
         self.lm_head.as_ref().map_or(&self.model.embed_tokens.weight, |head| &head.weight)
+    }
+
+    fn pass(&self, start: usize, t: usize, device: &Device) -> Pass {
+        Pass { rotary: self.rotary(start, t, device), precision: self.precision }
     }
 
     fn rotary(&self, start: usize, t: usize, device: &Device) -> Option<RotaryTables> {

@@ -43,6 +43,15 @@ pub const PRESETS: [Preset; 3] = [
     Preset { name: "gpt2", batch: 4, context: 256, width: 768, heads: 12, layers: 12, vocab: 50304 },
 ];
 
+/// What else is asked of a measurement.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct BenchOptions {
+    /// Tell where the time goes.
+    pub profile: bool,
+    /// Compute activations anew in the backward pass.
+    pub recompute: bool,
+}
+
 /// What was measured.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct BenchRecord {
@@ -52,6 +61,10 @@ pub struct BenchRecord {
     pub device: String,
     /// Number type of the matrix products.
     pub precision: &'static str,
+    /// Sequences a step.
+    pub batch: usize,
+    /// Tokens of a sequence.
+    pub context: usize,
     /// Parameters.
     pub params: usize,
     /// Mean time of a step.
@@ -103,7 +116,7 @@ impl Preset {
 }
 
 /// Trains `preset` on a pseudorandom text for `steps` steps after a few to warm up, each a whole step with its batch,
-/// clipping and `AdamW`. With `with_profile`, also tells where the time went.
+/// clipping and `AdamW`. See [`BenchOptions`] for more.
 ///
 /// # Errors
 /// A precision that the device does not have, or a loss that is not finite.
@@ -113,14 +126,15 @@ pub fn bench_train(
     device_name: &str,
     precision: Precision,
     steps: u64,
-    with_profile: bool,
+    with: BenchOptions,
 ) -> Result<BenchRecord, TrainError> {
     check_precision(precision, device, device_name)?;
     let config = preset.model()?;
     let autodiff = device.clone().autodiff();
     let model = CausalLm::new(&config, &autodiff).initialize(1);
     let params = parameter_count(&model);
-    let mut learner = Learner::new(model, &autodiff, &OptimizerSection::default(), precision, 1);
+    let learner = Learner::new(model, &autodiff, &OptimizerSection::default(), precision, 1);
+    let mut learner = learner.with_recompute(with.recompute);
     for step in 0..WARMUP {
         learner = train_step(learner, preset, step)?;
     }
@@ -139,11 +153,13 @@ pub fn bench_train(
     let tokens_per_s = (preset.batch * preset.context) as f64 / seconds;
     let flops = config.training_flops_per_token(preset.context) * tokens_per_s;
     let peak = matmul_peak(device);
-    let profile = if with_profile { profile_of_step(&operations, seconds, steps, peak) } else { Vec::new() };
+    let profile = if with.profile { profile_of_step(&operations, seconds, steps, peak) } else { Vec::new() };
     Ok(BenchRecord {
         preset: preset.name,
         device: device_name.to_string(),
         precision: precision_name(precision),
+        batch: preset.batch,
+        context: preset.context,
         params,
         ms_per_step: round(seconds * 1e3),
         tokens_per_s: tokens_per_s.round(),

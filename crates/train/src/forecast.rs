@@ -74,7 +74,7 @@ impl Forecast {
         let optimizer = Optimizer::new(&config.optimizer, &model);
         Ok(Self {
             parameters: parameters_by_part(&model),
-            memory: MemoryEstimate::new(&model, &optimizer, plan.micro_batch_size, plan.precision),
+            memory: MemoryEstimate::new(&model, &optimizer, &config.train, device),
             flops_per_token: model_config.training_flops_per_token(plan.context_length),
             plan,
             model: model_config,

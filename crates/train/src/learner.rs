@@ -12,7 +12,7 @@ use llm_model::{CausalLm, IGNORED, Precision};
 use crate::diagnose::{self, NotFinite, Quantity};
 use crate::loss_scale::LossScale;
 use crate::optim::{Optimizer, OptimizerSection, StepScale, clip_factor, squared_norms};
-use crate::{RunConfig, TrainError};
+use crate::{RunConfig, TrainError, recompute};
 
 /// A model on an autodiff device and the optimizer that trains it.
 #[derive(Debug)]
@@ -26,6 +26,7 @@ pub struct Learner {
     device: Device,
     seed: u64,
     grad_clip: f64,
+    recompute: bool,
 }
 
 /// The gradients of one step, and what is known of them.
@@ -74,7 +75,14 @@ impl Learner {
             device: device.clone(),
             seed,
             grad_clip: section.grad_clip,
+            recompute: false,
         }
+    }
+
+    /// The same learner; with `recompute`, the backward pass computes activations anew instead of keeping them.
+    #[must_use]
+    pub fn with_recompute(self, recompute: bool) -> Self {
+        Self { recompute, ..self }
     }
 
     /// The gradients of the mean loss over all unmasked targets of `batches`, the micro-batches of step `step`.
@@ -113,11 +121,17 @@ impl Learner {
         let mut accumulator = GradientsAccumulator::new();
         let mut loss: Option<Tensor<1>> = None;
         for (micro, batch) in batches.iter().enumerate() {
-            self.device.seed(mix(self.seed, step, micro as u64));
-            let share = batch_loss(&self.model, batch, &self.device) / targets.max(1) as f64;
-            let grads = GradientsParams::from_grads((share.clone() * scale).backward(), &self.model);
+            let seed = mix(mix(self.seed, step), micro as u64);
+            let (share, grads) = if self.recompute {
+                let seed = |part: u64| self.device.seed(mix(seed, part));
+                recompute::loss_and_gradients(&self.model, batch, &self.device, targets, scale, seed)
+            } else {
+                self.device.seed(seed);
+                let share = batch_loss(&self.model, batch, &self.device) / targets.max(1) as f64;
+                let grads = (share.clone() * scale).backward();
+                (share.inner(), GradientsParams::from_grads(grads, &self.model))
+            };
             accumulator.accumulate(&self.model, grads);
-            let share = share.inner();
             loss = Some(loss.map_or(share.clone(), |loss| loss + share));
         }
         let grads = accumulator.grads();
@@ -164,12 +178,10 @@ pub(crate) fn counted_targets(batch: &Batch) -> usize {
     batch.targets.iter().filter(|&&target| target != IGNORED).count()
 }
 
-/// A seed for one micro-batch of one step (the finalizer of `SplitMix64`, once for each number).
-fn mix(seed: u64, step: u64, micro: u64) -> u64 {
-    [step, micro].into_iter().fold(seed, |hash, number| {
-        let mut z = (hash ^ number).wrapping_add(0x9E37_79B9_7F4A_7C15);
-        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        z ^ (z >> 31)
-    })
+/// A seed for part `number` of what `seed` decides (the finalizer of `SplitMix64`).
+fn mix(seed: u64, number: u64) -> u64 {
+    let mut z = (seed ^ number).wrapping_add(0x9E37_79B9_7F4A_7C15);
+    z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+    z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+    z ^ (z >> 31)
 }

@@ -23,6 +23,7 @@ mod metrics;
 pub mod optim;
 mod peak;
 mod plan;
+mod recompute;
 mod schedule;
 mod tensorboard;
 mod trainer;

@@ -1,9 +1,11 @@
 //! What a run will take: parameters, tokens, memory, time.
 
+use burn::tensor::{DType, Device};
 use llm_data::{BatchSampler, Prepared};
-use llm_model::{CausalLm, ModelConfig, Precision, Role, params};
+use llm_kernels::is_fused;
+use llm_model::{CausalLm, ModelConfig, Position, Precision, Role, params};
 
-use crate::{Optimizer, RunConfig};
+use crate::{Optimizer, RunConfig, TrainSection};
 
 /// What a run will do, known before its first step.
 #[derive(Debug, Clone, PartialEq)]
@@ -137,14 +139,14 @@ pub struct MemoryEstimate {
 }
 
 impl MemoryEstimate {
-    /// The estimate for micro-batches of `b` sequences.
-    pub fn new(model: &CausalLm, optimizer: &Optimizer, b: usize, precision: Precision) -> Self {
+    /// The estimate for training on `device` as `train` says.
+    pub fn new(model: &CausalLm, optimizer: &Optimizer, train: &TrainSection, device: &Device) -> Self {
         let weights = 4 * parameter_count(model) as u64;
         Self {
             weights,
             gradients: weights,
             optimizer: 4 * optimizer.state_len(model) as u64,
-            activations: activation_bytes(model.config(), b, model.config().context_length, precision),
+            activations: activation_bytes(model.config(), train, device),
         }
     }
 
@@ -154,19 +156,26 @@ impl MemoryEstimate {
     }
 }
 
-/// Bytes that one forward pass over `b` sequences of `t` tokens keeps for the backward pass, in the manner of
-/// Korthikanti et al., 2022 (arXiv:2205.05198), counted for the plain operations of this program: by layer and token
-/// about 10 values a unit of the residual stream, 4 a unit of queries, keys and values, 3 a unit of the feed-forward
-/// network (5 when gated), and 3 attention weights a head and position; and 3 logits a token of the vocabulary.
-pub fn activation_bytes(config: &ModelConfig, b: usize, t: usize, precision: Precision) -> u64 {
-    let tokens = (b * t) as u64;
+/// Bytes that the forward pass of a micro-batch keeps for the backward pass, counted by layer and token, in the manner of
+/// Korthikanti et al., 2022 (arXiv:2205.05198). With the fused kernels: the inputs and outputs of both norms, queries,
+/// keys and values (twice, where they are normalized or rotated), the output of attention, and every step of the
+/// feed-forward network. With plain operations more of each, all attention weights and the logits, three times.
+fn activation_bytes(config: &ModelConfig, train: &TrainSection, device: &Device) -> u64 {
+    let (layers, t) = (config.num_layers as u64, config.context_length as u64);
+    let tokens = train.micro_batch_size() as u64 * t;
     let [d, f, v] = [config.hidden_size, config.intermediate_size, config.vocab_size].map(|n| n as u64);
-    let heads = config.num_heads as u64;
-    let qkv = (config.head_dim * (config.num_heads + 2 * config.num_kv_heads)) as u64;
-    let inner = if config.feed_forward.gated() { 5 } else { 3 };
-    let layer = tokens * (10 * d + 4 * qkv + inner * f + 3 * heads * t as u64);
-    let values = config.num_layers as u64 * layer + tokens * (2 * d + 3 * v);
+    let [h, kv, hd] = [config.num_heads, config.num_kv_heads, config.head_dim].map(|n| n as u64);
+    let (q, qkv) = (h * hd, (h + 2 * kv) * hd);
+    let gated = u64::from(config.feed_forward.gated());
+    let fused = is_fused(device, DType::F32) && train.precision == Precision::F32 && config.dropout.attention == 0.0;
+    let (layer, ends) = if fused {
+        let altered = u64::from(config.qk_norm) + u64::from(config.position != Position::Learned);
+        (4 * d + (1 + altered) * qkv + q + (2 + gated) * f, 2 * d)
+    } else {
+        (10 * d + 4 * qkv + (3 + 2 * gated) * f + 3 * h * t, 2 * d + 3 * v)
+    };
+    let layers = if train.recompute { layer + layers * d } else { layers * layer };
     // Reduced precision keeps a copy of two bytes beside the inputs of every matrix product.
-    let bytes = if precision == Precision::F32 { 4 } else { 5 };
-    values * bytes
+    let bytes = if train.precision == Precision::F32 { 4 } else { 5 };
+    tokens * (layers + ends) * bytes
 }

@@ -274,6 +274,21 @@ fn nothing_is_overwritten_and_nothing_is_resumed_by_mistake() {
 }
 
 #[test]
+fn computing_activations_anew_changes_no_bit() {
+    let _guard = lock();
+    for family in ["gpt2", "qwen3"] {
+        let sandbox = |recompute| {
+            Sandbox::new(&[("model.family", family), ("model.dropout.residual", "0"), ("train.recompute", recompute)])
+        };
+        let [plain, recomputing] = [sandbox("false"), sandbox("true")];
+        plain.run("run", false, None).unwrap();
+        recomputing.run("run", false, None).unwrap();
+        assert_eq!(metrics(&plain.out("run")), metrics(&recomputing.out("run")), "{family}");
+        assert_eq!(newest_checkpoint(&plain.out("run")), newest_checkpoint(&recomputing.out("run")), "{family}");
+    }
+}
+
+#[test]
 fn events_tell_the_plan_first_and_ask_for_samples() {
     let _guard = lock();
     let sandbox = Sandbox::new(&[("sample.every", "10")]);

@@ -3,7 +3,7 @@ use std::process::Command;
 
 use clap::{Args, Subcommand};
 use llm_model::Precision;
-use llm_train::bench::{BenchRecord, PRESETS, Preset, bench_train};
+use llm_train::bench::{BenchOptions, BenchRecord, PRESETS, Preset, bench_train};
 
 use crate::device::DeviceArgs;
 use crate::error::CliError;
@@ -32,6 +32,18 @@ pub struct BenchTrainArgs {
     #[arg(long, value_name = "TYPE", default_value = "f32", value_parser = ["f32", "f16", "bf16"])]
     precision: String,
 
+    /// Sequences a step, instead of the preset's.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    batch_size: Option<u32>,
+
+    /// Tokens of a sequence, instead of the preset's.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    context_length: Option<u32>,
+
+    /// Compute activations anew in the backward pass, as `train.recompute` does.
+    #[arg(long)]
+    recompute: bool,
+
     /// Also tell where the time goes: a table of the fused operations of the CPU.
     #[arg(long)]
     profile: bool,
@@ -57,7 +69,13 @@ fn measure(preset: &Preset, args: &BenchTrainArgs, printer: Printer) -> Result<(
         "bf16" => Precision::Bf16,
         _ => Precision::F32,
     };
-    let record = bench_train(preset, &device.device, &device.name, precision, args.steps, args.profile)?;
+    let preset = Preset {
+        batch: args.batch_size.map_or(preset.batch, |n| n as usize),
+        context: args.context_length.map_or(preset.context, |n| n as usize),
+        ..*preset
+    };
+    let with = BenchOptions { profile: args.profile, recompute: args.recompute };
+    let record = bench_train(&preset, &device.device, &device.name, precision, args.steps, with)?;
     let line = serde_json::to_string(&record).map_err(std::io::Error::other)?;
     writeln!(stdout(), "{line}")?;
     if args.profile { print_profile(&record) } else { Ok(()) }
@@ -89,6 +107,9 @@ fn measure_apart(preset: &Preset, args: &BenchTrainArgs, printer: Printer) -> Re
         Command::new(program)
             .args(["bench", "train", "--preset", preset.name, "--precision", &args.precision])
             .args(args.profile.then_some("--profile"))
+            .args(args.recompute.then_some("--recompute"))
+            .args(args.batch_size.map(|n| format!("--batch-size={n}")))
+            .args(args.context_length.map(|n| format!("--context-length={n}")))
             .args(printer.is_quiet().then_some("--quiet"))
             .args(["--steps", &args.steps.to_string(), "--device", &args.device.device.to_string()])
             .status()

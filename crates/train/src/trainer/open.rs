@@ -95,7 +95,8 @@ pub(crate) fn learner(config: &RunConfig, model: &ModelConfig, device: &Device) 
     }
     let train = &config.train;
     let model = CausalLm::new(model, device).initialize(train.seed);
-    Ok(Learner::new(model, device, &config.optimizer, train.precision, train.seed))
+    let learner = Learner::new(model, device, &config.optimizer, train.precision, train.seed);
+    Ok(learner.with_recompute(train.recompute))
 }
 
 fn begin(data: &Prepared) -> RunState {

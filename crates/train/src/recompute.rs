@@ -1,5 +1,6 @@
 //! Backpropagation in little memory: activations are computed twice (Chen et al., 2016, arXiv:1604.06174).
 
+use burn::module::Module;
 use burn::optim::{GradientsAccumulator, GradientsParams};
 use burn::tensor::{Device, Tensor};
 use llm_data::Batch;
@@ -21,22 +22,25 @@ pub(crate) fn loss_and_gradients(
     scale: f64,
     seed: impl Fn(u64),
 ) -> (Tensor<1>, GradientsParams) {
-    let block = |layer: usize, x: &Tensor<3>| {
+    let block = |model: &CausalLm, layer: usize, x: Tensor<3>| {
         seed(layer as u64 + 1);
-        model.block(layer, x.clone())
+        model.block(layer, x)
     };
+    let leaf = |x: &Tensor<3>| Tensor::from_inner(x.clone()).require_grad();
     let last = model.config().num_layers - 1;
 
     seed(0);
     let embedded = model.embed(ids(&batch.inputs, batch, device));
-    let mut x = leaf(&embedded);
-    let mut inputs = Vec::new();
+    // Burn keeps the graph of a result that is dropped until the next backward pass: here, there must not be one.
+    let untracked = model.clone().no_grad();
+    let mut inputs = vec![embedded.clone().inner()];
     for layer in 0..last {
-        let y = block(layer, &x);
-        inputs.push(x);
-        x = leaf(&y);
+        let y = block(&untracked, layer, Tensor::from_inner(inputs[layer].clone()));
+        inputs.push(y.inner());
     }
-    let y = block(last, &x);
+    drop(untracked);
+    let x = leaf(&inputs[last]);
+    let y = block(model, last, x.clone());
     let loss = model.head_loss(y, ids(&batch.targets, batch, device)) / targets.max(1) as f64;
 
     let mut accumulator = GradientsAccumulator::new();
@@ -49,16 +53,13 @@ pub(crate) fn loss_and_gradients(
     // A loss whose gradient by `y` is `gradient`.
     let share = |y: Tensor<3>, gradient: Tensor<3>| (y * Tensor::from_inner(gradient)).sum();
     let mut gradient = backward(loss.clone() * scale, &x);
+    inputs.truncate(last);
     for (layer, x) in inputs.into_iter().enumerate().rev() {
-        gradient = backward(share(block(layer, &x), gradient), &x);
+        let x = leaf(&x);
+        gradient = backward(share(block(model, layer, x.clone()), gradient), &x);
     }
     backward(share(embedded, gradient), &x);
     (loss.inner(), accumulator.grads())
-}
-
-/// The same values, where a graph begins.
-fn leaf(x: &Tensor<3>) -> Tensor<3> {
-    Tensor::from_inner(x.clone().inner()).require_grad()
 }
 
 #[cfg(test)]

@@ -3,6 +3,8 @@ use std::str::FromStr;
 
 use burn::tensor::Device;
 use clap::Args;
+use llm_model::Precision;
+use llm_train::precision_warning;
 
 use crate::printer::Printer;
 
@@ -108,6 +110,15 @@ impl DeviceArgs {
             DeviceChoice::NdArray => ndarray(),
             DeviceChoice::Wgpu(index) => wgpu(index),
         }
+    }
+
+    /// The device to train on in `precision`, with a warning where that is no gain.
+    pub fn open_to_train(self, precision: Precision, printer: Printer) -> Result<NamedDevice, DeviceError> {
+        let device = self.open(printer)?;
+        if let Some(text) = precision_warning(precision, &device.device) {
+            printer.warn(text);
+        }
+        Ok(device)
     }
 }
 

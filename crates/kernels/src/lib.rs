@@ -21,7 +21,7 @@ mod rotary;
 #[cfg(feature = "cpu")]
 mod flex;
 
-pub use activation::{gelu_tanh, gelu_tanh_reference, swiglu, swiglu_reference};
+pub use activation::{gelu_tanh, gelu_tanh_reference, relu2, relu2_reference, swiglu, swiglu_reference};
 pub use allocator::{Allocator, keep_freed_memory};
 pub use attention::{Causal, attention, attention_reference};
 pub use cross_entropy::{

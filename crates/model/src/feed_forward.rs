@@ -1,7 +1,7 @@
 use burn::module::Module;
 use burn::tensor::{Device, Tensor, activation};
 
-use llm_kernels::{gelu_tanh, swiglu};
+use llm_kernels::{gelu_tanh, relu2, swiglu};
 
 use crate::{FeedForwardKind, Linear, ModelConfig, Precision};
 
@@ -39,7 +39,7 @@ impl FeedForward {
             (FeedForwardKind::SwiGlu, Some(gate)) => swiglu(gate, up),
             (FeedForwardKind::GeGlu, Some(gate)) => gelu_tanh(gate) * up,
             (FeedForwardKind::Gelu, _) => activation::gelu(up),
-            (FeedForwardKind::Relu2, _) => activation::relu(up).square(),
+            (FeedForwardKind::Relu2, _) => relu2(up),
             // `new` makes a gate for the gated kinds, so that only the tanh GELU is left here.
             (FeedForwardKind::GeluTanh | FeedForwardKind::SwiGlu | FeedForwardKind::GeGlu, _) => gelu_tanh(up),
         };

@@ -40,4 +40,4 @@ pub use optim::{Optimizer, OptimizerKind, OptimizerSection};
 pub use peak::matmul_peak;
 pub use plan::{MemoryEstimate, ParameterCount, RunPlan, parameter_count, parameters_by_part};
 pub use schedule::{ScheduleKind, ScheduleSection};
-pub use trainer::{Best, Ending, Outcome, RunOptions, Trainer};
+pub use trainer::{Best, Ending, Outcome, RunOptions, Trainer, precision_warning};

@@ -12,6 +12,7 @@ use burn::tensor::Device;
 use llm_checkpoint::{save_model, save_training, write_atomic};
 use llm_data::{Batch, BatchSampler, Prepared};
 
+pub use open::precision_warning;
 pub(crate) use open::{check_precision, learner, precision_name, sampler};
 pub use run::{Ending, Outcome};
 pub use state::Best;

@@ -63,12 +63,12 @@ pub fn run(command: &BenchCommand, printer: Printer) -> Result<(), CliError> {
 }
 
 fn measure(preset: &Preset, args: &BenchTrainArgs, printer: Printer) -> Result<(), CliError> {
-    let device = args.device.open(printer)?;
     let precision = match args.precision.as_str() {
         "f16" => Precision::F16,
         "bf16" => Precision::Bf16,
         _ => Precision::F32,
     };
+    let device = args.device.open_to_train(precision, printer)?;
     let preset = Preset {
         batch: args.batch_size.map_or(preset.batch, |n| n as usize),
         context: args.context_length.map_or(preset.context, |n| n as usize),

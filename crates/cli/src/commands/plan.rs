@@ -24,7 +24,7 @@ pub struct PlanArgs {
 
 pub fn run(args: &PlanArgs, printer: Printer) -> Result<(), CliError> {
     let config = args.config.resolve(None)?;
-    let device = args.device.open(printer)?;
+    let device = args.device.open_to_train(config.train.precision, printer)?;
     let mut bar = PreparationBar::new(printer);
     let forecast = Forecast::new(&config, &device.device, &device.name, &mut |progress| bar.update(progress))?;
     drop(bar);

@@ -160,7 +160,7 @@ pub fn run(args: &TrainArgs, printer: Printer) -> Result<(), CliError> {
     let mut config = args.config.resolve(saved.as_deref())?;
     config.train.overfit_batch |= args.overfit_batch;
     let prompt = config.sample.prompt.clone();
-    let device = args.device.open(printer)?;
+    let device = args.device.open_to_train(config.train.precision, printer)?;
     let options = RunOptions {
         out: out.clone(),
         resume: args.resume,

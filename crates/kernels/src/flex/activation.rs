@@ -1,4 +1,4 @@
-//! GELU (tanh) and SwiGLU.
+//! GELU (tanh), squared ReLU and SwiGLU.
 
 use burn_flex::FlexTensor;
 
@@ -38,6 +38,22 @@ fn gelu_gradient(x: f32, grad: f32) -> f32 {
 pub(super) fn gelu_backward(x: &FlexTensor, grad: &FlexTensor) -> FlexTensor {
     measured("activation backward", 0, 3 * values(x).len(), || {
         tensor_like(map2(values(x), values(grad), gelu_gradient), x)
+    })
+}
+
+/// `max(x, 0)`, but NaN stays NaN.
+#[inline(always)]
+fn relu(x: f32) -> f32 {
+    if x < 0.0 { 0.0 } else { x }
+}
+
+pub(super) fn relu2(x: &FlexTensor) -> FlexTensor {
+    measured("activation forward", 0, 2 * values(x).len(), || tensor_like(map1(values(x), |x| relu(x) * relu(x)), x))
+}
+
+pub(super) fn relu2_backward(x: &FlexTensor, grad: &FlexTensor) -> FlexTensor {
+    measured("activation backward", 0, 3 * values(x).len(), || {
+        tensor_like(map2(values(x), values(grad), |x, g| 2.0 * relu(x) * g), x)
     })
 }
 

@@ -22,6 +22,7 @@ pub trait FusedOps: Backend {
     ) -> FloatTensor<Self>;
     fn rms_norm(x: FloatTensor<Self>, weight: FloatTensor<Self>, eps: f64) -> FloatTensor<Self>;
     fn gelu_tanh(x: FloatTensor<Self>) -> FloatTensor<Self>;
+    fn relu2(x: FloatTensor<Self>) -> FloatTensor<Self>;
     fn swiglu(gate: FloatTensor<Self>, up: FloatTensor<Self>) -> FloatTensor<Self>;
     fn linear_bias(x: FloatTensor<Self>, weight: FloatTensor<Self>, bias: FloatTensor<Self>) -> FloatTensor<Self>;
     fn linear_plain(x: FloatTensor<Self>, weight: FloatTensor<Self>) -> FloatTensor<Self>;
@@ -52,6 +53,10 @@ impl FusedOps for Flex {
 
     fn gelu_tanh(x: FlexTensor) -> FlexTensor {
         activation::gelu(&x.to_contiguous())
+    }
+
+    fn relu2(x: FlexTensor) -> FlexTensor {
+        activation::relu2(&x.to_contiguous())
     }
 
     fn swiglu(gate: FlexTensor, up: FlexTensor) -> FlexTensor {
@@ -132,6 +137,8 @@ backward!(RmsNormBackward, 2, (FlexTensor, FlexTensor, Vec<f32>), |saved, grad, 
 
 backward!(GeluBackward, 1, FlexTensor, |x, grad, _wanted| [Some(activation::gelu_backward(&x, &grad))]);
 
+backward!(Relu2Backward, 1, FlexTensor, |x, grad, _wanted| [Some(activation::relu2_backward(&x, &grad))]);
+
 backward!(SwigluBackward, 2, (FlexTensor, FlexTensor), |saved, grad, _wanted| {
     let (gate, up) = activation::swiglu_backward(&saved.0, &saved.1, &grad);
     [Some(gate), Some(up)]
@@ -186,6 +193,12 @@ impl<C: CheckpointStrategy> FusedOps for Autodiff<Flex, C> {
         let xp = x.primitive().to_contiguous();
         let y = activation::gelu(&xp);
         record!(GeluBackward, [x.node()], y, xp)
+    }
+
+    fn relu2(x: FloatTensor<Self>) -> FloatTensor<Self> {
+        let xp = x.primitive().to_contiguous();
+        let y = activation::relu2(&xp);
+        record!(Relu2Backward, [x.node()], y, xp)
     }
 
     fn swiglu(gate: FloatTensor<Self>, up: FloatTensor<Self>) -> FloatTensor<Self> {

@@ -4,6 +4,7 @@ use std::time::Instant;
 use burn::tensor::{DType, Device};
 use llm_checkpoint::{latest_training, load_training, write_atomic};
 use llm_data::{BatchSampler, Prepared, Progress, evaluation_windows, prepare};
+use llm_kernels::is_fused;
 use llm_model::{CausalLm, Dropout, ModelConfig, Precision};
 
 use super::state::RunState;
@@ -175,6 +176,18 @@ pub(crate) fn check_precision(precision: Precision, device: &Device, name: &str)
         precision: precision_name(precision),
         supported: names.join(", "),
         first: names.first().copied().unwrap_or("f32"),
+    })
+}
+
+/// What one should know before training in `precision` on `device`, if anything.
+pub fn precision_warning(precision: Precision, device: &Device) -> Option<String> {
+    let slower = precision != Precision::F32 && is_fused(device, DType::F32);
+    slower.then(|| {
+        let name = precision_name(precision);
+        format!(
+            "{name} is slower than f32 on the CPU: the fused operations are for f32, and without instructions for {name} every \
+             product converts its numbers; use it to compare results, not to save time"
+        )
     })
 }
 

@@ -8,11 +8,11 @@ use llm_model::{CausalLm, ModelConfig};
 
 use crate::plan::{MemoryEstimate, ParameterCount, RunPlan, parameters_by_part};
 use crate::trainer::{check_precision, learner, sampler};
-use crate::{Optimizer, RunConfig, RunConfigError, TrainError, matmul_peak, memory};
+use crate::{Learner, Optimizer, RunConfig, RunConfigError, TrainError, matmul_peak, memory};
 
-/// Steps that are measured at most, after one to warm up.
-const STEPS: u64 = 4;
-/// No step is begun after this time.
+/// Steps that are measured at most.
+const STEPS: usize = 4;
+/// No step is begun after this time, nor one that would take longer.
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// What a run will take, as far as its shapes tell.
@@ -40,6 +40,14 @@ pub struct Measurement {
     pub mib: Option<u64>,
     /// Arithmetic a second, as a share of the measured matrix-multiply peak in float32.
     pub utilization: f64,
+}
+
+/// What one step took, in seconds, and its loss.
+#[derive(Debug, Clone, Copy)]
+struct StepTime {
+    gradients: f64,
+    update: f64,
+    loss: f32,
 }
 
 impl Forecast {
@@ -83,43 +91,37 @@ impl Forecast {
     }
 
     /// Trains for a few steps of one micro-batch each, for some seconds or until the first is done. Where a micro-batch
-    /// might not fit into memory, or one sequence takes longer than that, fewer sequences are measured, and time and
-    /// memory are scaled by their number.
+    /// might not fit into memory or would take too long, fewer sequences are measured, and time and memory are scaled by
+    /// their number.
     ///
     /// # Errors
     /// A loss that is not finite, and failures of the device.
     pub fn measure(&self, config: &RunConfig, device: &Device) -> Result<Measurement, TrainError> {
         let peak = matmul_peak(device);
         let before = memory::rss_mib();
-        let mut learner = learner(config, &self.model, &device.clone().autodiff())?;
+        let learner = learner(config, &self.model, &device.clone().autodiff())?;
         let mut plan = self.plan.clone();
-        let begin = Instant::now();
-        let (mut steps, mut of_gradients, mut of_update) = (0, Duration::ZERO, Duration::ZERO);
-        let mut rows = 1;
-        for step in 0..=STEPS {
-            if step == 1 {
-                // The first one, of one sequence, warmed up caches and threads and does not count.
-                (steps, of_gradients, of_update) = (0, Duration::ZERO, Duration::ZERO);
-                rows = if begin.elapsed() > PATIENCE { 1 } else { self.fitting_rows() };
-            } else if steps > 0 && begin.elapsed() > PATIENCE {
-                break;
+        // One to warm up caches and threads and to compile the kernels of a GPU, and one to time.
+        let (learner, warmup) = self.train(learner, config, 0, 1)?;
+        plan.first_loss = warmup.loss;
+        let (mut learner, time) = self.train(learner, config, 1, 1)?;
+        let affordable = PATIENCE.as_secs_f64() / (time.gradients + time.update);
+        let rows = self.fitting_rows().min(affordable as usize).max(1);
+        let mut times = vec![time];
+        if rows > 1 {
+            (learner, _) = self.train(learner, config, 2, rows)?; // other shapes, other kernels
+            times.clear();
+            let begin = Instant::now();
+            while times.is_empty() || (times.len() < STEPS && begin.elapsed() < PATIENCE) {
+                let time;
+                (learner, time) = self.train(learner, config, 3 + times.len() as u64, rows)?;
+                times.push(time);
             }
-            let batch = self.batch(config.train.seed, step, rows)?;
-            let start = Instant::now();
-            let gradients = learner.gradients(step, &[batch]).map_err(|defect| defect.at(step, config, None))?;
-            let gradients_done = Instant::now();
-            if step == 0 {
-                plan.first_loss = gradients.loss;
-            }
-            learner = learner.apply(gradients, config.schedule.factor(step, plan.steps));
-            device.sync().map_err(|error| TrainError::Device(error.to_string()))?;
-            steps += 1;
-            of_gradients += gradients_done - start;
-            of_update += gradients_done.elapsed();
         }
+        let mean = |part: fn(&StepTime) -> f64| times.iter().map(part).sum::<f64>() / times.len() as f64;
         let scale = plan.micro_batch_size as f64 / rows as f64;
-        let total = of_gradients.as_secs_f64() * scale * plan.accumulation as f64 + of_update.as_secs_f64();
-        plan.seconds_per_step = total / f64::from(steps);
+        plan.seconds_per_step =
+            mean(|time| time.gradients) * scale * plan.accumulation as f64 + mean(|time| time.update);
         let tokens_per_s = plan.tokens_per_step() as f64 / plan.seconds_per_step;
         Ok(Measurement {
             plan,
@@ -130,6 +132,24 @@ impl Forecast {
             }),
             utilization: self.flops_per_token * tokens_per_s / peak,
         })
+    }
+
+    /// Trains for one step, counted from 0, of one micro-batch of `rows` sequences.
+    fn train(
+        &self,
+        mut learner: Learner,
+        config: &RunConfig,
+        step: u64,
+        rows: usize,
+    ) -> Result<(Learner, StepTime), TrainError> {
+        let batch = self.batch(config.train.seed, step, rows)?;
+        let start = Instant::now();
+        let gradients = learner.gradients(step, &[batch]).map_err(|defect| defect.at(step, config, None))?;
+        let (loss, of_gradients) = (gradients.loss, start.elapsed().as_secs_f64());
+        let start = Instant::now();
+        let learner = learner.apply(gradients, config.schedule.factor(step, self.plan.steps));
+        learner.device().sync().map_err(|error| TrainError::Device(error.to_string()))?;
+        Ok((learner, StepTime { gradients: of_gradients, update: start.elapsed().as_secs_f64(), loss }))
     }
 
     /// Sequences of a micro-batch whose activations fit into half of this machine's memory, at least one.

@@ -1,10 +1,11 @@
 //! GELU (tanh), squared ReLU and SwiGLU.
 
 use burn_flex::FlexTensor;
+use rayon::prelude::*;
 
 use crate::profile::measured;
 
-use super::simd::{map1, map2, sigmoid, tensor_like, values};
+use super::simd::{BLOCK, map1, map2, sigmoid, tensor_like, values, vectorized};
 
 const SLOPE: f32 = 2.0 * 0.797_884_6; // 2·√(2/π)
 const CUBIC: f32 = 0.044_715;
@@ -16,16 +17,7 @@ fn gelu_sigmoid(x: f32) -> f32 {
 }
 
 pub(super) fn gelu(x: &FlexTensor) -> FlexTensor {
-    measured("activation forward", 0, 2 * values(x).len(), || {
-        tensor_like(
-            map1(
-                values(x),
-                #[inline(always)]
-                |x| x * gelu_sigmoid(x),
-            ),
-            x,
-        )
-    })
+    measured("activation forward", 0, 2 * values(x).len(), || tensor_like(map1(values(x), |x| x * gelu_sigmoid(x)), x))
 }
 
 #[inline(always)]
@@ -59,24 +51,12 @@ pub(super) fn relu2_backward(x: &FlexTensor, grad: &FlexTensor) -> FlexTensor {
 
 pub(super) fn swiglu(gate: &FlexTensor, up: &FlexTensor) -> FlexTensor {
     measured("activation forward", 0, 3 * values(gate).len(), || {
-        tensor_like(
-            map2(
-                values(gate),
-                values(up),
-                #[inline(always)]
-                |gate, up| gate * sigmoid(gate) * up,
-            ),
-            gate,
-        )
+        tensor_like(map2(values(gate), values(up), |gate, up| gate * sigmoid(gate) * up), gate)
     })
 }
 
 /// Gradients by the gate and by `up`.
 pub(super) fn swiglu_backward(gate: &FlexTensor, up: &FlexTensor, grad: &FlexTensor) -> (FlexTensor, FlexTensor) {
-    use rayon::prelude::*;
-
-    use super::simd::{BLOCK, vectorized};
-
     let n = values(gate).len();
     measured("activation backward", 0, 5 * n, || {
         let (mut d_gate, mut d_up) = (vec![0.0; n], vec![0.0; n]);

@@ -54,7 +54,7 @@ class Gpt(nn.Module):
         for block in self.blocks:
             h = block(h)
         logits = self.ln(h) @ self.tok.weight.T
-        return F.cross_entropy(logits.view(-1, logits.shape[-1]), y.view(-1))
+        return F.cross_entropy(logits.view(-1, logits.shape[-1]), y.reshape(-1))
 
 
 def learning_rate(step):

@@ -20,6 +20,8 @@ fn each_is_valid_and_has_about_the_parameters_that_it_says() {
         ("gpt2-124m.toml", 124.4),
         ("llama-small.toml", 12.6),
         ("qwen3-small.toml", 17.3),
+        ("shakespeare-char-best.toml", 2.23),
+        ("shakespeare-char-fast.toml", 0.4),
         ("shakespeare-char.toml", 0.8),
         ("tales.toml", 1.07),
     ];

@@ -35,10 +35,11 @@ pub use rotary::{rotate, rotate_reference};
 
 use burn::tensor::{DType, Device};
 
-/// Runs `f` as a task of the thread pool that the fused operations share. They then start at once; called from outside,
-/// each of them would have to wake the pool and wait for it, which costs small models a tenth of their time.
-pub fn in_thread_pool<R: Send>(f: impl FnOnce() -> R + Send) -> R {
-    rayon::scope(|_| f())
+/// Runs `f`, which computes on `device`; on the CPU, as a task of the thread pool that the fused operations share. They
+/// then start at once; called from outside, each of them would have to wake the pool and wait for it, which costs small
+/// models a tenth of their time. Elsewhere `f` stays on its thread: a GPU has a queue for each of them.
+pub fn in_thread_pool<R: Send>(device: &Device, f: impl FnOnce() -> R + Send) -> R {
+    if is_fused(device, DType::F32) { rayon::scope(|_| f()) } else { f() }
 }
 
 /// Whether the fused versions serve tensors of `dtype` on `device`.

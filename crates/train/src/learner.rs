@@ -112,7 +112,7 @@ impl Learner {
     }
 
     fn backward(&self, step: u64, batches: &[Batch]) -> Gradients {
-        in_thread_pool(|| self.backward_here(step, batches))
+        in_thread_pool(&self.device, || self.backward_here(step, batches))
     }
 
     fn backward_here(&self, step: u64, batches: &[Batch]) -> Gradients {
@@ -146,7 +146,8 @@ impl Learner {
         let scale = self.loss_scale.as_ref().map_or(1.0, LossScale::of_last_step);
         let grad_factor = clip_factor(gradients.norm, self.grad_clip) / scale;
         let scale = StepScale { step: gradients.step, lr_factor, grad_factor };
-        in_thread_pool(move || {
+        let device = self.device.clone();
+        in_thread_pool(&device, move || {
             self.model = self.optimizer.step(self.model, gradients.grads, scale);
             self
         })

@@ -1,12 +1,11 @@
 use burn::module::{Module, Param};
-use burn::nn::{Dropout, DropoutConfig};
 use burn::tensor::{Device, Int, Tensor, module::embedding};
-use llm_kernels::{cross_entropy, linear_cross_entropy};
+use llm_kernels::{Precision, dropout, linear_cross_entropy};
 
 use crate::attention::Pass;
 use crate::cache::LayerCache;
 use crate::linear::zeros;
-use crate::{Attention, FeedForward, KvCache, Linear, ModelConfig, Norm, Position, Precision, RotaryTables};
+use crate::{Attention, FeedForward, KvCache, Linear, ModelConfig, Norm, Position, RotaryTables};
 
 /// A table of one vector a token or position.
 #[derive(Module, Debug)]
@@ -37,7 +36,7 @@ pub struct Block {
     pub post_attention_layernorm: Norm,
     /// Feed-forward network.
     pub mlp: FeedForward,
-    dropout: Dropout,
+    dropout: f64,
 }
 
 impl Block {
@@ -47,7 +46,7 @@ impl Block {
             self_attn: Attention::new(config, layer, device),
             post_attention_layernorm: new_norm(config, device),
             mlp: FeedForward::new(config, device),
-            dropout: DropoutConfig::new(config.dropout.residual).init(),
+            dropout: config.dropout.residual,
         }
     }
 
@@ -60,11 +59,16 @@ impl Block {
     ) -> Tensor<3> {
         let attended = self.self_attn.forward(self.input_layernorm.forward(x.clone()), pass, cache);
         observe("self_attn", &attended);
-        let x = x + self.dropout.forward(attended);
+        let x = x + in_training(attended, self.dropout);
         let fed = self.mlp.forward(self.post_attention_layernorm.forward(x.clone()), pass.precision);
         observe("mlp", &fed);
-        x + self.dropout.forward(fed)
+        x + in_training(fed, self.dropout)
     }
+}
+
+/// `x` with values dropped, on an autodiff device; `x` itself in inference.
+fn in_training(x: Tensor<3>, probability: f64) -> Tensor<3> {
+    if x.device().is_autodiff() { dropout(x, probability) } else { x }
 }
 
 fn new_norm(config: &ModelConfig, device: &Device) -> Norm {
@@ -82,7 +86,7 @@ pub struct Decoder {
     pub layers: Vec<Block>,
     /// After the last block.
     pub norm: Norm,
-    dropout: Dropout,
+    dropout: f64,
 }
 
 /// A language model: the decoder and its head.
@@ -108,7 +112,7 @@ impl CausalLm {
             embed_positions: learned.then(|| Embedding::new(config.context_length, d, device)),
             layers: (0..config.num_layers).map(|layer| Block::new(config, layer, device)).collect(),
             norm: new_norm(config, device),
-            dropout: DropoutConfig::new(config.dropout.embedding).init(),
+            dropout: config.dropout.embedding,
         };
         let lm_head = (!config.tied).then(|| Linear::new(d, v, false, device));
         Self { model, lm_head, config: config.clone(), precision: Precision::F32 }
@@ -175,7 +179,7 @@ impl CausalLm {
             observe("model.embed_positions", &rows);
             x = x + rows;
         }
-        self.model.dropout.forward(x)
+        in_training(x, self.model.dropout)
     }
 
     /// Block number `layer`, from 0, without a cache: `(b, t, d)` → `(b, t, d)`.
@@ -208,10 +212,8 @@ impl CausalLm {
     fn loss_of_hidden(&self, hidden: Tensor<3>, targets: Tensor<2, Int>) -> Tensor<1> {
         let [b, t, d] = hidden.dims();
         let targets = targets.reshape([b * t]);
-        if self.precision == Precision::F32 {
-            return linear_cross_entropy(hidden.reshape([b * t, d]), self.head_weight().val(), targets);
-        }
-        cross_entropy(self.logits(hidden).reshape([b * t, self.config.vocab_size]), targets).sum()
+        let weight = self.head_weight().val();
+        linear_cross_entropy(hidden.reshape([b * t, d]), weight, targets, self.precision)
     }
 
     /// The weight of the head, `(v, d)`: its own, or the token embedding's.

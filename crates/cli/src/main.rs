@@ -22,9 +22,6 @@ use args::Cli;
 use error::CliError;
 use printer::Printer;
 
-#[global_allocator]
-static ALLOCATOR: llm_kernels::Allocator = llm_kernels::Allocator {};
-
 fn main() -> ExitCode {
     llm_kernels::keep_freed_memory();
     llm_kernels::join_thread_pool();

@@ -8,7 +8,7 @@ use llm_model::{CausalLm, ModelConfig};
 
 use crate::plan::{MemoryEstimate, ParameterCount, RunPlan, parameters_by_part};
 use crate::trainer::{check_precision, learner, sampler};
-use crate::{Learner, Optimizer, RunConfig, RunConfigError, TrainError, matmul_peak, memory};
+use crate::{Learner, RunConfig, RunConfigError, TrainError, matmul_peak, memory};
 
 /// Steps that are measured at most.
 const STEPS: usize = 4;
@@ -79,10 +79,9 @@ impl Forecast {
         let model = CausalLm::new(&model_config, device); // its weights take no memory yet
         let mut plan = RunPlan::new(config, data.as_ref().zip(sampler.as_ref()), &model);
         plan.device = device_name.to_string();
-        let optimizer = Optimizer::new(&config.optimizer, &model);
         Ok(Self {
             parameters: parameters_by_part(&model),
-            memory: MemoryEstimate::new(&model, &optimizer, &config.train, device),
+            memory: MemoryEstimate::new(&model, config, device),
             flops_per_token: model_config.training_flops_per_token(plan.context_length),
             plan,
             model: model_config,

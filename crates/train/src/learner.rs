@@ -67,7 +67,7 @@ impl Defect {
 impl Learner {
     /// A learner for `model`, whose weights are on the autodiff device `device`.
     pub fn new(model: CausalLm, device: &Device, section: &OptimizerSection, precision: Precision, seed: u64) -> Self {
-        let optimizer = Optimizer::new(section, &model);
+        let optimizer = Optimizer::new(section, &model, &device.clone().inner());
         Self {
             model: model.with_precision(precision),
             optimizer,

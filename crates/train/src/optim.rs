@@ -16,7 +16,7 @@ use std::collections::{BTreeMap, HashMap};
 use burn::module::{Module, ModuleMapper, Param};
 use burn::optim::GradientsParams;
 use burn::tensor::{Device, Tensor, TensorData};
-use llm_model::{CausalLm, Role, params};
+use llm_model::{CausalLm, ParamInfo, Role, params};
 
 pub(crate) use clip::{clip_factor, squared_norms};
 pub use section::{OptimizerKind, OptimizerSection};
@@ -72,21 +72,17 @@ impl Rule {
 }
 
 impl Optimizer {
-    /// An optimizer for the parameters of `model` that remembers nothing yet.
+    /// An optimizer for the parameters of `model` before its first step. It keeps what it remembers on `device`.
     ///
-    /// Matrices, the embeddings among them, decay; norms and biases do not.
-    pub fn new(section: &OptimizerSection, model: &CausalLm) -> Self {
-        let rule = |role: Role, rank: usize| {
-            let decay = rank >= 2;
-            match section.kind {
-                OptimizerKind::Sgd => Rule::Sgd { decay },
-                OptimizerKind::Muon if role == Role::Matrix && rank == 2 => Rule::Muon,
-                OptimizerKind::AdamW | OptimizerKind::Muon => Rule::Adam { decay },
-                OptimizerKind::Adam => Rule::Adam { decay: false },
-            }
+    /// All of that is taken at once, before any gradient: tensors that live as long as the run then do not lie scattered
+    /// among those of a step.
+    pub fn new(section: &OptimizerSection, model: &CausalLm, device: &Device) -> Self {
+        let rules = rules(section, model);
+        let zeros = |p: &ParamInfo| -> Moments {
+            rules[&p.name].slots(section).iter().map(|_| Tensor::zeros([p.len()], device)).collect()
         };
-        let rules = params(model).into_iter().map(|p| (p.name, rule(p.role, p.shape.len()))).collect();
-        Self { section: section.clone(), rules, state: BTreeMap::new() }
+        let state = params(model).into_iter().map(|p| (p.name.clone(), zeros(&p))).collect();
+        Self { section: section.clone(), rules, state }
     }
 
     /// `model` after one step along `grads`. Parameters without a gradient stay as they are.
@@ -95,8 +91,9 @@ impl Optimizer {
     }
 
     /// Numbers remembered for `model`, of four bytes each.
-    pub fn state_len(&self, model: &CausalLm) -> usize {
-        params(model).iter().map(|p| p.len() * self.rules[&p.name].slots(&self.section).len()).sum()
+    pub fn state_len(section: &OptimizerSection, model: &CausalLm) -> usize {
+        let rules = rules(section, model);
+        params(model).iter().map(|p| p.len() * rules[&p.name].slots(section).len()).sum()
     }
 
     /// Everything remembered, as `NAME.SLOT`.
@@ -120,9 +117,8 @@ impl Optimizer {
         model: &CausalLm,
         device: &Device,
     ) -> Result<(), StateMismatch> {
-        self.state.clear();
         if tensors.is_empty() {
-            return Ok(()); // saved before the first step
+            return Ok(()); // saved before the first step, by an early version
         }
         for info in params(model) {
             let mut moments = Vec::new();
@@ -145,7 +141,7 @@ impl Optimizer {
     /// One parameter `(n)` of `shape` after a step along `grad` `(n)`.
     fn update(&mut self, name: &str, weight: Tensor<1>, grad: Tensor<1>, shape: &[usize], s: StepScale) -> Tensor<1> {
         let Some(&rule) = self.rules.get(name) else { return weight };
-        let moments = self.state.remove(name);
+        let moments = self.state.remove(name).unwrap_or_default();
         let (weight, moments) = match rule {
             Rule::Adam { decay } => adam::update(&self.section, decay, weight, grad, moments, s),
             Rule::Sgd { decay } => sgd::update(&self.section, decay, weight, grad, moments, s),
@@ -154,6 +150,20 @@ impl Optimizer {
         self.state.insert(name.to_string(), moments);
         weight
     }
+}
+
+/// How each parameter of `model` is updated. Matrices, the embeddings among them, decay; norms and biases do not.
+fn rules(section: &OptimizerSection, model: &CausalLm) -> HashMap<String, Rule> {
+    let rule = |role: Role, rank: usize| {
+        let decay = rank >= 2;
+        match section.kind {
+            OptimizerKind::Sgd => Rule::Sgd { decay },
+            OptimizerKind::Muon if role == Role::Matrix && rank == 2 => Rule::Muon,
+            OptimizerKind::AdamW | OptimizerKind::Muon => Rule::Adam { decay },
+            OptimizerKind::Adam => Rule::Adam { decay: false },
+        }
+    };
+    params(model).into_iter().map(|p| (p.name, rule(p.role, p.shape.len()))).collect()
 }
 
 /// Walks over the model and replaces each parameter by its successor.

@@ -139,14 +139,14 @@ pub struct MemoryEstimate {
 }
 
 impl MemoryEstimate {
-    /// The estimate for training on `device` as `train` says.
-    pub fn new(model: &CausalLm, optimizer: &Optimizer, train: &TrainSection, device: &Device) -> Self {
+    /// The estimate for training `model` on `device` as `config` says.
+    pub fn new(model: &CausalLm, config: &RunConfig, device: &Device) -> Self {
         let weights = 4 * parameter_count(model) as u64;
         Self {
             weights,
             gradients: weights,
-            optimizer: 4 * optimizer.state_len(model) as u64,
-            activations: activation_bytes(model.config(), train, device),
+            optimizer: 4 * Optimizer::state_len(&config.optimizer, model) as u64,
+            activations: activation_bytes(model.config(), &config.train, device),
         }
     }
 

@@ -18,7 +18,7 @@ pub(super) fn update(
     decay: bool,
     weight: Tensor<1>,
     grad: Tensor<1>,
-    moments: Option<Moments>,
+    moments: Moments,
     scale: StepScale,
 ) -> (Tensor<1>, Moments) {
     let [beta1, beta2] = section.betas;
@@ -27,8 +27,7 @@ pub(super) fn update(
     let correction1 = 1.0 - beta1.powf(t);
     let correction2 = (1.0 - beta2.powf(t)).sqrt();
 
-    let moments = moments.and_then(|moments| <[_; 2]>::try_from(moments).ok());
-    let moments = moments.unwrap_or_else(|| [weight.zeros_like(), weight.zeros_like()]);
+    let moments = <[_; 2]>::try_from(moments).unwrap_or_else(|_| [weight.zeros_like(), weight.zeros_like()]);
     let decays = decay && section.weight_decay > 0.0;
     let step = AdamStep {
         betas: section.betas,

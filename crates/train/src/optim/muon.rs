@@ -19,12 +19,12 @@ pub(super) fn update(
     [rows, columns]: [usize; 2],
     weight: Tensor<1>,
     grad: Tensor<1>,
-    moments: Option<Moments>,
+    mut moments: Moments,
     scale: StepScale,
 ) -> (Tensor<1>, Moments) {
     let lr = section.muon_lr * scale.lr_factor;
     let fresh = grad * ((1.0 - section.momentum) * scale.grad_factor);
-    let buffer = match moments.and_then(|mut moments| moments.pop()) {
+    let buffer = match moments.pop() {
         Some(buffer) => buffer * section.momentum + fresh.clone(),
         None => fresh.clone(),
     };

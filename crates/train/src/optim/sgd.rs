@@ -11,7 +11,7 @@ pub(super) fn update(
     decay: bool,
     weight: Tensor<1>,
     grad: Tensor<1>,
-    moments: Option<Moments>,
+    mut moments: Moments,
     scale: StepScale,
 ) -> (Tensor<1>, Moments) {
     let lr = section.lr * scale.lr_factor;
@@ -22,7 +22,7 @@ pub(super) fn update(
     if section.momentum == 0.0 {
         return (weight - grad * lr, Vec::new());
     }
-    let buffer = match moments.and_then(|mut moments| moments.pop()) {
+    let buffer = match moments.pop() {
         Some(buffer) => buffer * section.momentum + grad.clone(),
         None => grad.clone(),
     };

@@ -13,6 +13,7 @@ mod allocator;
 mod attention;
 mod cross_entropy;
 mod dropout;
+mod embedding;
 mod linear;
 mod norm;
 mod optimizer;
@@ -24,12 +25,13 @@ mod rotary;
 mod flex;
 
 pub use activation::Activation;
-pub use allocator::{Allocator, keep_freed_memory};
+pub use allocator::keep_freed_memory;
 pub use attention::{Causal, attention, attention_reference};
 pub use cross_entropy::{
     IGNORED, cross_entropy, cross_entropy_reference, linear_cross_entropy, linear_cross_entropy_reference,
 };
 pub use dropout::{dropout, dropout_reference};
+pub use embedding::{embedding, embedding_reference};
 pub use linear::{activated_linear, activated_linear_reference, linear, linear_reference};
 pub use norm::{layer_norm, layer_norm_reference, rms_norm, rms_norm_reference};
 pub use optimizer::{AdamStep, adam, adam_reference, sum_of_squares, sum_of_squares_reference};

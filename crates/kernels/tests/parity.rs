@@ -3,10 +3,11 @@
 
 use burn::tensor::{Device, Int, Tensor, TensorData};
 use llm_kernels::{
-    Activation, AdamStep, Causal, IGNORED, Precision, activated_linear, activated_linear_reference, adam, adam_reference,
-    attention, attention_reference, cross_entropy, cross_entropy_reference, dropout, layer_norm, layer_norm_reference,
-    linear, linear_cross_entropy, linear_cross_entropy_reference, linear_reference, profile, rms_norm,
-    rms_norm_reference, rotate, rotate_reference, sum_of_squares, sum_of_squares_reference,
+    Activation, AdamStep, Causal, IGNORED, Precision, activated_linear, activated_linear_reference, adam,
+    adam_reference, attention, attention_reference, cross_entropy, cross_entropy_reference, dropout, embedding,
+    embedding_reference, layer_norm, layer_norm_reference, linear, linear_cross_entropy,
+    linear_cross_entropy_reference, linear_reference, profile, rms_norm, rms_norm_reference, rotate, rotate_reference,
+    sum_of_squares, sum_of_squares_reference,
 };
 
 fn device() -> Device {
@@ -57,6 +58,20 @@ macro_rules! assert_parity {
             assert!(difference(a, b) < 1e-4, "{}: gradient by {}", $what, stringify!($leaf));
         )*
     }};
+}
+
+#[test]
+fn embeddings() {
+    for (b, t, v, d) in [(1, 1, 1, 1), (3, 7, 5, 129), (2, 129, 300, 7)] {
+        let ids: Vec<i32> = (0..b * t).map(|i| (i * i * 7 % v) as i32).collect();
+        let ids = Tensor::<2, Int>::from_data(TensorData::new(ids, [b, t]), &device());
+        let w = random([v, d], 1.0);
+        let what = format!("({b}, {t}) of ({v}, {d})");
+        assert_parity!(embedding(w.clone(), ids.clone()), embedding_reference(w.clone(), ids), [w], what);
+    }
+    let (w, ids) = (random_transposed([6, 5]), Tensor::<2, Int>::from_data([[1, 5, 1], [0, 1, 2]], &device()));
+    let ids = ids.transpose();
+    assert_parity!(embedding(w.clone(), ids.clone()), embedding_reference(w.clone(), ids), [w], "views");
 }
 
 #[test]
@@ -215,7 +230,8 @@ fn attention_with_dropout() {
         let direction = values(leaf.dims(), 1.0);
         let moved = |step: f32| {
             let other = Tensor::from_inner((leaf.clone() + direction.clone() * step).inner());
-            let [q, k, v] = [("q", &q), ("k", &k), ("v", &v)].map(|(n, x)| if n == name { other.clone() } else { x.clone() });
+            let [q, k, v] =
+                [("q", &q), ("k", &k), ("v", &v)].map(|(n, x)| if n == name { other.clone() } else { x.clone() });
             f64::from(loss(&q, &k, &v).into_scalar::<f32>())
         };
         let numeric = (moved(1e-2) - moved(-1e-2)) / 2e-2;

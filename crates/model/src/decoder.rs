@@ -1,6 +1,6 @@
 use burn::module::{Module, Param};
-use burn::tensor::{Device, Int, Tensor, module::embedding};
-use llm_kernels::{Precision, dropout, linear_cross_entropy};
+use burn::tensor::{Device, Int, Tensor};
+use llm_kernels::{Precision, dropout, embedding, linear_cross_entropy};
 
 use crate::attention::Pass;
 use crate::cache::LayerCache;

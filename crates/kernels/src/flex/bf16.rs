@@ -69,13 +69,30 @@ fn pack(panel: &mut [u32], pairs: usize, b: Matrix, from: usize, column: usize) 
 /// The CPU has AVX512-BF16 (see [`has_fast_bf16`](crate::has_fast_bf16)); with `accumulate`, `out` is initialized.
 #[allow(unsafe_code)]
 pub(super) unsafe fn product(out: &mut [MaybeUninit<f32>], a: Matrix, b: Matrix, accumulate: bool) {
+    // SAFETY: by the contract of this function.
+    unsafe { product_by(tile, out, a, b, accumulate) }
+}
+
+/// Computes one tile: up to [`MR`] rows, the whole of `out`, of `n` columns each, and there up to [`NR`] columns from
+/// `column` on, of the packed `a` and `b`.
+type Tile = unsafe fn(out: &mut [MaybeUninit<f32>], n: usize, column: usize, a: &[u32], b: &[u32], accumulate: bool);
+
+/// [`product`], with the tiles computed by `tile`.
+///
+/// # Safety
+/// That of `tile`; with `accumulate`, `out` is initialized.
+#[allow(unsafe_code)]
+unsafe fn product_by(tile: Tile, out: &mut [MaybeUninit<f32>], a: Matrix, b: Matrix, accumulate: bool) {
     let (m, n, k) = (a.rows(), b.columns(), a.columns());
     assert!(k == b.rows() && out.len() == m * n, "shapes of a product do not fit");
-    if m == 0 || n == 0 {
+    if m == 0 || n == 0 || k == 0 {
+        if !accumulate {
+            out.fill(MaybeUninit::new(0.0));
+        }
         return;
     }
     let a = a.t(); // packed like `b`, along the inner axis
-    let all_pairs = k.div_ceil(2).max(1);
+    let all_pairs = k.div_ceil(2);
     let rows = (m.div_ceil(2 * rayon::current_num_threads())).next_multiple_of(MR).min(ROWS);
     let mut packed = Vec::new();
     for columns in (0..n).step_by(COLUMNS) {
@@ -106,7 +123,7 @@ pub(super) unsafe fn product(out: &mut [MaybeUninit<f32>], a: Matrix, b: Matrix,
     }
 }
 
-/// One tile: up to [`MR`] rows, the whole of `out`, by up to [`NR`] columns from `column` on.
+/// A [`Tile`] by the instructions.
 ///
 /// # Safety
 /// The CPU has AVX512-BF16. `out` are rows of `n > column`, at most `MR`; `a` and `b` hold equally many pairs for `MR` rows
@@ -118,7 +135,8 @@ unsafe fn tile(out: &mut [MaybeUninit<f32>], n: usize, column: usize, a: &[u32],
     for (a, b) in a.chunks_exact(MR).zip(b.chunks_exact(NR)) {
         // SAFETY: `b` has 48 values of 32 bits, three vectors; all bit patterns are valid in every vector type.
         let b: [__m512bh; 3] = unsafe {
-            let load = |at: usize| std::mem::transmute::<__m512i, __m512bh>(_mm512_loadu_si512(b.as_ptr().add(at).cast()));
+            let load =
+                |at: usize| std::mem::transmute::<__m512i, __m512bh>(_mm512_loadu_si512(b.as_ptr().add(at).cast()));
             [load(0), load(LANES), load(2 * LANES)]
         };
         for (sums, a) in sums.iter_mut().zip(a) {
@@ -152,39 +170,65 @@ mod tests {
 
     #[test]
     fn rounding_is_to_nearest_even_and_keeps_nan() {
-        for x in [0.0, -0.0, 1.0, 1.0 + 1.0 / 256.0, 1.0 + 3.0 / 256.0, 3.4e38, -1e-40, f32::INFINITY, f32::NEG_INFINITY] {
+        for x in
+            [0.0, -0.0, 1.0, 1.0 + 1.0 / 256.0, 1.0 + 3.0 / 256.0, 3.4e38, -1e-40, f32::INFINITY, f32::NEG_INFINITY]
+        {
             assert_eq!(round(x), half::bf16::from_f32(x).to_bits(), "{x}");
         }
         assert!(rounded(f32::NAN).is_nan() && rounded(f32::from_bits(0x7F80_0001)).is_nan());
     }
 
-    #[test]
-    fn products_are_those_of_rounded_factors() {
-        if !crate::has_fast_bf16() {
-            eprintln!("skipped: this CPU has no AVX512-BF16; scripts/test_cpus.sh emulates one that has");
-            return;
+    /// A [`Tile`] on any CPU.
+    #[allow(unsafe_code)]
+    unsafe fn portable(out: &mut [MaybeUninit<f32>], n: usize, column: usize, a: &[u32], b: &[u32], accumulate: bool) {
+        let halves = |pair: u32| [pair << 16, pair & 0xFFFF_0000].map(f32::from_bits);
+        for (i, row) in out.chunks_exact_mut(n).enumerate() {
+            for (j, out) in row[column..].iter_mut().take(NR).enumerate() {
+                // SAFETY: by the contract of `product_by`.
+                let before = if accumulate { unsafe { out.assume_init() } } else { 0.0 };
+                let pairs = a.chunks_exact(MR).zip(b.chunks_exact(NR)).map(|(a, b)| (halves(a[i]), halves(b[j])));
+                out.write(before + pairs.map(|([a1, a2], [b1, b2])| a1 * b1 + a2 * b2).sum::<f32>());
+            }
         }
+    }
+
+    /// Products of odd shapes against those in float64, once into uninitialized memory, then added to it.
+    fn check(tile: Tile) {
         for (m, n, k) in [(1, 1, 1), (7, 129, 5), (129, 7, 193), (8, 48, 2), (70, 1_200, 400), (3, 50, 0)] {
             let value = |i: usize| ((i * 7_919 % 1_009) as f32 - 504.0) / 123.0;
             let a: Vec<f32> = (0..m * k).map(value).collect();
             let b: Vec<f32> = (0..k * n).map(|i| value(i + 3)).collect();
             let transposed: Vec<f32> = (0..k * n).map(|i| b[i % k.max(1) * n + i / k.max(1)]).collect();
-            let mut out = vec![MaybeUninit::new(f32::NAN); m * n];
+            let mut out = vec![MaybeUninit::uninit(); m * n];
             for (b, accumulate) in [(Matrix::new(&b, k, n, n), false), (Matrix::new(&transposed, n, k, k).t(), true)] {
-                // SAFETY: checked above, and `out` is initialized.
+                // SAFETY: the callers have checked the CPU; the second time, `out` is initialized.
                 #[allow(unsafe_code)]
                 unsafe {
-                    product(&mut out, Matrix::new(&a, m, k, k), b, accumulate);
+                    product_by(tile, &mut out, Matrix::new(&a, m, k, k), b, accumulate);
                 }
             }
             for (i, out) in out.iter().enumerate() {
                 let terms = (0..k).map(|p| f64::from(rounded(a[i / n * k + p])) * f64::from(rounded(b[p * n + i % n])));
                 let exact = 2.0 * terms.sum::<f64>();
-                // SAFETY: initialized above.
+                // SAFETY: written above.
                 #[allow(unsafe_code)]
                 let out = f64::from(unsafe { out.assume_init() });
                 assert!((out - exact).abs() < 1e-5 * (k as f64 + 1.0), "({m}, {n}, {k}) at {i}: {out}, not {exact}");
             }
+        }
+    }
+
+    #[test]
+    fn packed_products_are_those_of_rounded_factors() {
+        check(portable);
+    }
+
+    #[test]
+    fn products_by_the_instructions_are_those_of_rounded_factors() {
+        if crate::has_fast_bf16() {
+            check(tile);
+        } else {
+            eprintln!("skipped: this CPU has no AVX512-BF16");
         }
     }
 }

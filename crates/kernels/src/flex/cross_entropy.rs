@@ -7,19 +7,12 @@ use rayon::prelude::*;
 use crate::profile::measured;
 use crate::{IGNORED, Precision};
 
+use super::embedding::ids_of;
 use super::gemm::{Matrix, add_product, new_product};
 use super::simd::{BLOCK, exp, log_sum_exp, tensor, tensor_like, values, vectorized};
 
 /// Logits that [`head_loss`] holds at a time, in values.
 const LOGITS: usize = 1 << 23;
-
-/// Targets as 32-bit integers, whatever width the tensor has.
-fn targets_of(targets: &FlexTensor) -> Vec<i32> {
-    match targets.dtype() {
-        burn::tensor::DType::I64 => targets.storage::<i64>().iter().map(|id| *id as i32).collect(),
-        _ => targets.storage::<i32>().to_vec(),
-    }
-}
 
 /// The loss of one row of logits, and the logarithm of its sum of exponentials.
 fn row_loss(row: &[f32], target: i32) -> (f32, f32) {
@@ -44,7 +37,7 @@ fn row_gradient(row: &mut [f32], target: i32, log_sum: f32, grad: f32) {
 pub(super) fn forward(logits: &FlexTensor, targets: &FlexTensor) -> (FlexTensor, Vec<f32>) {
     let v = logits.layout().shape()[1];
     measured("cross-entropy forward", 0, values(logits).len(), || {
-        let targets = targets_of(targets);
+        let targets = ids_of(targets);
         let rows = values(logits).par_chunks(v).zip(&targets);
         let (losses, log_sums): (Vec<f32>, Vec<f32>) = rows.map(|(row, target)| row_loss(row, *target)).unzip();
         let n = losses.len();
@@ -62,7 +55,7 @@ pub(super) fn backward(
     let v = logits.layout().shape()[1];
     let n = values(&logits).len();
     measured("cross-entropy backward", 0, 2 * n, || {
-        let targets = targets_of(targets);
+        let targets = ids_of(targets);
         let rows = targets.par_iter().zip(log_sums).zip(values(grad));
         if let Some(values) = logits.try_storage_mut::<f32>() {
             values.par_chunks_mut(v).zip(rows).for_each(|(row, ((t, l), g))| row_gradient(row, *t, *l, *g));
@@ -93,7 +86,7 @@ impl<'a> Head<'a> {
         let v = weight.layout().shape()[0];
         let weight = Matrix::new(values(weight), v, d, d);
         let rows = (LOGITS / v).clamp(64, n.max(64));
-        Self { x: values(x), weight, targets: targets_of(targets), n, d, v, rows, precision }
+        Self { x: values(x), weight, targets: ids_of(targets), n, d, v, rows, precision }
     }
 
     /// Logits of every block, with the block's hidden states and targets.
@@ -117,12 +110,7 @@ impl<'a> Head<'a> {
 }
 
 /// Sum of the losses, `(1)`.
-pub(super) fn head_loss(
-    x: &FlexTensor,
-    weight: &FlexTensor,
-    targets: &FlexTensor,
-    precision: Precision,
-) -> FlexTensor {
+pub(super) fn head_loss(x: &FlexTensor, weight: &FlexTensor, targets: &FlexTensor, precision: Precision) -> FlexTensor {
     let head = Head::new(x, weight, targets, precision);
     measured("head and loss", head.flops(), head.len(), || {
         let mut losses = Vec::with_capacity(head.n);

@@ -121,9 +121,8 @@ unsafe fn rounded_product_at(out: *mut f32, a: Matrix, b: Matrix, precision: Pre
             }
         }
         Precision::Bf16 => {
-            let [a_values, b_values] = [a.data, b.data].map(|data| {
-                map1(data, |x| f32::from_bits(u32::from(round_to_bf16(x)) << 16))
-            });
+            let [a_values, b_values] =
+                [a.data, b.data].map(|data| map1(data, |x| f32::from_bits(u32::from(round_to_bf16(x)) << 16)));
             in_float32(Matrix { data: &a_values, ..a }, Matrix { data: &b_values, ..b });
         }
         Precision::F16 => {
@@ -146,8 +145,7 @@ pub(super) fn round_to_bf16(x: f32) -> u16 {
 fn through_float16(x: &[f32]) -> Vec<f32> {
     let mut y = vec![0.0; x.len()];
     y.par_chunks_mut(BLOCK).zip(x.par_chunks(BLOCK)).for_each(|(y, x)| {
-        let mut halves = [half::f16::ZERO; BLOCK];
-        let halves = &mut halves[..x.len()];
+        let mut halves = vec![half::f16::ZERO; x.len()];
         halves.convert_from_f32_slice(x);
         halves.convert_to_f32_slice(y);
     });

@@ -8,6 +8,7 @@ mod attention;
 mod bf16;
 mod cross_entropy;
 mod dropout;
+mod embedding;
 mod gemm;
 mod linear;
 mod norm;
@@ -23,6 +24,10 @@ use crate::{Activation, AdamStep, Causal, Precision};
 use dropout::Mask;
 use ops::FusedOps;
 use optimizer::OptimizerOps;
+
+pub(crate) fn embedding(weight: Tensor<2>, ids: Tensor<2, Int>) -> Tensor<3> {
+    Tensor::from_dispatch(Dispatch::embedding_rows(weight.into_dispatch(), ids.into_dispatch()))
+}
 
 pub(crate) fn layer_norm<const D: usize>(x: Tensor<D>, weight: Tensor<1>, bias: Tensor<1>, eps: f64) -> Tensor<D> {
     Tensor::from_dispatch(Dispatch::layer_norm(x.into_dispatch(), weight.into_dispatch(), bias.into_dispatch(), eps))

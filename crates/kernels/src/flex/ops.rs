@@ -10,12 +10,13 @@ use burn_flex::FlexTensor;
 
 use super::attention::{Saved, Sizes};
 use super::dropout::{self, Mask};
-use super::{activation, attention, cross_entropy, linear, norm, rotary};
+use super::{activation, attention, cross_entropy, embedding, linear, norm, rotary};
 use crate::{Activation, Precision};
 
 /// The fused operations, as Burn dispatches them; see the public functions of the crate for shapes.
 #[backend_extension(Flex, Autodiff)]
 pub trait FusedOps: Backend {
+    fn embedding_rows(weight: FloatTensor<Self>, ids: IntTensor<Self>) -> FloatTensor<Self>;
     fn layer_norm(
         x: FloatTensor<Self>,
         weight: FloatTensor<Self>,
@@ -58,6 +59,10 @@ pub trait FusedOps: Backend {
 }
 
 impl FusedOps for Flex {
+    fn embedding_rows(weight: FlexTensor, ids: FlexTensor) -> FlexTensor {
+        embedding::forward(&weight.to_contiguous(), &ids.to_contiguous())
+    }
+
     fn layer_norm(x: FlexTensor, weight: FlexTensor, bias: FlexTensor, eps: f64) -> FlexTensor {
         norm::forward(&x.to_contiguous(), &weight.to_contiguous(), Some(&bias.to_contiguous()), eps).0
     }
@@ -159,6 +164,10 @@ macro_rules! record {
     };
 }
 
+backward!(EmbeddingBackward, 1, (FlexTensor, usize), |saved, grad, _wanted| [Some(embedding::backward(
+    &grad, &saved.0, saved.1
+))]);
+
 backward!(NormBackward, 3, (FlexTensor, FlexTensor, Vec<f32>), |saved, grad, _wanted| {
     let (dx, dw, db) = norm::backward(&saved.0, &saved.1, &saved.2, &grad, true);
     [Some(dx), Some(dw), Some(db)]
@@ -227,6 +236,13 @@ backward!(LinearCrossEntropyBackward, 2, [FlexTensor; 2], |saved, grad, _wanted|
 backward!(AttentionBackward, 3, Saved, |saved, grad, _wanted| attention::backward(&saved, &grad).map(Some));
 
 impl<C: CheckpointStrategy> FusedOps for Autodiff<Flex, C> {
+    fn embedding_rows(weight: FloatTensor<Self>, ids: IntTensor<Self>) -> FloatTensor<Self> {
+        let (node, ids) = (weight.node(), ids.to_contiguous());
+        let weight = weight.primitive().to_contiguous();
+        let y = embedding::forward(&weight, &ids);
+        record!(EmbeddingBackward, [node], y, (ids, weight.layout().shape()[0]))
+    }
+
     fn layer_norm(
         x: FloatTensor<Self>,
         weight: FloatTensor<Self>,

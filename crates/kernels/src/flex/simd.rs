@@ -170,6 +170,11 @@ fn new_vector(n: usize, fill: impl Fn(usize, &mut [MaybeUninit<f32>]) + Sync) ->
     y
 }
 
+/// `n` zeros, written on all cores.
+pub(super) fn zeros(n: usize) -> Vec<f32> {
+    new_vector(n, |_, y| y.fill(MaybeUninit::new(0.0)))
+}
+
 /// The values of block number `block`.
 #[inline(always)]
 fn block_of(x: &[f32], block: usize) -> &[f32] {

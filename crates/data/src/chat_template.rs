@@ -8,6 +8,8 @@ mod generation;
 mod python;
 
 use std::ops::Range;
+use std::panic::resume_unwind;
+use std::thread;
 use std::time::SystemTime;
 
 use chrono::{DateTime, Local};
@@ -20,8 +22,11 @@ use serde_json::{Map, Value, json};
 
 use crate::{DataError, Tokenizer};
 
-/// Work that one rendering may do: instructions, and 64 bytes of text each, so that memory stays below 320 MB.
-const FUEL: u64 = 5_000_000;
+/// Work that one rendering may do: instructions, and 64 bytes of text each, so that memory stays below 64 MB or so.
+const FUEL: u64 = 1_000_000;
+/// Bytes of address space for a rendering's stack. With its fuel a template can nest a million lists, which are freed
+/// one within the other.
+const STACK: usize = 512 << 20;
 /// The largest published template has 20 kB.
 const LONGEST_SOURCE: usize = 1 << 20;
 const DEFAULT: &str = "default";
@@ -111,6 +116,8 @@ impl ChatTemplate {
         environment.set_unknown_method_callback(unknown_method_callback);
         environment.set_fuel(Some(FUEL));
         environment.set_formatter(|out, _, value| out.write_str(&python::text(value)).map_err(Error::from));
+        // Python iterates over no `None`; published templates ask before they do.
+        environment.add_test("iterable", |value: &Jinja| !value.is_none() && value.try_iter().is_ok());
         environment.add_filter("string", |value: &Jinja| python::text(value));
         environment.add_filter("tojson", filters::to_json);
         environment.add_function("raise_exception", raise_exception);
@@ -156,7 +163,11 @@ impl ChatTemplate {
             context.extend(given);
         }
         context.insert("messages".to_owned(), input.messages.iter().map(reasoning_under_all_names).collect());
-        let text = template.render(Serde(context)).map_err(|error| failure(&error))?;
+        let render = || template.render(Serde(context)).map_err(|error| failure(&error));
+        let text = thread::scope(|scope| match thread::Builder::new().stack_size(STACK).spawn_scoped(scope, render) {
+            Ok(rendering) => rendering.join().unwrap_or_else(|panic| resume_unwind(panic)),
+            Err(error) => Err(DataError::ChatTemplate { line: None, message: error.to_string() }),
+        })?;
         Ok(generation::extract(&text, mark))
     }
 

@@ -64,6 +64,7 @@ fn lists_in_lists_do_not_overflow_the_stack() {
         format!("{{% set n = namespace(x=[]) %}}{{% for i in range(90000) %}}{{% set n.x = [n.x] %}}{{% endfor %}}{rest}")
     };
     assert_eq!(text(&nest("done")), "done");
+    assert!(matches!(error(&nest("").replace("[n.x]", "[[[[[[[[[[[[n.x]]]]]]]]]]]]")), DataError::ChatTemplate { .. }));
     assert!(text(&nest("{{ n.x }}")).starts_with("[[[["));
     assert!(error(&nest("{{ n.x | tojson }}")).to_string().contains("nested too deep"));
 }

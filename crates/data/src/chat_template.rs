@@ -85,11 +85,8 @@ impl ChatTemplate {
     /// # Errors
     /// [`DataError::ChatTemplate`].
     pub fn of(tokenizer: &Tokenizer) -> Result<Option<Self>, DataError> {
-        let config = tokenizer.config();
-        let text = |value: &Value| value.as_str().or_else(|| value["content"].as_str()).map(Value::from);
-        let token = |(key, value): (&String, &Value)| Some((key.clone(), text(value)?));
-        let tokens = config.iter().filter(|(key, _)| key.ends_with("_token")).filter_map(token).collect();
-        match config.get("chat_template") {
+        let tokens = special_tokens(tokenizer);
+        match tokenizer.config().get("chat_template") {
             None | Some(Value::Null) => Ok(None),
             Some(Value::String(source)) => Self::new(source, tokens).map(Some),
             Some(Value::Array(several)) => {
@@ -103,6 +100,14 @@ impl ChatTemplate {
             }
             Some(_) => Err(shape_error()),
         }
+    }
+
+    /// The template `source` with the special tokens of a tokenizer.
+    ///
+    /// # Errors
+    /// As [`new`](Self::new).
+    pub fn with_tokens_of(tokenizer: &Tokenizer, source: &str) -> Result<Self, DataError> {
+        Self::new(source, special_tokens(tokenizer))
     }
 
     fn named<'s>(
@@ -193,6 +198,13 @@ fn reasoning_under_all_names(message: &Value) -> Value {
     message.entry("thinking").or_insert_with(|| said.clone());
     message.insert("reasoning_content".to_owned(), said.clone());
     message.into()
+}
+
+/// The variables `bos_token`, `eos_token` and so on, as far as the tokenizer's settings name them.
+fn special_tokens(tokenizer: &Tokenizer) -> Map<String, Value> {
+    let text = |value: &Value| value.as_str().or_else(|| value["content"].as_str()).map(Value::from);
+    let token = |(key, value): (&String, &Value)| Some((key.clone(), text(value)?));
+    tokenizer.config().iter().filter(|(key, _)| key.ends_with("_token")).filter_map(token).collect()
 }
 
 fn shape_error() -> DataError {

@@ -41,6 +41,24 @@ impl KvCache {
         self.capacity
     }
 
+    /// Makes room for `capacity` tokens; those held stay.
+    pub fn reserve(&mut self, capacity: usize) {
+        let more = capacity.saturating_sub(self.capacity);
+        if more == 0 {
+            return;
+        }
+        for LayerCache { keys, values } in &mut self.layers {
+            for held in [keys, values] {
+                let [b, _, kv, hd] = held.dims();
+                held.inplace(|held| {
+                    let room = Tensor::zeros([b, more, kv, hd], &held.device());
+                    Tensor::cat(vec![held, room], 1)
+                });
+            }
+        }
+        self.capacity = capacity;
+    }
+
     /// Forgets all but the first `len` tokens.
     pub fn truncate(&mut self, len: usize) {
         self.len = self.len.min(len);

@@ -16,7 +16,7 @@ use std::time::Duration;
 use serde::Deserialize;
 use serde_json::Value;
 
-use cache::Repository;
+use cache::{Repository, is_gguf};
 use client::Client;
 pub use error::HubError;
 pub use id::HubId;
@@ -110,7 +110,7 @@ impl Hub {
         let repository = Repository::new(&self.cache, id);
         if self.offline {
             let cached = repository.cached(id)?;
-            return cached.ok_or_else(|| HubError::Offline { id: id.clone(), cache: self.cache.clone() });
+            return cached.ok_or_else(|| HubError::Offline { id: Box::new(id.clone()), cache: self.cache.clone() });
         }
         let client = Client::new(&self.endpoint, self.token.as_deref(), self.patience);
         let revision: Revision = match client.revision(id) {
@@ -129,22 +129,21 @@ impl Hub {
             }
             Ok::<PathBuf, HubError>(place)
         };
-        let found = match &id.file {
-            Some(file) => get(gguf(id, file, &names)?)?,
-            None => {
-                let weights = Weights::choose(id, &names)?;
-                for name in names.iter().filter(|name| wanted(name)) {
-                    get(name)?;
-                }
-                let weights = match weights {
-                    Weights::Files(files) => files,
-                    Weights::Index => shards(&get(INDEX)?)?,
-                };
-                for name in &weights {
-                    get(name)?;
-                }
-                repository.snapshot(&revision.sha)?
+        let found = if let Some(file) = &id.file {
+            get(gguf(id, file, &names)?)?
+        } else {
+            let weights = Weights::choose(id, &names)?;
+            for name in names.iter().filter(|name| wanted(name)) {
+                get(name)?;
             }
+            let weights = match weights {
+                Weights::Files(files) => files,
+                Weights::Index => shards(&get(INDEX)?)?,
+            };
+            for name in &weights {
+                get(name)?;
+            }
+            repository.snapshot(&revision.sha)?
         };
         repository.remember(&id.revision, &revision.sha)?;
         Ok(found)
@@ -153,7 +152,8 @@ impl Hub {
 
 /// Whether a file of a repository belongs to the model directory, weights aside.
 fn wanted(name: &str) -> bool {
-    let template = name.strip_prefix("additional_chat_templates/").is_some_and(|rest| rest.ends_with(".jinja"));
+    let template =
+        name.starts_with("additional_chat_templates/") && Path::new(name).extension() == Some("jinja".as_ref());
     NAMES.contains(&name) || template
 }
 
@@ -174,8 +174,10 @@ impl Weights {
         if names.contains(INDEX) {
             return Ok(Self::Index);
         }
-        let ending = |end: &str| names.iter().filter(|name| name.ends_with(end)).cloned().collect();
-        Err(HubError::NoWeights { id: id.clone(), gguf: ending(".gguf"), other: ending(".bin") })
+        let gguf = names.iter().filter(|name| is_gguf(Path::new(name))).cloned().collect();
+        let pickled = |name: &&String| Path::new(name).extension().is_some_and(|kind| kind == "bin" || kind == "pt");
+        let other = names.iter().filter(pickled).cloned().collect();
+        Err(HubError::NoWeights { id: Box::new(id.clone()), gguf, other })
     }
 }
 
@@ -196,12 +198,11 @@ fn gguf<'n>(id: &HubId, wanted: &str, names: &'n BTreeSet<String>) -> Result<&'n
         return Ok(name);
     }
     let part = wanted.to_lowercase();
-    let all: Vec<&String> = names.iter().filter(|name| name.ends_with(".gguf")).collect();
-    match all.iter().filter(|name| name.to_lowercase().contains(&part)).collect::<Vec<_>>().as_slice() {
-        [one] => Ok(one),
-        _ => {
-            let there = all.into_iter().cloned().collect();
-            Err(HubError::NoFile { id: id.clone(), file: wanted.to_owned(), there })
-        }
+    let all: Vec<&String> = names.iter().filter(|name| is_gguf(Path::new(name))).collect();
+    let mut fitting = all.iter().filter(|name| name.to_lowercase().contains(&part));
+    if let (Some(one), None) = (fitting.next(), fitting.next()) {
+        return Ok(one);
     }
+    let there = all.into_iter().cloned().collect();
+    Err(HubError::NoFile { id: Box::new(id.clone()), file: wanted.to_owned(), there })
 }

@@ -71,13 +71,8 @@ fn a_model_is_downloaded_once_and_only_what_is_needed() {
         })
         .unwrap();
     assert_eq!(dir, cache.path().join(format!("models--org--name/snapshots/{SHA}")));
-    let expected = [
-        "config.json",
-        "model-00001-of-00002.safetensors",
-        SHARD,
-        "model.safetensors.index.json",
-        "tokenizer.json",
-    ];
+    let expected =
+        ["config.json", "model-00001-of-00002.safetensors", SHARD, "model.safetensors.index.json", "tokenizer.json"];
     assert_eq!(names(&dir), expected);
     assert_eq!(fs::read(dir.join(SHARD)).unwrap(), bytes(300_001));
     assert_eq!(fs::read(dir.join("config.json")).unwrap(), b"{\"a\": 1}");

@@ -5,7 +5,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use clap::Args;
 use llm_checkpoint::GenerationDefaults;
-use llm_generate::{GenerateError, Options, Sampling};
+use llm_generate::{GenerateError, Sampling};
 
 /// How tokens are drawn. What is not given comes from the model's `generation_config.json`.
 #[derive(Debug, Clone, Copy, Default, Args)]
@@ -112,12 +112,14 @@ impl Display for Resolved {
 impl SamplingArgs {
     /// What was given, else what the model's file names, else our defaults. `do_sample: false` in the file means
     /// temperature 0, and its penalty is for the whole text, as in `transformers`.
-    pub fn resolve(self, max_tokens: Option<usize>, model: &GenerationDefaults) -> Resolved {
-        let default = Options::default();
-        let Sampling { temperature, top_k, top_p, min_p, repeat_penalty, repeat_last_n, .. } = default.sampling;
+    ///
+    /// `max_tokens` is what was given, and `else_tokens` what holds where nobody says anything.
+    pub fn resolve(self, max_tokens: Option<usize>, else_tokens: usize, model: &GenerationDefaults) -> Resolved {
+        let default = Sampling::default();
+        let Sampling { temperature, top_k, top_p, min_p, repeat_penalty, repeat_last_n, .. } = default;
         let greedy = (model.do_sample == Some(false)).then_some(0.0);
         let whole_text = model.repetition_penalty.filter(|_| self.repeat_penalty.is_none()).map(|_| usize::MAX);
-        let mut resolved = Resolved { sampling: default.sampling, max_tokens: 0, lines: Vec::new() };
+        let mut resolved = Resolved { sampling: default, max_tokens: 0, lines: Vec::new() };
         resolved.sampling = Sampling {
             temperature: resolved.pick("temperature", self.temperature, greedy.or(model.temperature), temperature),
             top_k: resolved.pick("top-k", self.top_k, model.top_k, top_k),
@@ -144,7 +146,7 @@ impl SamplingArgs {
         let from = origin(self.repeat_last_n.is_some(), whole_text.is_some());
         resolved.lines.push(("repeat-last-n", last_n, from));
         resolved.lines.push(("seed", resolved.sampling.seed.to_string(), origin(self.seed.is_some(), false)));
-        resolved.max_tokens = resolved.pick("max-tokens", max_tokens, model.max_new_tokens, default.max_tokens);
+        resolved.max_tokens = resolved.pick("max-tokens", max_tokens, model.max_new_tokens, else_tokens);
         resolved
     }
 }
@@ -170,7 +172,7 @@ mod tests {
             ..GenerationDefaults::default()
         };
         let none = SamplingArgs { seed: Some(1), ..SamplingArgs::default() };
-        let resolved = none.resolve(None, &model);
+        let resolved = none.resolve(None, 256, &model);
         assert_eq!(
             resolved.to_string(),
             "temperature 0 (generation_config.json), top-k 20 (generation_config.json), top-p 0.95 (default), \
@@ -179,13 +181,13 @@ mod tests {
         );
         assert_eq!((resolved.sampling.temperature, resolved.sampling.repeat_last_n), (0.0, usize::MAX));
         let some = SamplingArgs { temperature: Some(0.5), repeat_penalty: Some(1.3), ..none };
-        let resolved = some.resolve(Some(9), &model);
+        let resolved = some.resolve(Some(9), 256, &model);
         assert_eq!((resolved.sampling.temperature, resolved.sampling.repeat_penalty), (0.5, 1.3));
         assert_eq!((resolved.sampling.repeat_last_n, resolved.max_tokens), (Sampling::default().repeat_last_n, 9));
-        let drawn = none.resolve(None, &GenerationDefaults { do_sample: Some(true), ..model });
+        let drawn = none.resolve(None, 256, &GenerationDefaults { do_sample: Some(true), ..model });
         assert_eq!(drawn.sampling.temperature, 0.6);
-        let ours = none.resolve(None, &GenerationDefaults::default());
+        let ours = none.resolve(None, 256, &GenerationDefaults::default());
         assert_eq!(ours.sampling, Sampling { seed: 1, ..Sampling::default() });
-        assert_eq!(ours.max_tokens, Options::default().max_tokens);
+        assert_eq!(ours.max_tokens, 256);
     }
 }

@@ -179,7 +179,8 @@ impl ChatTemplate {
     /// The special token that the template writes after what the model said, by which the model ends its answers.
     pub fn end_of_turn(&self, tokenizer: &Tokenizer) -> Option<u32> {
         const ANSWER: &str = "answer-42-answer";
-        let messages = [json!({"role": "user", "content": "question"}), json!({"role": "assistant", "content": ANSWER})];
+        let messages =
+            [json!({"role": "user", "content": "question"}), json!({"role": "assistant", "content": ANSWER})];
         let rendered = self.render(&ChatInput { messages: &messages, ..ChatInput::default() }).ok()?;
         let (_, after) = rendered.text.rsplit_once(ANSWER)?;
         let first = *tokenizer.encode_rendered(after.trim_start()).ok()?.first()?;

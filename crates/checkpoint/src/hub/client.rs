@@ -1,5 +1,6 @@
 //! The hub's requests: what a revision has, what a file is, and its bytes.
 
+use std::fmt::Write as _;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::path::Path;
@@ -42,8 +43,8 @@ impl<'a> Client<'a> {
             .max_redirects(0)
             .max_redirects_will_error(false)
             .timeout_connect(Some(Duration::from_secs(15)))
-            .timeout_recv_response(Some(Duration::from_secs(60)))
-            .timeout_per_read(Some(Duration::from_secs(60)))
+            .timeout_recv_response(Some(Duration::from_mins(1)))
+            .timeout_per_read(Some(Duration::from_mins(1)))
             .user_agent(concat!("llm/", env!("CARGO_PKG_VERSION")))
             .build();
         Self { agent: config.new_agent(), endpoint: endpoint.trim_end_matches('/'), token, patience }
@@ -208,7 +209,7 @@ impl<'a> Client<'a> {
                 Some(path) if path.starts_with('/') && !path.starts_with("//") => {
                     url = format!("{}{path}", origin(&url));
                 }
-                Some(other) if all => url = other.to_owned(),
+                Some(other) if all => other.clone_into(&mut url),
                 _ => return Ok((url, response)),
             }
         }
@@ -221,7 +222,7 @@ impl<'a> Client<'a> {
 
     /// The answer, or what its status means.
     fn check(&self, id: &HubId, url: &str, response: Response<Body>) -> Result<Response<Body>, HubError> {
-        let (id, endpoint) = (id.clone(), self.endpoint.to_owned());
+        let (id, endpoint) = (Box::new(id.clone()), self.endpoint.to_owned());
         let code = response.headers().get("x-error-code").and_then(|value| value.to_str().ok()).unwrap_or_default();
         let status = response.status();
         if status.is_success() || status.is_redirection() {
@@ -265,7 +266,11 @@ fn verify(path: &Path, remote: &Remote, name: &str) -> Result<(), HubError> {
         }
         hash.update(&buffer[..read]);
     }
-    let found: String = hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
+    let mut found = String::with_capacity(64);
+    for byte in hash.finalize() {
+        // Writing to a String cannot fail.
+        let _ = write!(found, "{byte:02x}");
+    }
     if found == remote.etag {
         return Ok(());
     }

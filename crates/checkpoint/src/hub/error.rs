@@ -13,7 +13,7 @@ pub enum HubError {
     )]
     NoModel {
         /// What was asked for.
-        id: HubId,
+        id: Box<HubId>,
         /// Where.
         endpoint: String,
     },
@@ -22,7 +22,7 @@ pub enum HubError {
     #[error("{}: no revision {} on {endpoint}\nhint: see {endpoint}/{}/refs", id.repository(), id.revision, id.repository())]
     NoRevision {
         /// What was asked for.
-        id: HubId,
+        id: Box<HubId>,
         /// Where.
         endpoint: String,
     },
@@ -31,7 +31,7 @@ pub enum HubError {
     #[error("{id}: access is restricted{}\nhint: {}", if *known { " for the owner of this token" } else { "" }, gated_hint(id, endpoint, *known))]
     Gated {
         /// What was asked for.
-        id: HubId,
+        id: Box<HubId>,
         /// Where.
         endpoint: String,
         /// Whether a token was sent.
@@ -39,7 +39,9 @@ pub enum HubError {
     },
 
     /// A token that the hub does not take.
-    #[error("{endpoint} does not accept the token\nhint: make a new one at {endpoint}/settings/tokens and set HF_TOKEN, or unset it")]
+    #[error(
+        "{endpoint} does not accept the token\nhint: make a new one at {endpoint}/settings/tokens and set HF_TOKEN, or unset it"
+    )]
     BadToken {
         /// Where.
         endpoint: String,
@@ -49,7 +51,7 @@ pub enum HubError {
     #[error("{id}: it has no model.safetensors{}\nhint: {}", listed(", but ", other), no_weights_hint(id, gguf))]
     NoWeights {
         /// What was asked for.
-        id: HubId,
+        id: Box<HubId>,
         /// GGUF files there are.
         gguf: Vec<String>,
         /// Weights of other kinds.
@@ -60,7 +62,7 @@ pub enum HubError {
     #[error("{}: no single GGUF file is {file:?}{}", id.repository(), listed("\nhint: there are ", there))]
     NoFile {
         /// What was asked for.
-        id: HubId,
+        id: Box<HubId>,
         /// The file.
         file: String,
         /// The GGUF files there are.
@@ -73,7 +75,7 @@ pub enum HubError {
     )]
     Offline {
         /// What was asked for.
-        id: HubId,
+        id: Box<HubId>,
         /// The folder of all repositories.
         cache: PathBuf,
     },
@@ -97,7 +99,9 @@ pub enum HubError {
     },
 
     /// A download that broke off several times in a row.
-    #[error("{file}: the download broke off after {done} of {total} bytes: {message}\nhint: the same command goes on from there")]
+    #[error(
+        "{file}: the download broke off after {done} of {total} bytes: {message}\nhint: the same command goes on from there"
+    )]
     Broken {
         /// The file.
         file: String,

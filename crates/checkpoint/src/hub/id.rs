@@ -67,8 +67,25 @@ mod tests {
         assert_eq!(HubId::parse("a/b@refs/pr/3:c.gguf"), id("a", "b", "refs/pr/3", Some("c.gguf")));
         assert_eq!(HubId::parse("a/b:Q4_K_M"), id("a", "b", "main", Some("Q4_K_M")));
         for path in [
-            "", "model", "./model", "../model", "/tmp/model", "a/b/c", "a/", "/b", "~/m", "a b/c", "a/b@", "a/b@../x",
-            "a/b:", "a/b:../x", "a/b:/etc/passwd", "C:\\x", "a/b:x\\y", "a/..", "a/b@-x",
+            "",
+            "model",
+            "./model",
+            "../model",
+            "/tmp/model",
+            "a/b/c",
+            "a/",
+            "/b",
+            "~/m",
+            "a b/c",
+            "a/b@",
+            "a/b@../x",
+            "a/b:",
+            "a/b:../x",
+            "a/b:/etc/passwd",
+            "C:\\x",
+            "a/b:x\\y",
+            "a/..",
+            "a/b@-x",
         ] {
             assert_eq!(HubId::parse(path), None, "{path}");
         }

@@ -32,7 +32,10 @@ pub struct Request {
 impl Request {
     /// First byte asked for.
     pub fn range(&self) -> Option<usize> {
-        let line = self.headers.lines().find_map(|line| line.to_lowercase().strip_prefix("range: bytes=").map(str::to_owned))?;
+        let line = self
+            .headers
+            .lines()
+            .find_map(|line| line.to_lowercase().strip_prefix("range: bytes=").map(str::to_owned))?;
         line.trim_end_matches('-').parse().ok()
     }
 }
@@ -184,7 +187,9 @@ impl State {
             return match rest {
                 _ if known => self.listing(),
                 _ if rest.starts_with("name/") => status("404 Not Found\r\nX-Error-Code: RevisionNotFound"),
-                _ if rest.starts_with("gated/") && request.headers.contains("secret") => status("403 Forbidden\r\nX-Error-Code: GatedRepo"),
+                _ if rest.starts_with("gated/") && request.headers.contains("secret") => {
+                    status("403 Forbidden\r\nX-Error-Code: GatedRepo")
+                }
                 _ if rest.starts_with("gated/") => status("401 Unauthorized\r\nX-Error-Code: GatedRepo"),
                 _ if rest.starts_with("broken/") => status("500 Internal Server Error"),
                 _ if rest.starts_with("html/") => ("200 OK\r\nContent-Length: 6".to_owned(), b"<html>".to_vec()),
@@ -207,7 +212,7 @@ impl State {
 
     fn file(&self, name: &str) -> (String, Vec<u8>) {
         let Some(Content { bytes, large, .. }) = self.files.get(name) else { return status("404 Not Found") };
-        let hash: String = Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect();
+        let hash = Sha256::digest(bytes).iter().fold(String::new(), |text, byte| format!("{text}{byte:02x}"));
         let size = bytes.len();
         if *large {
             let place = format!("{}/bytes/{name}?signature=x", self.bytes);

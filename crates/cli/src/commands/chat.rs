@@ -73,7 +73,7 @@ pub fn run(args: &ChatArgs, printer: Printer) -> Result<(), CliError> {
     let device = args.device.open(printer)?;
     let model = files.load(&device.device)?;
     let context = files.config.context_length;
-    let settings = args.sampling.resolve(args.max_tokens.or(files.generation.max_new_tokens).or(Some(context)), &files.generation);
+    let settings = args.sampling.resolve(args.max_tokens, context, &files.generation);
     if args.verbose {
         printer.note(format_args!("settings: {settings}"));
     }
@@ -97,7 +97,7 @@ pub fn run(args: &ChatArgs, printer: Printer) -> Result<(), CliError> {
     let chat = Chat {
         generator: Generator::new(&model, &files.tokenizer, &device.device)?,
         files: &files,
-        form: template.map_or(Form::Plain, Form::Template),
+        form: template.map_or(Form::Plain, |template| Form::Template(Box::new(template))),
         conversation: Conversation::new(args.system.clone()),
         options: Options {
             sampling: settings.sampling,
@@ -140,7 +140,7 @@ impl Chat<'_> {
             let done = match lines.read()? {
                 Input::Line(line) if line.trim().is_empty() => continue,
                 Input::Line(line) if line.starts_with('/') => self.obey(&line),
-                Input::Line(line) | Input::Block(line) => self.answer(line).map(|()| ControlFlow::Continue(())),
+                Input::Line(line) | Input::Block(line) => self.answer(&line).map(|()| ControlFlow::Continue(())),
                 Input::Interrupted => {
                     self.printer.note("Ctrl-D or /bye leaves");
                     continue;
@@ -225,7 +225,7 @@ impl Chat<'_> {
     }
 
     /// Says `text` to the model and shows its answer as it comes. A message that gets no answer is taken back.
-    fn answer(&mut self, text: String) -> Result<(), CliError> {
+    fn answer(&mut self, text: &str) -> Result<(), CliError> {
         self.conversation.push("user", text);
         let said = self.prompt().and_then(|ids| self.generate(&ids));
         match said {
@@ -237,7 +237,7 @@ impl Chat<'_> {
             Ok(made) => {
                 self.options.sample += 1;
                 self.report(&made);
-                self.conversation.push("assistant", made.text);
+                self.conversation.push("assistant", &made.text);
                 Ok(())
             }
             Err(error) => {
@@ -265,7 +265,8 @@ impl Chat<'_> {
             ids = self.form.ids(&self.conversation, &self.files.tokenizer)?;
         }
         if forgotten > 0 {
-            let text = format!("the context of {context} tokens is full: the oldest {forgotten} messages are forgotten");
+            let text =
+                format!("the context of {context} tokens is full: the oldest {forgotten} messages are forgotten");
             self.printer.warn(text);
         }
         if ids.len() < context { Ok(ids) } else { Err(ChatError::TooLong { tokens: ids.len(), context }.into()) }
@@ -291,10 +292,9 @@ impl Chat<'_> {
     fn report(&self, made: &Generation) {
         match made.finish_reason {
             FinishReason::Cancelled => self.printer.note("stopped; what was said so far stays in the conversation"),
-            FinishReason::Length => self.printer.note(format_args!(
-                "cut after {} tokens; /set max-tokens N allows more",
-                self.options.max_tokens
-            )),
+            FinishReason::Length => self
+                .printer
+                .note(format_args!("cut after {} tokens; /set max-tokens N allows more", self.options.max_tokens)),
             FinishReason::Context => self.printer.note("cut at the end of the context"),
             FinishReason::EndOfText | FinishReason::Stop => {}
         }
@@ -311,4 +311,3 @@ impl Chat<'_> {
         }
     }
 }
-

@@ -89,7 +89,7 @@ pub fn run(args: &GenerateArgs, printer: Printer) -> Result<(), CliError> {
     let ids = prompt_ids(prompt.as_deref(), tokenizer)?;
     let device = args.device.open(printer)?;
     let model = files.load(&device.device)?;
-    let settings = args.sampling.resolve(args.max_tokens, &files.generation);
+    let settings = args.sampling.resolve(args.max_tokens, Options::default().max_tokens, &files.generation);
     if args.verbose {
         printer.note(format_args!("settings: {settings}"));
     }

@@ -11,6 +11,7 @@ use super::python::{self, JsonStyle};
 
 /// `tojson(ensure_ascii=False, indent=None, separators=None, sort_keys=False)` as Python's `json.dumps` does it, HTML
 /// left as it is.
+#[allow(clippy::needless_pass_by_value)] // the shape that Jinja calls
 pub(super) fn to_json(value: &Value, args: Rest<Value>, kwargs: Kwargs) -> Result<String, Error> {
     let arg = |place: usize, name: &str| -> Result<Option<Value>, Error> {
         let given = args.get(place).cloned().or(kwargs.get::<Option<Value>>(name)?);

@@ -47,6 +47,7 @@ pub(super) fn rewrite(source: &str) -> String {
 }
 
 /// The text of the block between two marks.
+#[allow(clippy::needless_pass_by_value)] // the shape that Jinja calls
 pub(super) fn mark(state: &mut State, kwargs: Kwargs) -> Result<String, Error> {
     let caller: Value = kwargs.get("caller")?;
     let text = caller.call(state, &[])?;

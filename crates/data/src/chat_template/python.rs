@@ -82,7 +82,14 @@ fn number(value: &Value) -> String {
 fn float(x: f64) -> String {
     let size = x.abs();
     if !x.is_finite() {
-        return if x.is_nan() { "nan" } else if x > 0.0 { "inf" } else { "-inf" }.to_owned();
+        return if x.is_nan() {
+            "nan"
+        } else if x > 0.0 {
+            "inf"
+        } else {
+            "-inf"
+        }
+        .to_owned();
     }
     if size != 0.0 && !(1e-4..1e16).contains(&size) {
         let text = format!("{x:e}");

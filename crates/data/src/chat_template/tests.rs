@@ -61,7 +61,9 @@ fn hostile_templates_run_out_of_fuel() {
 #[test]
 fn lists_in_lists_do_not_overflow_the_stack() {
     let nest = |rest: &str| {
-        format!("{{% set n = namespace(x=[]) %}}{{% for i in range(90000) %}}{{% set n.x = [n.x] %}}{{% endfor %}}{rest}")
+        format!(
+            "{{% set n = namespace(x=[]) %}}{{% for i in range(90000) %}}{{% set n.x = [n.x] %}}{{% endfor %}}{rest}"
+        )
     };
     assert_eq!(text(&nest("done")), "done");
     assert!(matches!(error(&nest("").replace("[n.x]", "[[[[[[[[[[[[n.x]]]]]]]]]]]]")), DataError::ChatTemplate { .. }));
@@ -74,12 +76,18 @@ fn values_are_written_as_python_writes_them() {
     for (source, expected) in [
         ("{{ [1, 2.0, true, none, 'a\\'b', \"c\\\"d\", 'é\\n'] }}", r#"[1, 2.0, True, None, "a'b", 'c"d', 'é\n']"#),
         ("{{ {'a': (1,), 'b': {}} }}", "{'a': (1,), 'b': {}}"),
-        ("{{ [1e16, 1e15, 0.0001, 0.00001, 1.5e-7, -0.0, 123456789.125] }}", "[1e+16, 1000000000000000.0, 0.0001, 1e-05, 1.5e-07, -0.0, 123456789.125]"),
+        (
+            "{{ [1e16, 1e15, 0.0001, 0.00001, 1.5e-7, -0.0, 123456789.125] }}",
+            "[1e+16, 1000000000000000.0, 0.0001, 1e-05, 1.5e-07, -0.0, 123456789.125]",
+        ),
         ("{{ true | string + none | string }}", "TrueNone"),
         ("{{ missing }}{{ none }}", "None"),
         ("{{ {'k': '<é>\\u007f', 'l': []} | tojson }}", "{\"k\": \"<é>\u{7f}\", \"l\": []}"),
         ("{{ ['é😀'] | tojson(true) }}", r#"["\u00e9\ud83d\ude00"]"#),
-        ("{{ {'b': 1, 'a': [1, 2]} | tojson(indent=1, sort_keys=true) }}", "{\n \"a\": [\n  1,\n  2\n ],\n \"b\": 1\n}"),
+        (
+            "{{ {'b': 1, 'a': [1, 2]} | tojson(indent=1, sort_keys=true) }}",
+            "{\n \"a\": [\n  1,\n  2\n ],\n \"b\": 1\n}",
+        ),
         ("{{ [1, 2] | tojson(separators=('; ', '=')) }}", "[1; 2]"),
     ] {
         assert_eq!(text(source), expected, "{source}");
@@ -88,7 +96,7 @@ fn values_are_written_as_python_writes_them() {
 
 #[test]
 fn the_time_is_local_and_formatted_as_python_does() {
-    let noon = Some(UNIX_EPOCH + Duration::from_secs(1_770_120_000)); // 2026-02-03 12:00 UTC
+    let noon = Some(UNIX_EPOCH + Duration::from_hours(491_700)); // 2026-02-03 12:00 UTC
     let template = ChatTemplate::new("{{ strftime_now('%-d %b %Y %% %B') }}", Map::new()).unwrap().at(noon);
     assert_eq!(template.render(&ChatInput::default()).unwrap().text, "3 Feb 2026 % February");
     let today = Local::now().format("%Y-%m").to_string();

@@ -20,7 +20,7 @@ pub struct Conversation {
 #[derive(Debug)]
 pub enum Form {
     /// By the model's chat template.
-    Template(ChatTemplate),
+    Template(Box<ChatTemplate>),
     /// For models that know no turns: one text that goes on, each message of the person on a line of its own.
     Plain,
 }
@@ -74,7 +74,7 @@ impl Conversation {
     }
 
     /// Adds a message.
-    pub fn push(&mut self, role: &str, content: String) {
+    pub fn push(&mut self, role: &str, content: &str) {
         self.messages.push(json!({"role": role, "content": content}));
     }
 
@@ -149,7 +149,7 @@ mod tests {
     fn talk() -> Conversation {
         let mut talk = Conversation::new(Some("Be brief.".into()));
         for (role, text) in [("user", "a"), ("assistant", "b"), ("user", "c"), ("assistant", "d"), ("user", "e")] {
-            talk.push(role, text.into());
+            talk.push(role, text);
         }
         talk
     }
@@ -186,7 +186,10 @@ mod tests {
     fn the_oldest_turns_are_forgotten_and_the_last_message_stays() {
         let mut talk = talk();
         assert_eq!([talk.forget_oldest(), talk.forget_oldest(), talk.forget_oldest()], [2, 2, 0]);
-        assert_eq!(talk.all(), [json!({"role": "system", "content": "Be brief."}), json!({"role": "user", "content": "e"})]);
+        assert_eq!(
+            talk.all(),
+            [json!({"role": "system", "content": "Be brief."}), json!({"role": "user", "content": "e"})]
+        );
         assert_eq!(Conversation::default().forget_oldest(), 0);
     }
 }

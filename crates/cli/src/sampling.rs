@@ -66,6 +66,7 @@ enum Origin {
     Given,
     Model,
     Default,
+    Clock,
 }
 
 impl Display for Origin {
@@ -74,6 +75,7 @@ impl Display for Origin {
             Self::Given => "given",
             Self::Model => "generation_config.json",
             Self::Default => "default",
+            Self::Clock => "by the clock",
         })
     }
 }
@@ -145,7 +147,8 @@ impl SamplingArgs {
         };
         let from = origin(self.repeat_last_n.is_some(), whole_text.is_some());
         resolved.lines.push(("repeat-last-n", last_n, from));
-        resolved.lines.push(("seed", resolved.sampling.seed.to_string(), origin(self.seed.is_some(), false)));
+        let from = if self.seed.is_some() { Origin::Given } else { Origin::Clock };
+        resolved.lines.push(("seed", resolved.sampling.seed.to_string(), from));
         resolved.max_tokens = resolved.pick("max-tokens", max_tokens, model.max_new_tokens, else_tokens);
         resolved
     }

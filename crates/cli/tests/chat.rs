@@ -230,15 +230,29 @@ fn mistakes_end_a_script_with_a_reason() {
 
 #[test]
 fn the_end_of_a_turn_ends_an_answer() {
-    // A token that the untrained model says first, declared to end turns.
+    // The token that the untrained model says first is declared to end turns: by an id, by several, or by the template.
     let sandbox = Sandbox::new(Some(TEMPLATE));
-    let answer = sandbox.generate("u:hello\na:");
-    let first = answer.chars().next().unwrap();
-    let tokenizer: Value = serde_json::from_slice(&fs::read(sandbox.path("tiny/tokenizer.json")).unwrap()).unwrap();
+    let first = sandbox.generate("u:hello\na:").chars().next().unwrap();
+    let path = sandbox.path("tiny/tokenizer.json");
+    let mut tokenizer: Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
     let id = tokenizer["model"]["vocab"][first.to_string()].as_u64().unwrap();
     for eos in [json!(id), json!([0, id])] {
         fs::write(sandbox.path("tiny/generation_config.json"), json!({"eos_token_id": eos}).to_string()).unwrap();
         let talk = sandbox.chat(&[], "hello\n");
         assert_eq!((out(&talk).as_str(), err(&talk).as_str()), ("\n", ""), "{eos}");
     }
+    fs::remove_file(sandbox.path("tiny/generation_config.json")).unwrap();
+    let special = json!({"id": id, "content": first.to_string(), "special": true, "single_word": false,
+                         "lstrip": false, "rstrip": false, "normalized": false});
+    tokenizer["added_tokens"].as_array_mut().unwrap().push(special);
+    fs::write(&path, tokenizer.to_string()).unwrap();
+    let said = out(&sandbox.chat(&[], "hello\n"));
+    assert_ne!(said, "\n");
+    let template = TEMPLATE.replace(
+        "{{ m.content }}",
+        &format!("{{{{ m.content }}}}{{{{ {:?} if m.role[0] == 'a' }}}}", first.to_string()),
+    );
+    fs::write(sandbox.path("tiny/chat_template.jinja"), template).unwrap();
+    let talk = sandbox.chat(&[], "hello\n");
+    assert_eq!((out(&talk).as_str(), err(&talk).as_str()), ("\n", ""));
 }

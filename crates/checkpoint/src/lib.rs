@@ -15,6 +15,9 @@ mod config;
 mod directory;
 mod error;
 mod families;
+mod generation;
+#[cfg(feature = "hub")]
+mod hub;
 mod tensors;
 mod training;
 mod weights;
@@ -23,6 +26,9 @@ pub use atomic::write_atomic;
 pub use config::{load_config, published_type, save_config};
 pub use directory::{check_vocabulary, load_model, load_tokenizer, save_model};
 pub use error::CheckpointError;
+pub use generation::{GenerationDefaults, load_generation};
+#[cfg(feature = "hub")]
+pub use hub::{Hub, HubError, HubEvent, HubId};
 pub use tensors::{load_tensors, save_tensors};
 pub use training::{latest_training, load_training, save_training};
 pub use weights::{load_weights, save_weights};

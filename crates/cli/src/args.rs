@@ -3,6 +3,7 @@ use clap::builder::styling::AnsiColor;
 use clap::{Parser, Subcommand};
 
 use crate::commands::bench::BenchCommand;
+use crate::commands::chat::ChatArgs;
 use crate::commands::completions::CompletionsArgs;
 use crate::commands::data::DataCommand;
 use crate::commands::generate::GenerateArgs;
@@ -40,6 +41,8 @@ pub enum Command {
     /// Generate text with a model.
     #[command(visible_alias = "infer")]
     Generate(GenerateArgs),
+    /// Talk with a model.
+    Chat(ChatArgs),
     /// Show the tokens of a text: pieces, ids and bytes.
     Tokenize(TokenizeArgs),
     /// Train tokenizers and look into them.

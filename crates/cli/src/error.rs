@@ -9,6 +9,7 @@ use llm_model::ConfigError;
 use llm_train::RunConfigError;
 use llm_train::TrainError;
 
+use crate::commands::chat::ChatError;
 use crate::device::DeviceError;
 
 /// Why a command did not do what it was asked. Each error's text says what happened and, on lines that begin with
@@ -45,6 +46,47 @@ pub enum CliError {
     #[error("the tokenizer names no token that begins or ends a text\nhint: give a --prompt")]
     NothingToBeginWith,
 
+    /// A model that is neither here nor, by its name, on the hub.
+    #[error("{name}: no such file or folder\nhint: {}", if cfg!(feature = "hub") {
+        "check the path; a model of the Hugging Face hub is named ORG/NAME"
+    } else {
+        "check the path; to download ORG/NAME from the Hugging Face hub, build with --features hub"
+    })]
+    NoModel {
+        /// What was typed.
+        name: String,
+    },
+
+    /// A name that could be a path or a model of the hub, and is neither.
+    #[cfg(feature = "hub")]
+    #[error("{name}: no such file or folder, and not to be had from the hub either\n{error}")]
+    NeitherPathNorHub {
+        /// What was typed.
+        name: String,
+        /// What the hub says.
+        error: Box<llm_checkpoint::HubError>,
+    },
+
+    /// The hub.
+    #[cfg(feature = "hub")]
+    #[error(transparent)]
+    Hub(#[from] llm_checkpoint::HubError),
+
+    /// A revision of something that has none.
+    #[error("{}: --revision is for models of the hub, but this is a local path\nhint: leave it out", path.display())]
+    LocalRevision {
+        /// The model.
+        path: PathBuf,
+    },
+
+    /// A revision that cannot be a branch, a tag or a commit.
+    #[cfg(feature = "hub")]
+    #[error("{revision:?} is not the name of a branch, tag or commit")]
+    BadRevision {
+        /// What was typed.
+        revision: String,
+    },
+
     /// Text, tokenizers or tokens.
     #[error(transparent)]
     Data(#[from] DataError),
@@ -56,6 +98,10 @@ pub enum CliError {
     /// Generation.
     #[error(transparent)]
     Generate(#[from] GenerateError),
+
+    /// A conversation.
+    #[error(transparent)]
+    Chat(#[from] ChatError),
 
     /// A training configuration that cannot be read.
     #[error(transparent)]

@@ -28,3 +28,11 @@ pub fn watch(printer: Printer, answer: Option<&'static str>) -> Arc<AtomicBool> 
     }
     interrupted
 }
+
+/// From here on, Ctrl-C only sets the flag that is returned, as often as it is pressed.
+pub fn flag() -> Arc<AtomicBool> {
+    let interrupted = Arc::new(AtomicBool::new(false));
+    // Where the system refuses, Ctrl-C ends the program.
+    let _ = flag::register(SIGINT, Arc::clone(&interrupted));
+    interrupted
+}

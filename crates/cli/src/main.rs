@@ -7,11 +7,14 @@ mod args;
 mod commands;
 mod device;
 mod error;
+mod hub;
 mod input;
 mod interrupt;
+mod model;
 mod numbers;
 mod printer;
 mod progress;
+mod sampling;
 mod training_view;
 
 use std::process::ExitCode;

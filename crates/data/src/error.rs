@@ -186,6 +186,23 @@ pub enum DataError {
         message: String,
     },
 
+    /// A chat template that is no Jinja, or fails while it is rendered.
+    #[error("the chat template{}: {message}\nhint: it comes from chat_template.jinja or tokenizer_config.json in the \
+             model's directory", in_line(*line))]
+    ChatTemplate {
+        /// Line of the template, from 1, where known.
+        line: Option<usize>,
+        /// What is wrong.
+        message: String,
+    },
+
+    /// A chat template that does not take these messages, and says why.
+    #[error("the model's chat template refuses these messages: {message}")]
+    ChatRefused {
+        /// What the template says.
+        message: String,
+    },
+
     /// A failure inside the tokenizer while it works on text.
     #[error("the tokenizer failed: {0}")]
     Tokenize(String),
@@ -242,6 +259,11 @@ impl DataError {
         let base = std::env::current_dir().unwrap_or_else(|_| PathBuf::from("."));
         Self::Missing { path: path.to_owned(), base }
     }
+}
+
+/// `, line 3`, where the line is known.
+fn in_line(line: Option<usize>) -> String {
+    line.map(|line| format!(", line {line}")).unwrap_or_default()
 }
 
 /// `"a", "b"`, or a word that there is none.

@@ -7,10 +7,12 @@
 //! ```
 //!
 //! [`prepare`](prepare::prepare) walks it from files to memory-mapped shards and caches what it made;
-//! [`BatchSampler`] reads batches that are a pure function of (seed, step, rank).
+//! [`BatchSampler`] reads batches that are a pure function of (seed, step, rank). [`ChatTemplate`] turns messages into
+//! the text that a chat model expects.
 #![warn(missing_docs)]
 
 mod batch;
+mod chat_template;
 mod corpus;
 mod error;
 mod mmap;
@@ -19,6 +21,7 @@ mod shards;
 mod tokenizer;
 
 pub use batch::{Batch, BatchSampler, evaluation_windows};
+pub use chat_template::{ChatInput, ChatTemplate, RenderedChat};
 pub use corpus::{Corpus, CorpusOptions, FileStats, Segment, Segments};
 pub use error::DataError;
 pub use prepare::{DataSection, Prepared, Progress, Split, Stage, default_cache_dir, prepare, prepare_split};

@@ -204,18 +204,31 @@ impl Tokenizer {
     /// # Errors
     /// As [`encode`](Self::encode).
     pub fn encode_prompt(&self, text: &str) -> Result<Vec<u32>, DataError> {
-        let prompting = self.inner.prompting.get_or_init(|| {
-            let mut prompting = self.inner.plain.clone();
-            prompting.set_encode_special_tokens(false);
-            prompting
-        });
-        let mut ids = prompting.encode_fast(text, true).map_err(tokenize)?.get_ids().to_vec();
+        let mut ids = self.encode_with_special(text, true)?;
         if let Some(bos) = self.inner.special.bos.filter(|_| self.inner.special.add_bos)
             && ids.first() != Some(&bos)
         {
             ids.insert(0, bos);
         }
         Ok(ids)
+    }
+
+    /// Ids of a conversation that a chat template has rendered: special tokens written in it are read, and none are
+    /// added, as the template writes them all.
+    ///
+    /// # Errors
+    /// As [`encode`](Self::encode).
+    pub fn encode_rendered(&self, text: &str) -> Result<Vec<u32>, DataError> {
+        self.encode_with_special(text, false)
+    }
+
+    fn encode_with_special(&self, text: &str, add: bool) -> Result<Vec<u32>, DataError> {
+        let prompting = self.inner.prompting.get_or_init(|| {
+            let mut prompting = self.inner.plain.clone();
+            prompting.set_encode_special_tokens(false);
+            prompting
+        });
+        Ok(prompting.encode_fast(text, add).map_err(tokenize)?.get_ids().to_vec())
     }
 
     /// The tokens of a text one by one, with what they stand for.
@@ -274,6 +287,11 @@ impl Tokenizer {
     /// The token that ends a document in training data.
     pub fn end_of_text_id(&self) -> Option<u32> {
         self.inner.special.end_of_text
+    }
+
+    /// Whether an id is a special token, which stands for no text.
+    pub fn is_special(&self, id: u32) -> bool {
+        self.inner.decoding.is_special(id)
     }
 
     /// The token of an id as `tokenizer.json` writes it.

@@ -95,11 +95,14 @@ impl<'a> Generator<'a> {
         Ok(())
     }
 
-    /// Makes room for `capacity` tokens, unless there is.
+    /// Makes room for `capacity` tokens, unless there is. A cache that grows does so by half at least, so that a long
+    /// chat does not copy it at every turn.
     fn reserve(&mut self, capacity: usize) {
-        if self.cache.as_ref().is_none_or(|cache| cache.capacity() < capacity) {
-            self.cache = Some(KvCache::new(self.model.config(), 1, capacity, &self.device));
-            self.held.clear();
+        let config = self.model.config();
+        match &mut self.cache {
+            Some(cache) if cache.capacity() >= capacity => {}
+            Some(cache) => cache.reserve(capacity.max(cache.capacity() * 3 / 2).min(config.context_length)),
+            None => self.cache = Some(KvCache::new(config, 1, capacity, &self.device)),
         }
     }
 
@@ -151,11 +154,10 @@ impl<'a> Generator<'a> {
     ) -> Result<FinishReason, GenerateError> {
         let mut stream = self.tokenizer.decode_stream_after(&progress.ids);
         let mut stops = StopStrings::new(&options.stop);
-        let ends = if options.ignore_eos { &[] } else { self.tokenizer.eos_ids() };
         let reason = loop {
             let id = sampler.sample(&logits, &progress.ids)?;
             progress.timings.generated_tokens += 1;
-            if ends.contains(&id) {
+            if !options.ignore_eos && (self.tokenizer.eos_ids().contains(&id) || options.ends.contains(&id)) {
                 break FinishReason::EndOfText;
             }
             progress.ids.push(id);

@@ -11,7 +11,9 @@ pub struct Options {
     pub max_tokens: usize,
     /// Texts that end the generation; they are not given out.
     pub stop: Vec<String>,
-    /// Go on after an end-of-text token.
+    /// Tokens that end the text beside the tokenizer's own, such as the one that ends a turn of a chat.
+    pub ends: Vec<u32>,
+    /// Go on after a token that ends the text.
     pub ignore_eos: bool,
     /// What to do at the end of the context.
     pub context_overflow: ContextOverflow,
@@ -37,6 +39,7 @@ impl Default for Options {
             sample: 0,
             max_tokens: 256,
             stop: Vec::new(),
+            ends: Vec::new(),
             ignore_eos: false,
             context_overflow: ContextOverflow::default(),
             prefill_chunk: 512,

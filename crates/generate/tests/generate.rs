@@ -137,6 +137,38 @@ fn samples_share_the_prompt_but_not_the_random_numbers() {
 }
 
 #[test]
+fn the_next_turn_of_a_chat_reads_its_new_tokens_only() {
+    for model in families() {
+        let tokenizer = bytes();
+        let mut generator = Generator::new(&model, &tokenizer, &Device::flex()).unwrap();
+        let options = Options { sampling: lively(), max_tokens: 4, ignore_eos: true, ..Options::default() };
+        let mut text: Vec<u32> = vec![72, 105];
+        // Each turn is longer than the cache was made for.
+        for turn in 0..3 {
+            let made = generator.generate(&text, &options, &mut |_| ControlFlow::Continue(())).unwrap();
+            assert_eq!(made.ids, run(&model, &text, &options).unwrap().ids, "turn {turn}");
+            // The last token that was drawn has not been read yet.
+            assert_eq!(made.timings.cached_tokens, if turn == 0 { 0 } else { text.len() - 3 });
+            text.extend(&made.ids);
+            text.extend([10, 65]);
+        }
+    }
+}
+
+#[test]
+fn further_tokens_end_the_text() {
+    let model = model(Family::Gpt2);
+    let options = Options { sampling: lively(), max_tokens: 20, ..Options::default() };
+    let whole = run(&model, &[65], &options).unwrap().ids;
+    let end = whole[7];
+    let made = run(&model, &[65], &Options { ends: vec![end], ..options.clone() }).unwrap();
+    let before = whole.iter().position(|&id| id == end).unwrap();
+    assert_eq!((made.ids.as_slice(), made.finish_reason), (&whole[..before], FinishReason::EndOfText));
+    let ignored = Options { ends: vec![end], ignore_eos: true, ..options };
+    assert!(run(&model, &[65], &ignored).unwrap().ids.contains(&end));
+}
+
+#[test]
 fn a_stop_string_ends_the_text_before_it() {
     let model = model(Family::Gpt2);
     let options = Options { sampling: lively(), max_tokens: 20, ignore_eos: true, ..Options::default() };

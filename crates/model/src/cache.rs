@@ -41,6 +41,24 @@ impl KvCache {
         self.capacity
     }
 
+    /// Makes room for `capacity` tokens; those held stay.
+    pub fn reserve(&mut self, capacity: usize) {
+        let more = capacity.saturating_sub(self.capacity);
+        if more == 0 {
+            return;
+        }
+        for LayerCache { keys, values } in &mut self.layers {
+            for held in [keys, values] {
+                let [b, _, kv, hd] = held.dims();
+                held.inplace(|held| {
+                    let room = Tensor::zeros([b, more, kv, hd], &held.device());
+                    Tensor::cat(vec![held, room], 1)
+                });
+            }
+        }
+        self.capacity = capacity;
+    }
+
     /// Forgets all but the first `len` tokens.
     pub fn truncate(&mut self, len: usize) {
         self.len = self.len.min(len);
@@ -67,4 +85,37 @@ fn store(held: &mut Tensor<4>, start: usize, new: Tensor<4>) -> Tensor<4> {
     // `inplace` hands the tensor over, so that its memory has one owner and is written, not copied.
     held.inplace(|held| held.slice_assign([0..b, start..start + t, 0..kv, 0..hd], new));
     held.clone().narrow(1, 0, start + t)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Family, ModelSection};
+
+    #[test]
+    fn what_is_held_stays_when_the_cache_grows() {
+        let section = ModelSection { family: Family::Llama, hidden_size: 8, num_heads: 2, ..ModelSection::default() };
+        let config = section.resolve(10).unwrap();
+        let shape = |t| [1, t, config.num_kv_heads, config.head_dim];
+        let numbers = |t: usize, first: usize| {
+            let count = shape(t).iter().product::<usize>();
+            let values: Vec<f32> = (first..first + count).map(|n| n as f32).collect();
+            Tensor::<1>::from_floats(values.as_slice(), &Device::flex()).reshape(shape(t))
+        };
+        let [first, second] = [numbers(3, 1), numbers(2, 1000)];
+        let mut cache = KvCache::new(&config, 1, 3, &Device::flex());
+        for layer in 0..config.num_layers {
+            cache.layer(layer).0.append(0, first.clone(), -first.clone());
+        }
+        cache.advance(3);
+        cache.reserve(5);
+        cache.reserve(4);
+        assert_eq!((cache.len(), cache.capacity()), (3, 5));
+        for layer in 0..config.num_layers {
+            let (keys, values) = cache.layer(layer).0.append(3, second.clone(), -second.clone());
+            let whole = Tensor::cat(vec![first.clone(), second.clone()], 1);
+            assert_eq!(keys.into_data(), whole.clone().into_data());
+            assert_eq!(values.into_data(), (-whole).into_data());
+        }
+    }
 }

@@ -1,18 +1,17 @@
 use std::io::Write;
 use std::ops::ControlFlow;
-use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use clap::{Args, ValueEnum};
-use llm_checkpoint::{load_config, load_model, load_tokenizer};
 use llm_data::Tokenizer;
-use llm_generate::{ContextOverflow, Event, GenerateError, Generation, Generator, Options, Sampling};
+use llm_generate::{ContextOverflow, Event, GenerateError, Generation, Generator, Options};
 use serde_json::json;
 
 use crate::device::DeviceArgs;
 use crate::error::CliError;
+use crate::model::{ModelArgs, ModelFiles};
 use crate::printer::{Printer, stdout};
+use crate::sampling::{Resolved, SamplingArgs};
 use crate::{input, interrupt};
 
 const EXAMPLES: &str = "Examples:
@@ -24,17 +23,16 @@ const EXAMPLES: &str = "Examples:
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub struct GenerateArgs {
-    /// Directory of the model, as `llm train --out` or Hugging Face makes it.
-    #[arg(short, long, value_name = "DIR")]
-    model: PathBuf,
+    #[command(flatten)]
+    model: ModelArgs,
 
     /// The text to go on from; `-` reads stdin. Without it, the model begins a text.
     #[arg(short, long, value_name = "TEXT", allow_hyphen_values = true)]
     prompt: Option<String>,
 
-    /// Most tokens to generate.
-    #[arg(short = 'n', long, value_name = "N", default_value_t = Options::default().max_tokens)]
-    max_tokens: usize,
+    /// Most tokens to generate [default: that of the model's generation_config.json, else 256].
+    #[arg(short = 'n', long, value_name = "N")]
+    max_tokens: Option<usize>,
 
     /// End before this text (may be given several times).
     #[arg(long, value_name = "TEXT", allow_hyphen_values = true,
@@ -69,7 +67,7 @@ pub struct GenerateArgs {
     #[arg(long)]
     json: bool,
 
-    /// Show the settings and tokens per second on stderr.
+    /// Show on stderr the settings, with where each comes from, and tokens per second.
     #[arg(short, long, conflicts_with = "quiet")]
     verbose: bool,
 
@@ -78,91 +76,27 @@ pub struct GenerateArgs {
     sampling: SamplingArgs,
 }
 
-/// How tokens are drawn.
-#[derive(Debug, Clone, Copy, Args)]
-#[command(next_help_heading = "Sampling")]
-pub struct SamplingArgs {
-    /// Below 1 the probable gets more probable; 0 always takes the most probable token.
-    #[arg(long, visible_alias = "temp", value_name = "T", allow_negative_numbers = true, default_value_t = Sampling::default().temperature,
-          value_parser = checked(|sampling, value| sampling.temperature = value))]
-    temperature: f32,
-
-    /// Draw among this many most probable tokens; 0 for all.
-    #[arg(long, value_name = "K", default_value_t = Sampling::default().top_k)]
-    top_k: usize,
-
-    /// Draw among the most probable tokens that have this probability together; 1 for all.
-    #[arg(long, value_name = "P", default_value_t = Sampling::default().top_p,
-          value_parser = checked(|sampling, value| sampling.top_p = value))]
-    top_p: f32,
-
-    /// Draw among tokens with at least this share of the largest probability; 0 for all.
-    #[arg(long, value_name = "P", default_value_t = Sampling::default().min_p,
-          value_parser = checked(|sampling, value| sampling.min_p = value))]
-    min_p: f32,
-
-    /// Above 1, tokens that came lately get less probable.
-    #[arg(long, value_name = "X", default_value_t = Sampling::default().repeat_penalty,
-          value_parser = checked(|sampling, value| sampling.repeat_penalty = value))]
-    repeat_penalty: f32,
-
-    /// How many of the last tokens the penalty is for.
-    #[arg(long, value_name = "N", default_value_t = Sampling::default().repeat_last_n)]
-    repeat_last_n: usize,
-
-    /// Same seed, same text; without it, another text each time.
-    #[arg(long, value_name = "SEED")]
-    seed: Option<u64>,
-}
-
 #[derive(Debug, Clone, Copy, ValueEnum)]
 enum Overflow {
     Stop,
     Slide,
 }
 
-/// Reads a number that [`Sampling::validate`] accepts where `set` puts it.
-fn checked(set: fn(&mut Sampling, f32)) -> impl Fn(&str) -> Result<f32, String> + Clone + Send + Sync + 'static {
-    move |text| {
-        let value = text.parse().map_err(|_| "not a number".to_owned())?;
-        let mut sampling = Sampling::default();
-        set(&mut sampling, value);
-        match sampling.validate() {
-            Err(GenerateError::Setting { expected, .. }) => Err(format!("it must be {expected}")),
-            Err(error) => Err(error.to_string()),
-            Ok(()) => Ok(value),
-        }
-    }
-}
-
-impl SamplingArgs {
-    fn resolve(self) -> Sampling {
-        let Self { temperature, top_k, top_p, min_p, repeat_penalty, repeat_last_n, seed } = self;
-        let seed = seed.unwrap_or_else(seed_of_now);
-        Sampling { temperature, top_k, top_p, min_p, repeat_penalty, repeat_last_n, seed }
-    }
-}
-
-/// A seed that is short enough to be typed again.
-fn seed_of_now() -> u64 {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    u64::from(now.subsec_nanos()) ^ (now.as_secs() & 0xFFFF_FFFF)
-}
-
 pub fn run(args: &GenerateArgs, printer: Printer) -> Result<(), CliError> {
-    let config = load_config(&args.model)?;
-    let tokenizer = load_tokenizer(&args.model, &config)?;
+    let files = args.model.open(printer)?;
+    let tokenizer = &files.tokenizer;
     let prompt = args.prompt.as_deref().map(input::text).transpose()?;
-    let ids = prompt_ids(prompt.as_deref(), &tokenizer)?;
+    let ids = prompt_ids(prompt.as_deref(), tokenizer)?;
     let device = args.device.open(printer)?;
-    let model = load_model(&args.model, &device.device)?;
-    let options = options(args);
+    let model = files.load(&device.device)?;
+    let settings = args.sampling.resolve(args.max_tokens, Options::default().max_tokens, &files.generation);
     if args.verbose {
-        printer.note(describe(&options.sampling));
+        printer.note(format_args!("settings: {settings}"));
     }
+    let options = options(args, &settings, &files);
 
     let interrupted = interrupt::watch(printer, None);
-    let mut generator = Generator::new(&model, &tokenizer, &device.device)?;
+    let mut generator = Generator::new(&model, tokenizer, &device.device)?;
     for sample in 0..args.num_samples {
         if sample > 0 && !args.json {
             writeln!(stdout(), "---")?;
@@ -199,12 +133,16 @@ fn prompt_ids(prompt: Option<&str>, tokenizer: &Tokenizer) -> Result<Vec<u32>, C
     }
 }
 
-fn options(args: &GenerateArgs) -> Options {
+fn options(args: &GenerateArgs, settings: &Resolved, files: &ModelFiles) -> Options {
+    // A prompt may be a chat in itself. A template that cannot be read is none of this command's business.
+    let template = files.chat_template().ok().flatten();
+    let end = template.and_then(|template| template.end_of_turn(&files.tokenizer));
     Options {
-        sampling: args.sampling.resolve(),
+        sampling: settings.sampling,
         sample: 0,
-        max_tokens: args.max_tokens,
+        max_tokens: settings.max_tokens,
         stop: args.stop.clone(),
+        ends: end.into_iter().collect(),
         ignore_eos: args.ignore_eos,
         context_overflow: match args.context_overflow {
             Overflow::Stop => ContextOverflow::Stop,
@@ -259,14 +197,6 @@ fn to_json(prompt: Option<&str>, made: &Generation, options: &Options) -> serde_
             "decode_tokens_per_s": timings.decode_tokens_per_s(),
         },
     })
-}
-
-fn describe(sampling: &Sampling) -> String {
-    let Sampling { temperature, top_k, top_p, min_p, repeat_penalty, repeat_last_n, seed } = sampling;
-    format!(
-        "sampling: temperature {temperature}, top-k {top_k}, top-p {top_p}, min-p {min_p}, \
-         repeat penalty {repeat_penalty} over {repeat_last_n} tokens, seed {seed}"
-    )
 }
 
 fn speed(made: &Generation) -> String {

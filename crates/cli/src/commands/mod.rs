@@ -1,6 +1,7 @@
 //! One file for each command: its arguments as they are typed, and `run`.
 
 pub mod bench;
+pub mod chat;
 pub mod completions;
 pub mod data;
 pub mod generate;
@@ -19,6 +20,7 @@ pub fn run(command: Command, printer: Printer) -> Result<(), CliError> {
     match command {
         Command::Train(args) => train::run(&args, printer),
         Command::Generate(args) => generate::run(&args, printer),
+        Command::Chat(args) => chat::run(&args, printer),
         Command::Tokenize(args) => tokenize::run(&args),
         Command::Tokenizer(command) => tokenizer::run(command, printer),
         Command::Data(command) => data::run(command, printer),

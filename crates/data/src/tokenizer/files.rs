@@ -30,11 +30,9 @@ impl SpecialTokens {
         let mut config = object(&folder.join("tokenizer_config.json"))?;
         let model = object(&folder.join("config.json"))?;
         let generation = object(&folder.join("generation_config.json"))?;
-        // Newer directories keep the chat template in a file of its own; what we save has one place for it.
-        if !config.contains_key("chat_template")
-            && let Ok(template) = std::fs::read_to_string(folder.join("chat_template.jinja"))
-        {
-            config.insert("chat_template".into(), template.into());
+        // Newer directories keep chat templates in files of their own, which then hold; what we save has one place.
+        if let Some(templates) = template_files(folder)? {
+            config.insert("chat_template".into(), templates);
         }
         Ok(Self::resolve(config, [&generation, &model], tokenizer))
     }
@@ -86,6 +84,27 @@ impl SpecialTokens {
         }
         Self { bos, end_of_text: document_end.or(eos.first().copied()), eos, add_bos, config }
     }
+}
+
+/// `chat_template.jinja` and, beside it, `additional_chat_templates/NAME.jinja`, as `tokenizer_config.json` has them.
+fn template_files(folder: &Path) -> Result<Option<Value>, DataError> {
+    let read = |path: &Path| match std::fs::read_to_string(path) {
+        Ok(text) => Ok(Some(text)),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(DataError::io(path, error)),
+    };
+    let Some(default) = read(&folder.join("chat_template.jinja"))? else { return Ok(None) };
+    let Ok(entries) = std::fs::read_dir(folder.join("additional_chat_templates")) else {
+        return Ok(Some(default.into()));
+    };
+    let mut templates = vec![json!({ "name": "default", "template": default })];
+    let mut paths: Vec<_> = entries.filter_map(|entry| Some(entry.ok()?.path())).collect();
+    paths.sort();
+    for path in paths.iter().filter(|path| path.extension().is_some_and(|kind| kind == "jinja")) {
+        let name = path.file_stem().unwrap_or_default().to_string_lossy();
+        templates.extend(read(path)?.map(|template| json!({ "name": name, "template": template })));
+    }
+    Ok(Some(templates.into()))
 }
 
 /// One id or a list of them.

@@ -1,0 +1,58 @@
+//! `generation_config.json`: how a published model wants its tokens drawn.
+
+use std::path::Path;
+
+use crate::CheckpointError;
+use crate::config::raw::RawConfig;
+
+/// The file's name in a model directory.
+const FILE: &str = "generation_config.json";
+
+/// The settings that `generation_config.json` names; the others are for the program to choose.
+///
+/// The tokens that end a text are read with the tokenizer: see `llm_data::Tokenizer::eos_ids`.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub struct GenerationDefaults {
+    /// Whether tokens are drawn at all; `Some(false)` always takes the most probable one.
+    pub do_sample: Option<bool>,
+    /// Divides the logits.
+    pub temperature: Option<f32>,
+    /// Only this many most probable tokens remain; 0 for all.
+    pub top_k: Option<usize>,
+    /// Only the most probable tokens remain, until they have this probability together.
+    pub top_p: Option<f32>,
+    /// Only tokens remain that have this share of the most probable one's probability.
+    pub min_p: Option<f32>,
+    /// Makes the tokens of the whole text so far less probable.
+    pub repetition_penalty: Option<f32>,
+    /// Most tokens to generate.
+    pub max_new_tokens: Option<usize>,
+}
+
+/// Reads `generation_config.json` in `dir`; without the file nothing is named.
+///
+/// # Errors
+/// A file that cannot be read, is no JSON object, or has a value outside its range.
+pub fn load_generation(dir: &Path) -> Result<GenerationDefaults, CheckpointError> {
+    let path = dir.join(FILE);
+    let text = match std::fs::read(&path) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(GenerationDefaults::default()),
+        other => other.map_err(|error| CheckpointError::read(&path, error, ""))?,
+    };
+    let values = serde_json::from_slice(&text)
+        .map_err(|error| CheckpointError::Json { path: path.clone(), message: error.to_string() })?;
+    let raw = RawConfig::new(&path, values);
+    let number = |key: &str, expected: &str, fine: fn(f64) -> bool| {
+        let given = raw.get(key).map(|value| value.as_f64().filter(|number| fine(*number)));
+        given.map(|number| number.map(|number| number as f32).ok_or_else(|| raw.bad(key, expected))).transpose()
+    };
+    Ok(GenerationDefaults {
+        do_sample: raw.flag("do_sample")?,
+        temperature: number("temperature", "a number, 0 or more", |x| (0.0..1e6).contains(&x))?,
+        top_k: raw.count("top_k")?,
+        top_p: number("top_p", "a number, more than 0 and at most 1", |x| x > 0.0 && x <= 1.0)?,
+        min_p: number("min_p", "a number from 0 to 1", |x| (0.0..=1.0).contains(&x))?,
+        repetition_penalty: number("repetition_penalty", "a number, more than 0", |x| x > 0.0 && x < 1e6)?,
+        max_new_tokens: raw.count("max_new_tokens")?,
+    })
+}

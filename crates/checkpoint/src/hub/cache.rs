@@ -1,0 +1,120 @@
+//! The cache on disk, in the layout of the Python library.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use super::{HubError, HubId, INDEX, WEIGHTS, shards};
+
+/// `models--ORG--NAME` in the cache.
+#[derive(Debug)]
+pub(super) struct Repository {
+    folder: PathBuf,
+}
+
+impl Repository {
+    pub(super) fn new(cache: &Path, id: &HubId) -> Self {
+        Self { folder: cache.join(format!("models--{}--{}", id.org, id.name)) }
+    }
+
+    /// Where the content named `etag` is or will be.
+    pub(super) fn blob(&self, etag: &str) -> Result<PathBuf, HubError> {
+        let known = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_');
+        if etag.is_empty() || etag.len() > 128 || !etag.chars().all(known) {
+            return Err(refused(etag));
+        }
+        create(&self.folder.join("blobs"))?;
+        Ok(self.folder.join("blobs").join(etag))
+    }
+
+    /// The folder of a commit.
+    pub(super) fn snapshot(&self, sha: &str) -> Result<PathBuf, HubError> {
+        if !is_commit(sha) {
+            return Err(refused(sha));
+        }
+        Ok(self.folder.join("snapshots").join(sha))
+    }
+
+    /// Where a file of a commit is or will be; never outside the commit's folder, whatever the hub says.
+    pub(super) fn place(&self, sha: &str, name: &str) -> Result<PathBuf, HubError> {
+        let inside = !name.contains('\\') && name.split('/').all(|part| !matches!(part, "" | "." | ".."));
+        if inside { Ok(self.snapshot(sha)?.join(name)) } else { Err(refused(name)) }
+    }
+
+    /// Makes the file of a commit out of its content.
+    pub(super) fn link(&self, sha: &str, name: &str, blob: &Path) -> Result<(), HubError> {
+        let place = self.place(sha, name)?;
+        let parent = place.parent().unwrap_or(&self.folder);
+        create(parent)?;
+        let linked = point(blob, &place, name.split('/').count() + 1);
+        match linked {
+            // Another process was faster.
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+            other => other.map_err(|source| HubError::Io { path: place, source }),
+        }
+    }
+
+    /// Keeps which commit a branch or tag is.
+    pub(super) fn remember(&self, revision: &str, sha: &str) -> Result<(), HubError> {
+        if revision == sha {
+            return Ok(());
+        }
+        let path = self.folder.join("refs").join(revision);
+        create(path.parent().unwrap_or(&self.folder))?;
+        crate::write_atomic(&path, |out| out.write_all(sha.as_bytes()))
+            .map_err(|error| HubError::Io { path, source: io::Error::other(error) })
+    }
+
+    /// The model as the cache has it, if it is whole.
+    pub(super) fn cached(&self, id: &HubId) -> Result<Option<PathBuf>, HubError> {
+        let sha = fs::read_to_string(self.folder.join("refs").join(&id.revision)).ok();
+        let sha = sha.map(|sha| sha.trim().to_owned()).or_else(|| is_commit(&id.revision).then(|| id.revision.clone()));
+        let Some(sha) = sha.filter(|sha| is_commit(sha)) else { return Ok(None) };
+        let snapshot = self.snapshot(&sha)?;
+        if let Some(file) = &id.file {
+            let part = file.to_lowercase();
+            let entries = fs::read_dir(&snapshot).into_iter().flatten().filter_map(|entry| Some(entry.ok()?.path()));
+            let name = |path: &PathBuf| path.file_name().unwrap_or_default().to_string_lossy().to_lowercase();
+            let mut fitting = entries.filter(|path| is_gguf(path) && name(path).contains(&part));
+            let first = fitting.next().filter(|_| fitting.next().is_none());
+            return Ok(Some(snapshot.join(file)).filter(|path| path.is_file()).or(first));
+        }
+        let weights = match snapshot.join(INDEX) {
+            _ if snapshot.join(WEIGHTS).is_file() => vec![WEIGHTS.to_owned()],
+            index if index.is_file() => shards(&index)?,
+            _ => return Ok(None),
+        };
+        let whole = snapshot.join("config.json").is_file() && weights.iter().all(|name| snapshot.join(name).is_file());
+        Ok(whole.then_some(snapshot))
+    }
+}
+
+/// Whether a file is one of GGUF, by its name.
+pub(super) fn is_gguf(path: &Path) -> bool {
+    path.extension().is_some_and(|kind| kind.eq_ignore_ascii_case("gguf"))
+}
+
+fn is_commit(text: &str) -> bool {
+    text.len() == 40 && text.chars().all(|c| c.is_ascii_hexdigit())
+}
+
+/// The error of a name from the hub that would be a path elsewhere.
+fn refused(name: &str) -> HubError {
+    HubError::Answer { url: format!("{name:?}"), message: "the hub gives a name that is none for a file".to_owned() }
+}
+
+pub(super) fn create(folder: &Path) -> Result<(), HubError> {
+    fs::create_dir_all(folder).map_err(|source| HubError::Io { path: folder.to_owned(), source })
+}
+
+/// A relative link, `up` folders up, so that the cache can be moved.
+#[cfg(unix)]
+fn point(blob: &Path, place: &Path, up: usize) -> io::Result<()> {
+    let target = Path::new(&"../".repeat(up)).join("blobs").join(blob.file_name().unwrap_or_default());
+    std::os::unix::fs::symlink(target, place)
+}
+
+#[cfg(not(unix))]
+fn point(blob: &Path, place: &Path, _: usize) -> io::Result<()> {
+    fs::hard_link(blob, place).or_else(|_| fs::copy(blob, place).map(|_| ()))
+}

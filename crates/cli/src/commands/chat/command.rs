@@ -1,0 +1,151 @@
+//! What may be typed after a slash.
+
+use std::path::PathBuf;
+use std::str::FromStr;
+
+use super::ChatError;
+
+pub const HELP: &str = "\
+/help                this text
+/system [TEXT]       show or set what the model is told before the conversation
+/set [NAME VALUE]    show or change settings: temperature, top-k, top-p, min-p, repeat-penalty,
+                     repeat-last-n, seed, max-tokens, system
+/save FILE           write the conversation as JSON
+/load FILE           go on with a conversation that was saved
+/reset               forget the conversation; settings and system message stay
+/bye                 leave, like Ctrl-D
+A line that ends with \\ goes on in the next; \"\"\" begins and ends a message of several lines.
+Ctrl-C stops an answer.";
+
+/// A command.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Command {
+    Help,
+    System(Option<String>),
+    Show,
+    Set(Setting),
+    Save(PathBuf),
+    Load(PathBuf),
+    Reset,
+    Bye,
+}
+
+/// A setting and its new value.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Setting {
+    Temperature(f32),
+    TopK(usize),
+    TopP(f32),
+    MinP(f32),
+    RepeatPenalty(f32),
+    RepeatLastN(usize),
+    Seed(u64),
+    MaxTokens(usize),
+    System(Option<String>),
+}
+
+impl Command {
+    /// Reads a line that begins with a slash.
+    pub fn parse(line: &str) -> Result<Self, ChatError> {
+        let (word, rest) = split(line);
+        let file = |command, example| match rest {
+            "" => Err(ChatError::Argument { command, what: "the name of a file", example }),
+            path => Ok(PathBuf::from(path)),
+        };
+        Ok(match word {
+            "/help" | "/?" => Self::Help,
+            "/system" => Self::System(text(rest)),
+            "/set" if rest.is_empty() => Self::Show,
+            "/set" => Self::Set(Setting::parse(rest)?),
+            "/save" => Self::Save(file("/save", "/save chat.json")?),
+            "/load" => Self::Load(file("/load", "/load chat.json")?),
+            "/reset" | "/clear" => Self::Reset,
+            "/bye" | "/exit" | "/quit" => Self::Bye,
+            other => return Err(ChatError::UnknownCommand(other.to_owned())),
+        })
+    }
+}
+
+impl Setting {
+    /// Reads `name value`; names are those of the flags.
+    fn parse(line: &str) -> Result<Self, ChatError> {
+        let (name, value) = split(line);
+        let name = name.replace('_', "-").to_lowercase();
+        Ok(match name.as_str() {
+            "temperature" | "temp" => Self::Temperature(number(&name, value, "a number")?),
+            "top-k" => Self::TopK(number(&name, value, WHOLE)?),
+            "top-p" => Self::TopP(number(&name, value, "a number")?),
+            "min-p" => Self::MinP(number(&name, value, "a number")?),
+            "repeat-penalty" => Self::RepeatPenalty(number(&name, value, "a number")?),
+            "repeat-last-n" => Self::RepeatLastN(number(&name, value, WHOLE)?),
+            "seed" => Self::Seed(number(&name, value, WHOLE)?),
+            "max-tokens" => Self::MaxTokens(number(&name, value, "a whole number from 1").and_then(|n| match n {
+                0 => Err(ChatError::Value { name: name.clone(), value: "0".into(), expected: "a whole number from 1" }),
+                n => Ok(n),
+            })?),
+            "system" => Self::System(text(value)),
+            _ => return Err(ChatError::UnknownSetting(name)),
+        })
+    }
+}
+
+const WHOLE: &str = "a whole number from 0";
+
+fn number<T: FromStr>(name: &str, value: &str, expected: &'static str) -> Result<T, ChatError> {
+    value.parse().map_err(|_| ChatError::Value { name: name.to_owned(), value: value.to_owned(), expected })
+}
+
+/// The first word, and the rest without the space around it.
+fn split(line: &str) -> (&str, &str) {
+    let (word, rest) = line.trim().split_once(char::is_whitespace).unwrap_or((line.trim(), ""));
+    (word, rest.trim())
+}
+
+/// A text, without the quotation marks that may stand around it; nothing for an empty one.
+fn text(typed: &str) -> Option<String> {
+    let inner = typed.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')).unwrap_or(typed);
+    (!inner.is_empty()).then(|| inner.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn commands_are_read_as_meant() {
+        for (line, command) in [
+            ("/help", Command::Help),
+            ("  /bye ", Command::Bye),
+            ("/exit", Command::Bye),
+            ("/clear", Command::Reset),
+            ("/system", Command::System(None)),
+            ("/system Be  brief.", Command::System(Some("Be  brief.".into()))),
+            ("/set system \"Be brief.\"", Command::Set(Setting::System(Some("Be brief.".into())))),
+            ("/set system", Command::Set(Setting::System(None))),
+            ("/set", Command::Show),
+            ("/set temperature 0.2", Command::Set(Setting::Temperature(0.2))),
+            ("/set top_k\t5", Command::Set(Setting::TopK(5))),
+            ("/set seed 18446744073709551615", Command::Set(Setting::Seed(u64::MAX))),
+            ("/save my chat.json", Command::Save("my chat.json".into())),
+        ] {
+            assert_eq!(Command::parse(line).unwrap(), command, "{line}");
+        }
+    }
+
+    #[test]
+    fn mistakes_are_told() {
+        for (line, part) in [
+            ("/hlep", "no command /hlep\nhint: /help"),
+            ("/", "no command /"),
+            ("/save", "/save takes the name of a file\nhint: for example /save chat.json"),
+            ("/set heat 3", "no setting heat\nhint: /set shows"),
+            ("/set temperature warm", "temperature is \"warm\", but it must be a number"),
+            ("/set top-k -1", "top-k is \"-1\", but it must be a whole number from 0"),
+            ("/set max-tokens 0", "max-tokens is \"0\", but it must be a whole number from 1"),
+            ("/set seed", "seed is \"\""),
+        ] {
+            let shown = Command::parse(line).unwrap_err().to_string();
+            assert!(shown.contains(part), "{line}: {shown}");
+        }
+    }
+}

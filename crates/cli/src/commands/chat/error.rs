@@ -1,0 +1,67 @@
+use std::io;
+use std::path::PathBuf;
+
+/// What a person did at the prompt that cannot be done.
+#[derive(Debug, thiserror::Error)]
+pub enum ChatError {
+    /// A slash and a word that is no command.
+    #[error("there is no command {0}\nhint: /help tells the commands")]
+    UnknownCommand(String),
+
+    /// A command without what it needs.
+    #[error("{command} takes {what}\nhint: for example {example}")]
+    Argument {
+        /// The command.
+        command: &'static str,
+        /// What it takes.
+        what: &'static str,
+        /// One that works.
+        example: &'static str,
+    },
+
+    /// A setting that there is not.
+    #[error("there is no setting {0}\nhint: /set shows them all")]
+    UnknownSetting(String),
+
+    /// A value of another kind.
+    #[error("{name} is {value:?}, but it must be {expected}")]
+    Value {
+        /// The setting.
+        name: String,
+        /// What was typed.
+        value: String,
+        /// What is possible.
+        expected: &'static str,
+    },
+
+    /// A file that cannot be read.
+    #[error("{}: {source}", path.display())]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// The cause.
+        source: io::Error,
+    },
+
+    /// A file of something else than messages.
+    #[error("{}: {message}\nhint: /save writes such a file: {{\"messages\": [{{\"role\": \"user\", \"content\": \"…\"}}, …]}}", path.display())]
+    NoMessages {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        message: String,
+    },
+
+    /// A message that fills the context by itself.
+    #[error("the conversation has {tokens} tokens, but the model's context is {context}\nhint: say it in fewer words")]
+    TooLong {
+        /// Tokens of what cannot be forgotten.
+        tokens: usize,
+        /// Tokens that the model was made for.
+        context: usize,
+    },
+
+    /// The terminal fails.
+    #[error("cannot read from the terminal: {0}")]
+    Terminal(#[source] rustyline::error::ReadlineError),
+}

@@ -1,0 +1,75 @@
+//! `--model`: where a model is, and everything that is read before its weights.
+
+use std::path::PathBuf;
+
+use burn::tensor::Device;
+use clap::Args;
+use llm_checkpoint::{GenerationDefaults, load_config, load_generation, load_model, load_tokenizer};
+use llm_data::{ChatTemplate, DataError, Tokenizer};
+use llm_model::{CausalLm, ModelConfig};
+
+use crate::error::CliError;
+use crate::hub;
+use crate::printer::Printer;
+
+/// A model to use.
+#[derive(Debug, Clone, Args)]
+pub struct ModelArgs {
+    /// The model: a directory, as `llm train --out` or Hugging Face makes it, or ORG/NAME on the hub.
+    ///
+    /// A model of the hub is downloaded once, into the cache that other programs use as well; ORG/NAME@REVISION names
+    /// a branch, tag or commit of it. A directory of that name goes before.
+    #[arg(short, long, value_name = "MODEL")]
+    model: String,
+
+    /// Branch, tag or commit of a model on the hub [default: main].
+    #[arg(long, value_name = "REV")]
+    revision: Option<String>,
+}
+
+/// A model without its weights.
+#[derive(Debug)]
+pub struct ModelFiles {
+    path: PathBuf,
+    /// What the model is.
+    pub config: ModelConfig,
+    /// Its tokenizer.
+    pub tokenizer: Tokenizer,
+    /// How its publisher wants tokens drawn.
+    pub generation: GenerationDefaults,
+}
+
+impl ModelArgs {
+    /// Where the model's files are, downloaded if need be.
+    pub fn locate(&self, printer: Printer) -> Result<PathBuf, CliError> {
+        let path = PathBuf::from(&self.model);
+        if path.exists() {
+            return match &self.revision {
+                Some(_) => Err(CliError::LocalRevision { path }),
+                None => Ok(path),
+            };
+        }
+        hub::download(&self.model, self.revision.as_deref(), printer)
+    }
+
+    /// The model, but for its weights.
+    pub fn open(&self, printer: Printer) -> Result<ModelFiles, CliError> {
+        let path = self.locate(printer)?;
+        let config = load_config(&path)?;
+        let tokenizer = load_tokenizer(&path, &config)?;
+        let generation = load_generation(&path)?;
+        Ok(ModelFiles { path, config, tokenizer, generation })
+    }
+}
+
+impl ModelFiles {
+    /// The model with its weights on `device`.
+    pub fn load(&self, device: &Device) -> Result<CausalLm, CliError> {
+        Ok(load_model(&self.path, device)?)
+    }
+
+    /// Its chat template, if it has one.
+    pub fn chat_template(&self) -> Result<Option<ChatTemplate>, DataError> {
+        ChatTemplate::of(&self.tokenizer)
+    }
+}

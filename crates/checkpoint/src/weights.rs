@@ -5,13 +5,13 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use burn::tensor::TensorData;
-use llm_model::{CausalLm, ParamInfo, named_params, params, replace_params};
+use llm_model::{CausalLm, ModelConfig, ParamInfo, named_params, params, replace_params};
 use safetensors::Dtype;
 use serde::Deserialize;
 
 use crate::CheckpointError;
 use crate::config::published;
-use crate::families::Place;
+use crate::families::{Place, same};
 use crate::tensors::{Announced, TensorFile, write_tensors};
 
 /// Weights in one file.
@@ -28,7 +28,8 @@ const NO_WEIGHTS: &str = "weights are read from model.safetensors or from model.
 /// A missing, damaged or truncated file, and a tensor that is missing, superfluous, of another shape or type than the
 /// model's, or not finite: each with the file, the tensor and both values.
 pub fn load_weights(dir: &Path, model: CausalLm) -> Result<CausalLm, CheckpointError> {
-    let place = places(&model);
+    let config = model.config().clone();
+    let place = places(&config);
     let stored = StoredWeights::open(dir)?;
     stored.check(&model, &place)?;
     let mut last: Option<(String, Vec<f32>)> = None; // several parameters in a row may share a tensor
@@ -53,10 +54,10 @@ pub fn load_weights(dir: &Path, model: CausalLm) -> Result<CausalLm, CheckpointE
 /// # Errors
 /// Those of [`write_atomic`](crate::write_atomic).
 pub fn save_weights(dir: &Path, model: &CausalLm) -> Result<(), CheckpointError> {
-    let place = places(model);
+    let place = places(model.config());
     let announce = |info: &ParamInfo| -> Option<Announced> {
         let place = place(&info.name);
-        is_last(&place).then(|| (place.stored_shape(&info.shape), place.tensor)).map(|(s, name)| (name, Dtype::F32, s))
+        place.is_last(&info.shape).then(|| (place.tensor.clone(), Dtype::F32, place.stored_shape(&info.shape)))
     };
     let announced = params(model).iter().filter_map(announce).collect();
     write_tensors(&dir.join(SINGLE), announced, |out| {
@@ -85,21 +86,18 @@ fn write_param(
     let values = data.try_to_vec::<f32>().map_err(|e| io::Error::other(format!("{}: {e:?}", info.name)))?;
     let held = parts.entry(place.tensor.clone()).or_default();
     held.push(values);
-    if is_last(place) {
-        out.write_all(bytemuck::cast_slice(&place.assemble(held, &info.shape)))?;
+    if place.is_last(&info.shape) {
+        let columns = info.shape[1..].iter().product();
+        out.write_all(bytemuck::cast_slice(&place.assemble(held, columns)))?;
         parts.remove(&place.tensor);
     }
     Ok(())
 }
 
-/// Whether a tensor is complete with the parameter at `place`; parts come in order.
-fn is_last(place: &Place) -> bool {
-    place.part.is_none_or(|part| part.index + 1 == part.of)
-}
-
-/// The names in a checkpoint of `model`.
-fn places(model: &CausalLm) -> fn(&str) -> Place {
-    published(model.config()).map_or(Place::same, |family| family.place)
+/// The names in a checkpoint of a model of `config`.
+fn places(config: &ModelConfig) -> impl Fn(&str) -> Place {
+    let place = published(config).map_or(same as fn(&ModelConfig, &str) -> Place, |family| family.place);
+    move |name| place(config, name)
 }
 
 /// The tensors in a directory, wherever they lie.

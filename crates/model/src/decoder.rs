@@ -1,3 +1,5 @@
+use std::ops::Range;
+
 use burn::module::{Module, Param};
 use burn::nn::{Dropout, DropoutConfig};
 use burn::tensor::{Device, Int, Tensor, module::embedding};
@@ -6,7 +8,10 @@ use llm_kernels::{cross_entropy, linear_cross_entropy};
 use crate::attention::Pass;
 use crate::cache::LayerCache;
 use crate::linear::zeros;
-use crate::{Attention, FeedForward, KvCache, Linear, ModelConfig, Norm, Position, Precision, RotaryTables};
+use crate::{
+    Attention, FeedForward, KvCache, Linear, ModelConfig, Norm, NormPlacement, Position, Precision, Rotary,
+    RotaryTables,
+};
 
 /// A table of one vector a token or position.
 #[derive(Module, Debug)]
@@ -26,27 +31,36 @@ impl Embedding {
     }
 }
 
-/// Attention and feed-forward network, each normalized before and added to the residual stream.
+/// Attention and feed-forward network, each normalized before, after or both, and added to the residual stream. The
+/// names are those of the published files, where the same name stands for different places.
 #[derive(Module, Debug)]
 pub struct Block {
-    /// Before attention.
-    pub input_layernorm: Norm,
+    /// Before attention, unless norms come after only.
+    pub input_layernorm: Option<Norm>,
     /// Attention.
     pub self_attn: Attention,
-    /// Before the feed-forward network.
+    /// Before the feed-forward network, where norms come before only; otherwise of what leaves attention.
     pub post_attention_layernorm: Norm,
+    /// Before the feed-forward network, where norms come before and after.
+    pub pre_feedforward_layernorm: Option<Norm>,
     /// Feed-forward network.
     pub mlp: FeedForward,
+    /// Of what leaves the feed-forward network, unless norms come before only.
+    pub post_feedforward_layernorm: Option<Norm>,
     dropout: Dropout,
 }
 
 impl Block {
     fn new(config: &ModelConfig, layer: usize, device: &Device) -> Self {
+        let placement = config.norm_placement;
+        let norm_if = |wanted: bool| wanted.then(|| new_norm(config, device));
         Self {
-            input_layernorm: new_norm(config, device),
+            input_layernorm: norm_if(placement != NormPlacement::After),
             self_attn: Attention::new(config, layer, device),
             post_attention_layernorm: new_norm(config, device),
+            pre_feedforward_layernorm: norm_if(placement == NormPlacement::Both),
             mlp: FeedForward::new(config, device),
+            post_feedforward_layernorm: norm_if(placement != NormPlacement::Before),
             dropout: DropoutConfig::new(config.dropout.residual).init(),
         }
     }
@@ -58,12 +72,28 @@ impl Block {
         cache: Option<(&mut LayerCache, usize)>,
         observe: &mut dyn FnMut(&str, &Tensor<3>),
     ) -> Tensor<3> {
-        let attended = self.self_attn.forward(self.input_layernorm.forward(x.clone()), pass, cache);
+        let after_mlp = self.post_feedforward_layernorm.as_ref();
+        let post_attention = Some(&self.post_attention_layernorm);
+        let (after_attention, before_mlp) = match after_mlp {
+            None => (None, post_attention),
+            Some(_) => (post_attention, self.pre_feedforward_layernorm.as_ref()),
+        };
+        let attended = self.self_attn.forward(normalized(self.input_layernorm.as_ref(), x.clone()), pass, cache);
+        let attended = normalized(after_attention, attended);
         observe("self_attn", &attended);
         let x = x + self.dropout.forward(attended);
-        let fed = self.mlp.forward(self.post_attention_layernorm.forward(x.clone()), pass.precision);
+        let fed = self.mlp.forward(normalized(before_mlp, x.clone()), pass.precision);
+        let fed = normalized(after_mlp, fed);
         observe("mlp", &fed);
         x + self.dropout.forward(fed)
+    }
+}
+
+/// `x` `(b, t, d)`, normalized if there is a norm.
+fn normalized(norm: Option<&Norm>, x: Tensor<3>) -> Tensor<3> {
+    match norm {
+        Some(norm) => norm.forward(x),
+        None => x,
     }
 }
 
@@ -130,7 +160,8 @@ impl CausalLm {
     /// With a cache, `ids` follow the tokens that it holds, and are added to it.
     ///
     /// # Panics
-    /// If an id is not below `vocab_size`, or the tokens exceed the cache's capacity or the learned positions.
+    /// If an id is not below `vocab_size`, or the tokens exceed the cache's capacity or the learned positions, or go
+    /// where [`KvCache::expect`] should have been called.
     pub fn forward(&self, ids: Tensor<2, Int>, cache: Option<&mut KvCache>) -> Tensor<3> {
         self.logits(self.hidden_states(ids, cache, &mut |_, _| ()))
     }
@@ -146,7 +177,8 @@ impl CausalLm {
         let [_, t] = ids.dims();
         let start = cache.as_ref().map_or(0, |cache| cache.len());
         let mut x = self.embed_from(ids, start, observe);
-        let pass = self.pass(start, t, &x.device());
+        let total = cache.as_ref().map_or(t, |cache| cache.total(t));
+        let pass = self.pass(start..start + t, total, &x.device());
         for (i, layer) in self.model.layers.iter().enumerate() {
             let layer_cache = cache.as_mut().map(|cache| cache.layer(i));
             x = layer.forward(x, &pass, layer_cache, &mut |part, y| observe(&format!("model.layers.{i}.{part}"), y));
@@ -169,6 +201,9 @@ impl CausalLm {
     fn embed_from(&self, ids: Tensor<2, Int>, start: usize, observe: &mut dyn FnMut(&str, &Tensor<3>)) -> Tensor<3> {
         let [_, t] = ids.dims();
         let mut x = self.model.embed_tokens.forward(ids); // (b, t, d)
+        if self.config.scaled_embedding {
+            x = x * (self.config.hidden_size as f32).sqrt();
+        }
         observe("model.embed_tokens", &x);
         if let Some(positions) = &self.model.embed_positions {
             let rows = positions.weight.val().narrow(0, start, t).unsqueeze();
@@ -181,7 +216,7 @@ impl CausalLm {
     /// Block number `layer`, from 0, without a cache: `(b, t, d)` → `(b, t, d)`.
     pub fn block(&self, layer: usize, x: Tensor<3>) -> Tensor<3> {
         let [_, t, _] = x.dims();
-        let pass = self.pass(0, t, &x.device());
+        let pass = self.pass(0..t, t, &x.device());
         self.model.layers[layer].forward(x, &pass, None, &mut |_, _| ())
     }
 
@@ -219,16 +254,14 @@ impl CausalLm {
         self.lm_head.as_ref().map_or(&self.model.embed_tokens.weight, |head| &head.weight)
     }
 
-    fn pass(&self, start: usize, t: usize, device: &Device) -> Pass {
-        Pass { rotary: self.rotary(start, t, device), precision: self.precision }
-    }
-
-    fn rotary(&self, start: usize, t: usize, device: &Device) -> Option<RotaryTables> {
-        match self.config.position {
+    /// What a pass over `positions` of a sequence of `total` tokens needs.
+    fn pass(&self, positions: Range<usize>, total: usize, device: &Device) -> Pass {
+        let config = &self.config;
+        let tables = |rotary: &Rotary| RotaryTables::new(positions.clone(), total, config.head_dim, rotary, device);
+        let rotary = match &config.position {
             Position::Learned => None,
-            Position::Rotary { theta, scaling } => {
-                Some(RotaryTables::new(start, t, self.config.head_dim, theta, scaling, device))
-            }
-        }
+            Position::Rotary(rotary) => Some(tables(rotary)),
+        };
+        Pass { rotary, local_rotary: config.local_rotary.as_ref().map(tables), precision: self.precision }
     }
 }

@@ -42,10 +42,13 @@ fn ten_steps_of_each_optimizer_agree_with_pytorch() {
         ("muon", OptimizerKind::Muon),
     ];
     let device = Device::flex().autodiff();
-    let dirs = golden_dirs();
-    assert_eq!(dirs.len(), 6);
-    for dir in dirs {
+    let mut compared = 0;
+    for dir in golden_dirs() {
         let golden = load_tensors(&dir.join("golden.safetensors")).unwrap();
+        if !golden.contains_key("adamw.losses") {
+            continue; // a family whose gradients are compared in `checkpoint`
+        }
+        compared += 1;
         let [b, t] = golden["ids"].shape().dims();
         let ints = |name: &str| golden[name].iter::<i32>().collect::<Vec<_>>();
         let batch = Batch { inputs: ints("ids"), targets: ints("targets"), batch: b, time: t };
@@ -68,6 +71,7 @@ fn ten_steps_of_each_optimizer_agree_with_pytorch() {
             assert!(worst < 2e-3, "{name} in {}: logits differ by {worst:e}", dir.display());
         }
     }
+    assert_eq!(compared, 6);
 }
 
 #[test]

@@ -72,6 +72,8 @@ pub fn save_config(dir: &Path, config: &ModelConfig, bos: Option<u32>, eos: &[u3
         keys.insert("vocab_size".into(), json!(config.vocab_size));
         keys.insert("tie_word_embeddings".into(), json!(config.tied));
         keys.insert("torch_dtype".into(), json!("float32"));
+        // Where nothing is written, some families mean an id that a small vocabulary does not have.
+        keys.insert("pad_token_id".into(), Value::Null);
     } else {
         keys.insert("model_type".into(), json!(OWN_TYPE));
         keys.insert(OWN_TYPE.into(), json!(config));

@@ -101,7 +101,8 @@ fn write(config: &ModelConfig, keys: &mut Map<String, Value>) {
     keys.extend([
         ("attention_bias".to_owned(), json!(config.qkv_bias)),
         ("query_pre_attn_scalar".to_owned(), json!(config.query_pre_attn_scalar.unwrap_or(config.head_dim))),
-        ("sliding_window".to_owned(), json!(config.sliding_window)),
+        // `transformers` asks for a size even where no layer has a window.
+        ("sliding_window".to_owned(), json!(config.sliding_window.unwrap_or(config.context_length))),
     ]);
     layers::write(config, keys);
     let Position::Rotary(global) = &config.position else { return };

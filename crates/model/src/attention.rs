@@ -1,10 +1,9 @@
 use burn::module::Module;
-use burn::nn::{Dropout, DropoutConfig};
 use burn::tensor::{Device, Tensor};
-use llm_kernels::{Causal, attention, attention_reference};
+use llm_kernels::{Causal, Precision, attention};
 
 use crate::cache::LayerCache;
-use crate::{Linear, ModelConfig, Norm, NormKind, Precision, QkNorm, RotaryTables};
+use crate::{Linear, ModelConfig, Norm, NormKind, QkNorm, RotaryTables};
 
 /// Causal self-attention with several query heads for each key/value head (Vaswani et al., 2017, arXiv:1706.03762;
 /// Ainslie et al., 2023, arXiv:2305.13245).
@@ -22,7 +21,7 @@ pub struct Attention {
     pub q_norm: Option<Norm>,
     /// RMSNorm of keys, over `hd` or over `kv·hd`.
     pub k_norm: Option<Norm>,
-    dropout: Dropout,
+    dropout: f64,
     num_heads: usize,
     num_kv_heads: usize,
     head_dim: usize,
@@ -58,7 +57,7 @@ impl Attention {
             o_proj: Linear::new(queries, d, config.attention_output_bias, device),
             q_norm: norm(queries),
             k_norm: norm(keys),
-            dropout: DropoutConfig::new(config.dropout.attention).init(),
+            dropout: config.dropout.attention,
             num_heads: config.num_heads,
             num_kv_heads: config.num_kv_heads,
             head_dim: hd,
@@ -97,11 +96,8 @@ impl Attention {
             causal.start = start;
             (k, v) = cache.append(start, k, v);
         }
-        let y = if self.dropout.prob > 0.0 && q.device().is_autodiff() {
-            attention_reference(q, k, v, causal, |weights| self.dropout.forward(weights))
-        } else {
-            attention(q, k, v, causal)
-        };
+        let dropout = if q.device().is_autodiff() { self.dropout } else { 0.0 };
+        let y = attention(q, k, v, causal, dropout);
         self.o_proj.forward(y.reshape([b, t, h * hd]), pass.precision)
     }
 }

@@ -1,15 +1,14 @@
 use std::ops::Range;
 
 use burn::module::{Module, Param};
-use burn::nn::{Dropout, DropoutConfig};
 use burn::tensor::{Device, Int, Tensor, module::embedding};
-use llm_kernels::{cross_entropy, linear_cross_entropy};
+use llm_kernels::{Precision, dropout, linear_cross_entropy};
 
 use crate::attention::Pass;
 use crate::cache::LayerCache;
 use crate::linear::zeros;
 use crate::{
-    Attention, FeedForward, KvCache, Linear, ModelConfig, Norm, NormPlacement, Position, Precision, Rotary,
+    Attention, FeedForward, KvCache, Linear, ModelConfig, Norm, NormPlacement, Position, Rotary,
     RotaryTables,
 };
 
@@ -47,7 +46,7 @@ pub struct Block {
     pub mlp: FeedForward,
     /// Of what leaves the feed-forward network, unless norms come before only.
     pub post_feedforward_layernorm: Option<Norm>,
-    dropout: Dropout,
+    dropout: f64,
 }
 
 impl Block {
@@ -61,7 +60,7 @@ impl Block {
             pre_feedforward_layernorm: norm_if(placement == NormPlacement::Both),
             mlp: FeedForward::new(config, device),
             post_feedforward_layernorm: norm_if(placement != NormPlacement::Before),
-            dropout: DropoutConfig::new(config.dropout.residual).init(),
+            dropout: config.dropout.residual,
         }
     }
 
@@ -81,11 +80,11 @@ impl Block {
         let attended = self.self_attn.forward(normalized(self.input_layernorm.as_ref(), x.clone()), pass, cache);
         let attended = normalized(after_attention, attended);
         observe("self_attn", &attended);
-        let x = x + self.dropout.forward(attended);
+        let x = x + in_training(attended, self.dropout);
         let fed = self.mlp.forward(normalized(before_mlp, x.clone()), pass.precision);
         let fed = normalized(after_mlp, fed);
         observe("mlp", &fed);
-        x + self.dropout.forward(fed)
+        x + in_training(fed, self.dropout)
     }
 }
 
@@ -95,6 +94,11 @@ fn normalized(norm: Option<&Norm>, x: Tensor<3>) -> Tensor<3> {
         Some(norm) => norm.forward(x),
         None => x,
     }
+}
+
+/// `x` with values dropped, on an autodiff device; `x` itself in inference.
+fn in_training(x: Tensor<3>, probability: f64) -> Tensor<3> {
+    if x.device().is_autodiff() { dropout(x, probability) } else { x }
 }
 
 fn new_norm(config: &ModelConfig, device: &Device) -> Norm {
@@ -112,7 +116,7 @@ pub struct Decoder {
     pub layers: Vec<Block>,
     /// After the last block.
     pub norm: Norm,
-    dropout: Dropout,
+    dropout: f64,
 }
 
 /// A language model: the decoder and its head.
@@ -138,7 +142,7 @@ impl CausalLm {
             embed_positions: learned.then(|| Embedding::new(config.context_length, d, device)),
             layers: (0..config.num_layers).map(|layer| Block::new(config, layer, device)).collect(),
             norm: new_norm(config, device),
-            dropout: DropoutConfig::new(config.dropout.embedding).init(),
+            dropout: config.dropout.embedding,
         };
         let lm_head = (!config.tied).then(|| Linear::new(d, v, false, device));
         Self { model, lm_head, config: config.clone(), precision: Precision::F32 }
@@ -210,7 +214,7 @@ impl CausalLm {
             observe("model.embed_positions", &rows);
             x = x + rows;
         }
-        self.model.dropout.forward(x)
+        in_training(x, self.model.dropout)
     }
 
     /// Block number `layer`, from 0, without a cache: `(b, t, d)` → `(b, t, d)`.
@@ -243,10 +247,8 @@ impl CausalLm {
     fn loss_of_hidden(&self, hidden: Tensor<3>, targets: Tensor<2, Int>) -> Tensor<1> {
         let [b, t, d] = hidden.dims();
         let targets = targets.reshape([b * t]);
-        if self.precision == Precision::F32 {
-            return linear_cross_entropy(hidden.reshape([b * t, d]), self.head_weight().val(), targets);
-        }
-        cross_entropy(self.logits(hidden).reshape([b * t, self.config.vocab_size]), targets).sum()
+        let weight = self.head_weight().val();
+        linear_cross_entropy(hidden.reshape([b * t, d]), weight, targets, self.precision)
     }
 
     /// The weight of the head, `(v, d)`: its own, or the token embedding's.

@@ -3,10 +3,10 @@
 
 use burn::tensor::{Device, Int, Tensor, TensorData};
 use llm_kernels::{
-    Activation, AdamStep, Causal, IGNORED, Precision, activated_linear, activated_linear_reference, adam, adam_reference,
-    attention, attention_reference, cross_entropy, cross_entropy_reference, dropout, layer_norm, layer_norm_reference,
-    linear, linear_cross_entropy, linear_cross_entropy_reference, linear_reference, profile, rms_norm,
-    rms_norm_reference, rotate, rotate_reference, sum_of_squares, sum_of_squares_reference,
+    Activation, AdamStep, Causal, IGNORED, Precision, activated_linear, activated_linear_reference, adam,
+    adam_reference, attention, attention_reference, cross_entropy, cross_entropy_reference, dropout, layer_norm,
+    layer_norm_reference, linear, linear_cross_entropy, linear_cross_entropy_reference, linear_reference, profile,
+    rms_norm, rms_norm_reference, rotate, rotate_reference, sum_of_squares, sum_of_squares_reference,
 };
 
 fn device() -> Device {
@@ -215,7 +215,8 @@ fn attention_with_dropout() {
         let direction = values(leaf.dims(), 1.0);
         let moved = |step: f32| {
             let other = Tensor::from_inner((leaf.clone() + direction.clone() * step).inner());
-            let [q, k, v] = [("q", &q), ("k", &k), ("v", &v)].map(|(n, x)| if n == name { other.clone() } else { x.clone() });
+            let [q, k, v] =
+                [("q", &q), ("k", &k), ("v", &v)].map(|(n, x)| if n == name { other.clone() } else { x.clone() });
             f64::from(loss(&q, &k, &v).into_scalar::<f32>())
         };
         let numeric = (moved(1e-2) - moved(-1e-2)) / 2e-2;

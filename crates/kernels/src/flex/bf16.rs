@@ -118,7 +118,8 @@ unsafe fn tile(out: &mut [MaybeUninit<f32>], n: usize, column: usize, a: &[u32],
     for (a, b) in a.chunks_exact(MR).zip(b.chunks_exact(NR)) {
         // SAFETY: `b` has 48 values of 32 bits, three vectors; all bit patterns are valid in every vector type.
         let b: [__m512bh; 3] = unsafe {
-            let load = |at: usize| std::mem::transmute::<__m512i, __m512bh>(_mm512_loadu_si512(b.as_ptr().add(at).cast()));
+            let load =
+                |at: usize| std::mem::transmute::<__m512i, __m512bh>(_mm512_loadu_si512(b.as_ptr().add(at).cast()));
             [load(0), load(LANES), load(2 * LANES)]
         };
         for (sums, a) in sums.iter_mut().zip(a) {
@@ -152,7 +153,9 @@ mod tests {
 
     #[test]
     fn rounding_is_to_nearest_even_and_keeps_nan() {
-        for x in [0.0, -0.0, 1.0, 1.0 + 1.0 / 256.0, 1.0 + 3.0 / 256.0, 3.4e38, -1e-40, f32::INFINITY, f32::NEG_INFINITY] {
+        for x in
+            [0.0, -0.0, 1.0, 1.0 + 1.0 / 256.0, 1.0 + 3.0 / 256.0, 3.4e38, -1e-40, f32::INFINITY, f32::NEG_INFINITY]
+        {
             assert_eq!(round(x), half::bf16::from_f32(x).to_bits(), "{x}");
         }
         assert!(rounded(f32::NAN).is_nan() && rounded(f32::from_bits(0x7F80_0001)).is_nan());

@@ -117,12 +117,7 @@ impl<'a> Head<'a> {
 }
 
 /// Sum of the losses, `(1)`.
-pub(super) fn head_loss(
-    x: &FlexTensor,
-    weight: &FlexTensor,
-    targets: &FlexTensor,
-    precision: Precision,
-) -> FlexTensor {
+pub(super) fn head_loss(x: &FlexTensor, weight: &FlexTensor, targets: &FlexTensor, precision: Precision) -> FlexTensor {
     let head = Head::new(x, weight, targets, precision);
     measured("head and loss", head.flops(), head.len(), || {
         let mut losses = Vec::with_capacity(head.n);

@@ -121,9 +121,8 @@ unsafe fn rounded_product_at(out: *mut f32, a: Matrix, b: Matrix, precision: Pre
             }
         }
         Precision::Bf16 => {
-            let [a_values, b_values] = [a.data, b.data].map(|data| {
-                map1(data, |x| f32::from_bits(u32::from(round_to_bf16(x)) << 16))
-            });
+            let [a_values, b_values] =
+                [a.data, b.data].map(|data| map1(data, |x| f32::from_bits(u32::from(round_to_bf16(x)) << 16)));
             in_float32(Matrix { data: &a_values, ..a }, Matrix { data: &b_values, ..b });
         }
         Precision::F16 => {

@@ -58,7 +58,8 @@ fn a_model_for_inference_keeps_its_number_type_and_computes_the_same() {
     for name in GOLDEN {
         for dtype in [DType::F32, DType::F16, DType::BF16] {
             let dir = rounded(name, dtype);
-            let [as_stored, in_float32] = [load_for_inference, load_model].map(|load| load(dir.path(), &device).unwrap());
+            let [as_stored, in_float32] =
+                [load_for_inference, load_model].map(|load| load(dir.path(), &device).unwrap());
             assert_eq!(as_stored.model.embed_tokens.weight.val().dtype(), dtype, "{name}");
             assert_eq!(as_stored.model.layers[0].mlp.down_proj.weight.val().dtype(), dtype, "{name}");
             assert_eq!(as_stored.model.norm.weight.val().dtype(), DType::F32, "{name}");
@@ -169,7 +170,8 @@ fn no_damage_to_a_checkpoint_of_pytorch_panics_or_takes_memory() {
             assert!(error.contains("pytorch_model.bin"), "{length}: {error}");
         }
         // The pickle and the headers lie in the first kilobytes of one kind and at both ends of the other.
-        let damaged = (0..whole.len().min(6000)).step_by(11).chain((whole.len().saturating_sub(4000)..whole.len()).step_by(13));
+        let damaged =
+            (0..whole.len().min(6000)).step_by(11).chain((whole.len().saturating_sub(4000)..whole.len()).step_by(13));
         for at in damaged {
             for flip in [0x01, 0x80, 0xFF] {
                 let mut bytes = whole.clone();

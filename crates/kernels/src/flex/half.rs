@@ -72,11 +72,11 @@ fn transposed(y: &[f32], n: usize) -> Vec<f32> {
     out
 }
 
-/// Sum of the products, in 32 lanes, so that the order does not depend on the CPU.
+/// Sum of the products, in 16 lanes, so that the order does not depend on the CPU.
 #[inline(always)]
 fn dot<T: Copy>(x: &[f32], y: &[T], widen: impl Fn(T) -> f32) -> f32 {
-    let mut lanes = [0.0f32; 32];
-    let (xs, ys) = (x.chunks_exact(32), y.chunks_exact(32));
+    let mut lanes = [0.0f32; 16];
+    let (xs, ys) = (x.chunks_exact(16), y.chunks_exact(16));
     let rest = xs.remainder().iter().zip(ys.remainder());
     for (x, y) in xs.zip(ys) {
         for ((lane, x), y) in lanes.iter_mut().zip(x).zip(y) {
@@ -91,13 +91,12 @@ fn widen_bf16(x: bf16) -> f32 {
     f32::from_bits(u32::from(x.to_bits()) << 16)
 }
 
-/// The value of a finite number, without branches: moved into place, its exponent is 112 too small.
+/// The value of a finite number, without branches: the sign and the rest moved into place, the exponent 112 too small.
 #[inline(always)]
 fn widen_f16(x: f16) -> f32 {
     const TWO_TO_112: f32 = f32::from_bits((112 + 127) << 23);
-    let bits = u32::from(x.to_bits());
-    let magnitude = f32::from_bits((bits & 0x7FFF) << 13) * TWO_TO_112;
-    f32::from_bits(magnitude.to_bits() | (bits & 0x8000) << 16)
+    let extended = i32::from(x.to_bits() as i16) as u32; // the sign in all upper bits
+    f32::from_bits(extended << 13 & 0x8FFF_E000) * TWO_TO_112
 }
 
 #[cfg(test)]

@@ -54,7 +54,7 @@ pub fn published_type(config: &ModelConfig) -> Option<&'static str> {
 /// The published family of `config`: its own if that computes the same, or else the first that does.
 pub(crate) fn published(config: &ModelConfig) -> Option<&'static Family> {
     let able = |family: &&Family| (family.represents)(config);
-    let own = FAMILIES.iter().filter(|family| family.family == config.family).find(able);
+    let own = FAMILIES.iter().filter(|family| family.name == config.family).find(able);
     own.or_else(|| FAMILIES.iter().find(able))
 }
 

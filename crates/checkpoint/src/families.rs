@@ -20,7 +20,7 @@ pub(crate) struct Family {
     /// `model_type` in `config.json`.
     pub model_type: &'static str,
     /// Its name in this program.
-    pub family: Architecture,
+    pub name: Architecture,
     /// Its class in `transformers`.
     pub architecture: &'static str,
     /// What a `config.json` means.

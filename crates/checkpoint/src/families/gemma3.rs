@@ -20,7 +20,7 @@ const HEAD_DIM: usize = 256;
 
 pub(crate) const GEMMA3: Family = Family {
     model_type: "gemma3_text",
-    family: Architecture::Gemma3,
+    name: Architecture::Gemma3,
     architecture: "Gemma3ForCausalLM",
     resolve,
     represents,

@@ -9,7 +9,7 @@ use crate::config::raw::RawConfig;
 
 pub(crate) const GPT2: Family = Family {
     model_type: "gpt2",
-    family: Architecture::Gpt2,
+    name: Architecture::Gpt2,
     architecture: "GPT2LMHeadModel",
     resolve,
     represents,

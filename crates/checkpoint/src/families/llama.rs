@@ -14,7 +14,7 @@ use crate::config::{layers, rope};
 /// Llama 1 to 3 and the many models that use its code.
 pub(crate) const LLAMA: Family = Family {
     model_type: "llama",
-    family: Architecture::Llama,
+    name: Architecture::Llama,
     architecture: "LlamaForCausalLM",
     resolve: |raw| {
         let mut config = resolve(raw, Architecture::Llama, rope::resolve(raw, rope::DEFAULT_THETA)?)?;
@@ -42,7 +42,7 @@ pub(crate) const LLAMA: Family = Family {
 /// Mistral 7B: Llama in which every layer sees a window.
 pub(crate) const MISTRAL: Family = Family {
     model_type: "mistral",
-    family: Architecture::Mistral,
+    name: Architecture::Mistral,
     architecture: "MistralForCausalLM",
     resolve: |raw| {
         raw.required_size("num_key_value_heads")?;
@@ -72,7 +72,7 @@ pub(crate) const MISTRAL: Family = Family {
 /// model of this type by Qwen's own rule; `PreTrainedTokenizerFast` goes by `tokenizer.json`.
 pub(crate) const QWEN2: Family = Family {
     model_type: "qwen2",
-    family: Architecture::Qwen2,
+    name: Architecture::Qwen2,
     architecture: "Qwen2ForCausalLM",
     resolve: |raw| {
         raw.required_size("num_key_value_heads")?;
@@ -97,7 +97,7 @@ pub(crate) const QWEN2: Family = Family {
 /// Qwen3: normalized queries and keys.
 pub(crate) const QWEN3: Family = Family {
     model_type: "qwen3",
-    family: Architecture::Qwen3,
+    name: Architecture::Qwen3,
     architecture: "Qwen3ForCausalLM",
     resolve: |raw| {
         raw.required_size("num_key_value_heads")?;

@@ -9,7 +9,7 @@ use crate::config::rope;
 
 pub(crate) const OLMO2: Family = Family {
     model_type: "olmo2",
-    family: Architecture::Olmo2,
+    name: Architecture::Olmo2,
     architecture: "Olmo2ForCausalLM",
     resolve: |raw| {
         let mut config = llama::resolve(raw, Architecture::Olmo2, rope::resolve(raw, rope::DEFAULT_THETA)?)?;

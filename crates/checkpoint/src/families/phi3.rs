@@ -12,7 +12,7 @@ use crate::config::{layers, rope};
 
 pub(crate) const PHI3: Family = Family {
     model_type: "phi3",
-    family: Architecture::Phi3,
+    name: Architecture::Phi3,
     architecture: "Phi3ForCausalLM",
     resolve,
     represents,

@@ -13,7 +13,7 @@ const DEFAULT_THETA: f64 = 2e6;
 
 pub(crate) const SMOLLM3: Family = Family {
     model_type: "smollm3",
-    family: Architecture::SmolLm3,
+    name: Architecture::SmolLm3,
     architecture: "SmolLM3ForCausalLM",
     resolve: |raw| {
         raw.required_size("num_key_value_heads")?;

@@ -3,6 +3,7 @@
 //! ```text
 //! config.json ── config ──▶ ModelConfig ─┐
 //! model.safetensors ── tensors ─ weights ┴▶ CausalLm          families/*.rs: what differs from one to the next
+//! pytorch_model.bin ── pickled ──┘
 //! training/checkpoints/step-00001000/ ── training ──▶ weights, optimizer state and state to go on from
 //! ```
 //!
@@ -15,16 +16,18 @@ mod config;
 mod directory;
 mod error;
 mod families;
+mod floats;
 mod generation;
 #[cfg(feature = "hub")]
 mod hub;
+mod pickled;
 mod tensors;
 mod training;
 mod weights;
 
 pub use atomic::write_atomic;
 pub use config::{load_config, published_type, save_config};
-pub use directory::{check_vocabulary, load_model, load_tokenizer, save_model};
+pub use directory::{check_vocabulary, load_for_inference, load_model, load_tokenizer, save_model};
 pub use error::CheckpointError;
 pub use generation::{GenerationDefaults, load_generation};
 #[cfg(feature = "hub")]

@@ -1,25 +1,39 @@
-//! Weights of a model directory: `model.safetensors`, or its shards with their index.
+//! Weights of a model directory: `model.safetensors` or its shards with their index, or the same of PyTorch.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use burn::tensor::TensorData;
-use llm_model::{CausalLm, ParamInfo, named_params, params, replace_params};
+use llm_model::{CausalLm, ModelConfig, ParamInfo, Role, named_params, params, replace_params};
 use safetensors::Dtype;
 use serde::Deserialize;
 
 use crate::CheckpointError;
 use crate::config::published;
-use crate::families::Place;
+use crate::families::{Place, same};
+use crate::floats::Floats;
+use crate::pickled::PickledFile;
 use crate::tensors::{Announced, TensorFile, write_tensors};
 
 /// Weights in one file.
 pub(crate) const SINGLE: &str = "model.safetensors";
 /// Where the weights lie if they are spread over several files.
 const INDEX: &str = "model.safetensors.index.json";
-const NO_WEIGHTS: &str = "weights are read from model.safetensors or from model.safetensors.index.json and its shards; \
-                          convert a pytorch_model.bin with save_pretrained(…, safe_serialization=True)";
+/// The same as PyTorch writes them.
+const PICKLED: &str = "pytorch_model.bin";
+const PICKLED_INDEX: &str = "pytorch_model.bin.index.json";
+const NO_WEIGHTS: &str = "weights are read from model.safetensors or from model.safetensors.index.json and its shards, \
+                          or else from pytorch_model.bin or from pytorch_model.bin.index.json and its shards";
+
+/// In which number type weights are loaded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Load {
+    /// In float32, to go on training.
+    Float32,
+    /// Tables and matrices as they are stored, and from mapped files without a copy; the rest in float32.
+    AsStored,
+}
 
 /// Replaces all weights of `model` by those in `dir`, converted to float32. Beside the model, one tensor at a time is
 /// in memory.
@@ -28,22 +42,30 @@ const NO_WEIGHTS: &str = "weights are read from model.safetensors or from model.
 /// A missing, damaged or truncated file, and a tensor that is missing, superfluous, of another shape or type than the
 /// model's, or not finite: each with the file, the tensor and both values.
 pub fn load_weights(dir: &Path, model: CausalLm) -> Result<CausalLm, CheckpointError> {
-    let place = places(&model);
-    let stored = StoredWeights::open(dir)?;
+    load(dir, model, Load::Float32)
+}
+
+/// [`load_weights`], or the same in the number type of the file.
+pub(crate) fn load(dir: &Path, model: CausalLm, how: Load) -> Result<CausalLm, CheckpointError> {
+    let config = model.config().clone();
+    let place = places(&config);
+    let stored = StoredWeights::open(dir, how)?;
     stored.check(&model, &place)?;
-    let mut last: Option<(String, Vec<f32>)> = None; // several parameters in a row may share a tensor
+    let mut last: Option<(String, Floats)> = None; // several parameters in a row may share a tensor
     replace_params(model, &mut |info: &ParamInfo| {
         let place = place(&info.name);
-        let values = match last.take() {
-            Some((tensor, values)) if tensor == place.tensor => values,
+        let floats = match last.take() {
+            Some((tensor, floats)) if tensor == place.tensor => floats,
             _ => stored.read(&place.tensor)?,
         };
-        if !place.transposed && place.part.is_none() {
-            return Ok(Some(TensorData::new(values, info.shape.clone())));
+        if !place.is_whole() {
+            last = Some((place.tensor.clone(), floats.clone()));
         }
-        let data = TensorData::new(place.extract(&values, &info.shape), info.shape.clone());
-        last = Some((place.tensor, values));
-        Ok(Some(data))
+        let table = matches!(info.role, Role::Matrix | Role::Embedding | Role::Head);
+        Ok(Some(match how {
+            Load::AsStored if table => floats.parameter_as_stored(&place, &info.shape),
+            _ => floats.parameter(&place, &info.shape),
+        }))
     })
 }
 
@@ -53,10 +75,10 @@ pub fn load_weights(dir: &Path, model: CausalLm) -> Result<CausalLm, CheckpointE
 /// # Errors
 /// Those of [`write_atomic`](crate::write_atomic).
 pub fn save_weights(dir: &Path, model: &CausalLm) -> Result<(), CheckpointError> {
-    let place = places(model);
+    let place = places(model.config());
     let announce = |info: &ParamInfo| -> Option<Announced> {
         let place = place(&info.name);
-        is_last(&place).then(|| (place.stored_shape(&info.shape), place.tensor)).map(|(s, name)| (name, Dtype::F32, s))
+        place.is_last(&info.shape).then(|| (place.tensor.clone(), Dtype::F32, place.stored_shape(&info.shape)))
     };
     let announced = params(model).iter().filter_map(announce).collect();
     write_tensors(&dir.join(SINGLE), announced, |out| {
@@ -79,76 +101,120 @@ fn write_param(
     data: &TensorData,
     parts: &mut BTreeMap<String, Vec<Vec<f32>>>,
 ) -> io::Result<()> {
-    if !place.transposed && place.part.is_none() {
+    if place.is_whole() {
         return out.write_all(data.as_bytes());
     }
     let values = data.try_to_vec::<f32>().map_err(|e| io::Error::other(format!("{}: {e:?}", info.name)))?;
     let held = parts.entry(place.tensor.clone()).or_default();
     held.push(values);
-    if is_last(place) {
-        out.write_all(bytemuck::cast_slice(&place.assemble(held, &info.shape)))?;
+    if place.is_last(&info.shape) {
+        let columns = info.shape[1..].iter().product();
+        out.write_all(bytemuck::cast_slice(&place.assemble(held, columns)))?;
         parts.remove(&place.tensor);
     }
     Ok(())
 }
 
-/// Whether a tensor is complete with the parameter at `place`; parts come in order.
-fn is_last(place: &Place) -> bool {
-    place.part.is_none_or(|part| part.index + 1 == part.of)
+/// The names in a checkpoint of a model of `config`.
+fn places(config: &ModelConfig) -> impl Fn(&str) -> Place {
+    let place = published(config).map_or(same as fn(&ModelConfig, &str) -> Place, |family| family.place);
+    move |name| place(config, name)
 }
 
-/// The names in a checkpoint of `model`.
-fn places(model: &CausalLm) -> fn(&str) -> Place {
-    published(model.config()).map_or(Place::same, |family| family.place)
+/// A file of weights, of either kind.
+enum WeightFile {
+    Safetensors(TensorFile),
+    Pickled(PickledFile),
+}
+
+impl WeightFile {
+    fn open(path: &Path, hint: &str, how: Load) -> Result<Self, CheckpointError> {
+        if path.extension().is_some_and(|extension| extension == "bin") {
+            return PickledFile::open(path, hint).map(Self::Pickled);
+        }
+        let file = TensorFile::open(path, hint)?;
+        Ok(Self::Safetensors(if how == Load::AsStored { file.mapped()? } else { file }))
+    }
+
+    fn path(&self) -> &Path {
+        match self {
+            Self::Safetensors(file) => file.path(),
+            Self::Pickled(file) => file.path(),
+        }
+    }
+
+    fn names(&self) -> Vec<String> {
+        match self {
+            Self::Safetensors(file) => file.names(),
+            Self::Pickled(file) => file.names(),
+        }
+    }
+
+    fn shape(&self, name: &str) -> Option<&[usize]> {
+        match self {
+            Self::Safetensors(file) => file.shape(name),
+            Self::Pickled(file) => file.shape(name),
+        }
+    }
+
+    /// The values of a tensor; all are finite.
+    fn floats(&self, name: &str) -> Result<Floats, CheckpointError> {
+        let floats = match self {
+            Self::Safetensors(file) => file.floats(name),
+            Self::Pickled(file) => file.floats(name),
+        }?;
+        floats.check_finite(self.path(), name).map(|()| floats)
+    }
 }
 
 /// The tensors in a directory, wherever they lie.
 struct StoredWeights {
     /// The one file, or the index.
     path: PathBuf,
-    files: Vec<TensorFile>,
+    files: Vec<WeightFile>,
     /// Position in `files` by the tensor's name.
     by_name: BTreeMap<String, usize>,
 }
 
 impl StoredWeights {
-    fn open(dir: &Path) -> Result<Self, CheckpointError> {
-        let index = dir.join(INDEX);
-        if dir.join(SINGLE).exists() || !index.exists() {
-            let path = dir.join(SINGLE);
-            let file = TensorFile::open(&path, NO_WEIGHTS)?;
+    fn open(dir: &Path, how: Load) -> Result<Self, CheckpointError> {
+        let kinds = [SINGLE, INDEX, PICKLED, PICKLED_INDEX];
+        let found = kinds.into_iter().find(|name| dir.join(name).exists()).unwrap_or(SINGLE);
+        let path = dir.join(found);
+        if found == SINGLE || found == PICKLED {
+            let file = WeightFile::open(&path, NO_WEIGHTS, how)?;
             let by_name = file.names().into_iter().map(|name| (name, 0)).collect();
             return Ok(Self { path, files: vec![file], by_name });
         }
-        let weight_map = read_index(&index)?;
+        let weight_map = read_index(&path)?;
         let names: BTreeSet<&String> = weight_map.values().collect();
-        let hint = format!("{INDEX} names this file; get the whole directory");
-        let open = |name: &&String| TensorFile::open(&dir.join(name), &hint);
+        let hint = format!("{found} names this file; get the whole directory");
+        let open = |name: &&String| WeightFile::open(&dir.join(name), &hint, how);
         let files = names.iter().map(open).collect::<Result<Vec<_>, _>>()?;
         let mut by_name = BTreeMap::new();
         for (i, file) in files.iter().enumerate() {
             by_name.extend(file.names().into_iter().map(|name| (name, i)));
         }
         match weight_map.keys().find(|tensor| !by_name.contains_key(*tensor)) {
-            None => Ok(Self { path: index, files, by_name }),
+            None => Ok(Self { path, files, by_name }),
             Some(tensor) => Err(CheckpointError::MissingTensor {
                 path: dir.join(&weight_map[tensor]),
                 tensor: tensor.clone(),
-                hint: format!("{INDEX} says that it is there; get the whole directory again"),
+                hint: format!("{found} says that it is there; get the whole directory again"),
             }),
         }
     }
 
     /// The name under which `tensor` is stored: some files leave out the name of the module around all others.
-    fn resolve(&self, tensor: &str) -> Option<(&str, &TensorFile)> {
+    fn resolve(&self, tensor: &str) -> Option<(&str, &WeightFile)> {
         let inner = tensor.split_once('.').map_or("", |(_, inner)| inner);
         let (name, &file) = self.by_name.get_key_value(tensor).or_else(|| self.by_name.get_key_value(inner))?;
         Some((name, &self.files[file]))
     }
 
-    fn read(&self, tensor: &str) -> Result<Vec<f32>, CheckpointError> {
+    fn read(&self, tensor: &str) -> Result<Floats, CheckpointError> {
         let (name, file) = self.resolve(tensor).ok_or_else(|| self.missing(tensor))?;
-        file.read_f32(name)
+        file.floats(name)
     }
 
     fn missing(&self, tensor: &str) -> CheckpointError {
@@ -196,7 +262,8 @@ impl StoredWeights {
     /// Some files store a shared head twice; it must be the same.
     fn check_tied_head(&self, embedding: &str) -> Result<(), CheckpointError> {
         let Some((head, file)) = self.resolve(HEAD) else { return Ok(()) };
-        if file.read_f32(head)? == self.read(embedding)? {
+        let [ours, shared] = [file.floats(head)?, self.read(embedding)?];
+        if ours.bytes == shared.bytes || ours.into_f32() == shared.into_f32() {
             return Ok(());
         }
         Err(CheckpointError::HeadNotTied {

@@ -1,11 +1,15 @@
+use std::ops::Range;
+
 use burn::module::{Module, Param};
-use burn::tensor::{Device, Int, Tensor};
+use burn::tensor::{DType, Device, FloatDType, Int, Tensor};
 use llm_kernels::{Precision, dropout, embedding, linear_cross_entropy};
 
 use crate::attention::Pass;
 use crate::cache::LayerCache;
 use crate::linear::zeros;
-use crate::{Attention, FeedForward, KvCache, Linear, ModelConfig, Norm, Position, RotaryTables};
+use crate::{
+    Attention, FeedForward, KvCache, Linear, ModelConfig, Norm, NormPlacement, Position, Rotary, RotaryTables,
+};
 
 /// A table of one vector a token or position.
 #[derive(Module, Debug)]
@@ -19,33 +23,42 @@ impl Embedding {
         Self { weight: zeros([rows, d], device) }
     }
 
-    /// `(b, t)` → `(b, t, d)`.
+    /// `(b, t)` → `(b, t, d)` in float32, whatever the table is stored in.
     pub fn forward(&self, ids: Tensor<2, Int>) -> Tensor<3> {
-        embedding(self.weight.val(), ids)
+        in_float32(embedding(self.weight.val(), ids))
     }
 }
 
-/// Attention and feed-forward network, each normalized before and added to the residual stream.
+/// Attention and feed-forward network, each normalized before, after or both, and added to the residual stream. The
+/// names are those of the published files, where the same name stands for different places.
 #[derive(Module, Debug)]
 pub struct Block {
-    /// Before attention.
-    pub input_layernorm: Norm,
+    /// Before attention, unless norms come after only.
+    pub input_layernorm: Option<Norm>,
     /// Attention.
     pub self_attn: Attention,
-    /// Before the feed-forward network.
+    /// Before the feed-forward network, where norms come before only; otherwise of what leaves attention.
     pub post_attention_layernorm: Norm,
+    /// Before the feed-forward network, where norms come before and after.
+    pub pre_feedforward_layernorm: Option<Norm>,
     /// Feed-forward network.
     pub mlp: FeedForward,
+    /// Of what leaves the feed-forward network, unless norms come before only.
+    pub post_feedforward_layernorm: Option<Norm>,
     dropout: f64,
 }
 
 impl Block {
     fn new(config: &ModelConfig, layer: usize, device: &Device) -> Self {
+        let placement = config.norm_placement;
+        let norm_if = |wanted: bool| wanted.then(|| new_norm(config, device));
         Self {
-            input_layernorm: new_norm(config, device),
+            input_layernorm: norm_if(placement != NormPlacement::After),
             self_attn: Attention::new(config, layer, device),
             post_attention_layernorm: new_norm(config, device),
+            pre_feedforward_layernorm: norm_if(placement == NormPlacement::Both),
             mlp: FeedForward::new(config, device),
+            post_feedforward_layernorm: norm_if(placement != NormPlacement::Before),
             dropout: config.dropout.residual,
         }
     }
@@ -57,18 +70,39 @@ impl Block {
         cache: Option<(&mut LayerCache, usize)>,
         observe: &mut dyn FnMut(&str, &Tensor<3>),
     ) -> Tensor<3> {
-        let attended = self.self_attn.forward(self.input_layernorm.forward(x.clone()), pass, cache);
+        let after_mlp = self.post_feedforward_layernorm.as_ref();
+        let post_attention = Some(&self.post_attention_layernorm);
+        let (after_attention, before_mlp) = match after_mlp {
+            None => (None, post_attention),
+            Some(_) => (post_attention, self.pre_feedforward_layernorm.as_ref()),
+        };
+        let attended = self.self_attn.forward(normalized(self.input_layernorm.as_ref(), x.clone()), pass, cache);
+        let attended = normalized(after_attention, attended);
         observe("self_attn", &attended);
         let x = x + in_training(attended, self.dropout);
-        let fed = self.mlp.forward(self.post_attention_layernorm.forward(x.clone()), pass.precision);
+        let fed = self.mlp.forward(normalized(before_mlp, x.clone()), pass.precision);
+        let fed = normalized(after_mlp, fed);
         observe("mlp", &fed);
         x + in_training(fed, self.dropout)
+    }
+}
+
+/// `x` `(b, t, d)`, normalized if there is a norm.
+fn normalized(norm: Option<&Norm>, x: Tensor<3>) -> Tensor<3> {
+    match norm {
+        Some(norm) => norm.forward(x),
+        None => x,
     }
 }
 
 /// `x` with values dropped, on an autodiff device; `x` itself in inference.
 fn in_training(x: Tensor<3>, probability: f64) -> Tensor<3> {
     if x.device().is_autodiff() { dropout(x, probability) } else { x }
+}
+
+/// `x` in float32.
+fn in_float32<const D: usize>(x: Tensor<D>) -> Tensor<D> {
+    if x.dtype() == DType::F32 { x } else { x.cast(FloatDType::F32) }
 }
 
 fn new_norm(config: &ModelConfig, device: &Device) -> Norm {
@@ -134,7 +168,8 @@ impl CausalLm {
     /// With a cache, `ids` follow the tokens that it holds, and are added to it.
     ///
     /// # Panics
-    /// If an id is not below `vocab_size`, or the tokens exceed the cache's capacity or the learned positions.
+    /// If an id is not below `vocab_size`, or the tokens exceed the cache's capacity or the learned positions, or go
+    /// where [`KvCache::expect`] should have been called.
     pub fn forward(&self, ids: Tensor<2, Int>, cache: Option<&mut KvCache>) -> Tensor<3> {
         self.logits(self.hidden_states(ids, cache, &mut |_, _| ()))
     }
@@ -150,7 +185,8 @@ impl CausalLm {
         let [_, t] = ids.dims();
         let start = cache.as_ref().map_or(0, |cache| cache.len());
         let mut x = self.embed_from(ids, start, observe);
-        let pass = self.pass(start, t, &x.device());
+        let total = cache.as_ref().map_or(t, |cache| cache.total(t));
+        let pass = self.pass(start..start + t, total, &x.device());
         for (i, layer) in self.model.layers.iter().enumerate() {
             let layer_cache = cache.as_mut().map(|cache| cache.layer(i));
             x = layer.forward(x, &pass, layer_cache, &mut |part, y| observe(&format!("model.layers.{i}.{part}"), y));
@@ -173,9 +209,12 @@ impl CausalLm {
     fn embed_from(&self, ids: Tensor<2, Int>, start: usize, observe: &mut dyn FnMut(&str, &Tensor<3>)) -> Tensor<3> {
         let [_, t] = ids.dims();
         let mut x = self.model.embed_tokens.forward(ids); // (b, t, d)
+        if self.config.scaled_embedding {
+            x = x * (self.config.hidden_size as f32).sqrt();
+        }
         observe("model.embed_tokens", &x);
         if let Some(positions) = &self.model.embed_positions {
-            let rows = positions.weight.val().narrow(0, start, t).unsqueeze();
+            let rows = in_float32(positions.weight.val().narrow(0, start, t)).unsqueeze();
             observe("model.embed_positions", &rows);
             x = x + rows;
         }
@@ -185,7 +224,7 @@ impl CausalLm {
     /// Block number `layer`, from 0, without a cache: `(b, t, d)` → `(b, t, d)`.
     pub fn block(&self, layer: usize, x: Tensor<3>) -> Tensor<3> {
         let [_, t, _] = x.dims();
-        let pass = self.pass(0, t, &x.device());
+        let pass = self.pass(0..t, t, &x.device());
         self.model.layers[layer].forward(x, &pass, None, &mut |_, _| ())
     }
 
@@ -212,7 +251,7 @@ impl CausalLm {
     fn loss_of_hidden(&self, hidden: Tensor<3>, targets: Tensor<2, Int>) -> Tensor<1> {
         let [b, t, d] = hidden.dims();
         let targets = targets.reshape([b * t]);
-        let weight = self.head_weight().val();
+        let weight = in_float32(self.head_weight().val());
         linear_cross_entropy(hidden.reshape([b * t, d]), weight, targets, self.precision)
     }
 
@@ -221,16 +260,14 @@ impl CausalLm {
         self.lm_head.as_ref().map_or(&self.model.embed_tokens.weight, |head| &head.weight)
     }
 
-    fn pass(&self, start: usize, t: usize, device: &Device) -> Pass {
-        Pass { rotary: self.rotary(start, t, device), precision: self.precision }
-    }
-
-    fn rotary(&self, start: usize, t: usize, device: &Device) -> Option<RotaryTables> {
-        match self.config.position {
+    /// What a pass over `positions` of a sequence of `total` tokens needs.
+    fn pass(&self, positions: Range<usize>, total: usize, device: &Device) -> Pass {
+        let config = &self.config;
+        let tables = |rotary: &Rotary| RotaryTables::new(positions.clone(), total, config.head_dim, rotary, device);
+        let rotary = match &config.position {
             Position::Learned => None,
-            Position::Rotary { theta, scaling } => {
-                Some(RotaryTables::new(start, t, self.config.head_dim, theta, scaling, device))
-            }
-        }
+            Position::Rotary(rotary) => Some(tables(rotary)),
+        };
+        Pass { rotary, local_rotary: config.local_rotary.as_ref().map(tables), precision: self.precision }
     }
 }

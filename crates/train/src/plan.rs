@@ -3,7 +3,7 @@
 use burn::tensor::{DType, Device};
 use llm_data::{BatchSampler, Prepared};
 use llm_kernels::is_fused;
-use llm_model::{CausalLm, ModelConfig, Position, Precision, Role, params};
+use llm_model::{CausalLm, ModelConfig, NormPlacement, Position, Precision, Role, params};
 
 use crate::{Optimizer, RunConfig, TrainSection};
 
@@ -157,7 +157,7 @@ impl MemoryEstimate {
 }
 
 /// Bytes that the forward pass of a micro-batch keeps for the backward pass, counted by layer and token, in the manner of
-/// Korthikanti et al., 2022 (arXiv:2205.05198). With the fused kernels: the inputs and outputs of both norms, queries,
+/// Korthikanti et al., 2022 (arXiv:2205.05198). With the fused kernels: the inputs and outputs of all norms, queries,
 /// keys and values (twice, where they are normalized or rotated), the output of attention, and what enters the
 /// activation of the feed-forward network. With plain operations more of each, all attention weights and the logits,
 /// three times.
@@ -168,12 +168,13 @@ fn activation_bytes(config: &ModelConfig, train: &TrainSection, device: &Device)
     let [h, kv, hd] = [config.num_heads, config.num_kv_heads, config.head_dim].map(|n| n as u64);
     let (q, qkv) = (h * hd, (h + 2 * kv) * hd);
     let gated = u64::from(config.feed_forward.gated());
+    let norms = if config.norm_placement == NormPlacement::Both { 4 } else { 2 };
     let fused = is_fused(device, DType::F32);
     let (layer, ends) = if fused {
-        let altered = u64::from(config.qk_norm) + u64::from(config.position != Position::Learned);
-        (4 * d + (1 + altered) * qkv + q + (1 + gated) * f, 2 * d)
+        let altered = u64::from(config.qk_norm.is_some()) + u64::from(config.position != Position::Learned);
+        (2 * norms * d + (1 + altered) * qkv + q + (1 + gated) * f, 2 * d)
     } else {
-        (10 * d + 4 * qkv + (3 + 2 * gated) * f + 3 * h * t, 2 * d + 3 * v)
+        ((6 + 2 * norms) * d + 4 * qkv + (3 + 2 * gated) * f + 3 * h * t, 2 * d + 3 * v)
     };
     let layers = if train.recompute { layer + layers * d } else { layers * layer };
     // The plain operations keep a copy of two bytes beside the inputs of every matrix product.

@@ -10,6 +10,7 @@ mod cross_entropy;
 mod dropout;
 mod embedding;
 mod gemm;
+mod half;
 mod linear;
 mod norm;
 mod ops;

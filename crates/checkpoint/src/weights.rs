@@ -5,13 +5,14 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use burn::tensor::TensorData;
+use half::{bf16, f16};
 use llm_model::{CausalLm, ParamInfo, named_params, params, replace_params};
-use safetensors::Dtype;
 use serde::Deserialize;
 
 use crate::CheckpointError;
 use crate::config::published;
 use crate::families::Place;
+use crate::gguf::{GgufTensors, is_gguf};
 use crate::tensors::{Announced, TensorFile, write_tensors};
 
 /// Weights in one file.
@@ -21,7 +22,7 @@ const INDEX: &str = "model.safetensors.index.json";
 const NO_WEIGHTS: &str = "weights are read from model.safetensors or from model.safetensors.index.json and its shards; \
                           convert a pytorch_model.bin with save_pretrained(…, safe_serialization=True)";
 
-/// Replaces all weights of `model` by those in `dir`, converted to float32. Beside the model, one tensor at a time is
+/// Replaces all weights of `model` by those in `dir` or in a GGUF file, converted to float32. Beside the model, one tensor at a time is
 /// in memory.
 ///
 /// # Errors
@@ -47,47 +48,103 @@ pub fn load_weights(dir: &Path, model: CausalLm) -> Result<CausalLm, CheckpointE
     })
 }
 
+/// How the weights of a directory are stored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Dtype {
+    /// float32, exactly what the model computes with.
+    F32,
+    /// float16.
+    F16,
+    /// bfloat16.
+    Bf16,
+}
+
+impl Dtype {
+    /// Its name in `config.json`.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::F32 => "float32",
+            Self::F16 => "float16",
+            Self::Bf16 => "bfloat16",
+        }
+    }
+}
+
 /// Writes the weights of `model` in float32 to `model.safetensors` in `dir`, atomically, under the names of the
 /// published architecture that describes the model. Beside the model, one tensor at a time is in memory.
 ///
 /// # Errors
 /// Those of [`write_atomic`](crate::write_atomic).
 pub fn save_weights(dir: &Path, model: &CausalLm) -> Result<(), CheckpointError> {
-    let place = places(model);
-    let announce = |info: &ParamInfo| -> Option<Announced> {
-        let place = place(&info.name);
-        is_last(&place).then(|| (place.stored_shape(&info.shape), place.tensor)).map(|(s, name)| (name, Dtype::F32, s))
+    write_weights(dir, model, Dtype::F32)
+}
+
+/// [`save_weights`] in any type.
+pub(crate) fn write_weights(dir: &Path, model: &CausalLm, dtype: Dtype) -> Result<(), CheckpointError> {
+    let stored_type = match dtype {
+        Dtype::F32 => safetensors::Dtype::F32,
+        Dtype::F16 => safetensors::Dtype::F16,
+        Dtype::Bf16 => safetensors::Dtype::BF16,
     };
-    let announced = params(model).iter().filter_map(announce).collect();
+    let announce = |(name, shape): (String, Vec<usize>)| -> Announced { (name, stored_type, shape) };
+    let announced = stored_tensors(model).into_iter().map(announce).collect();
     write_tensors(&dir.join(SINGLE), announced, |out| {
-        let mut parts: BTreeMap<String, Vec<Vec<f32>>> = BTreeMap::new();
-        let mut written = Ok(());
-        named_params(model, &mut |info, data| {
-            if written.is_ok() {
-                written = write_param(out, &place(&info.name), info, &data, &mut parts);
-            }
-        });
-        written
+        visit_stored(model, &mut |_, _, values| match dtype {
+            Dtype::F32 => out.write_all(bytemuck::cast_slice(&values)),
+            Dtype::F16 => write_halves(out, &values, |x| f16::from_f32(x).to_le_bytes()),
+            Dtype::Bf16 => write_halves(out, &values, |x| bf16::from_f32(x).to_le_bytes()),
+        })
     })
 }
 
-/// Writes a parameter, or keeps it in `parts` until the tensor that it is a part of is complete.
-fn write_param(
-    out: &mut dyn Write,
+fn write_halves(out: &mut dyn Write, values: &[f32], half: fn(f32) -> [u8; 2]) -> io::Result<()> {
+    out.write_all(values.iter().flat_map(|&x| half(x)).collect::<Vec<u8>>().as_slice())
+}
+
+/// Names and shapes of the tensors in a checkpoint of `model`, in the order of [`visit_stored`].
+pub(crate) fn stored_tensors(model: &CausalLm) -> Vec<(String, Vec<usize>)> {
+    let place = places(model);
+    let stored = |info: &ParamInfo| {
+        let place = place(&info.name);
+        is_last(&place).then(|| (place.tensor.clone(), place.stored_shape(&info.shape)))
+    };
+    params(model).iter().filter_map(stored).collect()
+}
+
+/// Shows `visit` the name, shape and values of every tensor in a checkpoint of `model`, one at a time.
+pub(crate) fn visit_stored(
+    model: &CausalLm,
+    visit: &mut dyn FnMut(&str, &[usize], Vec<f32>) -> io::Result<()>,
+) -> io::Result<()> {
+    let place = places(model);
+    // Parameters that wait until the tensor that they are a part of is complete.
+    let mut parts: BTreeMap<String, Vec<Vec<f32>>> = BTreeMap::new();
+    let mut done = Ok(());
+    named_params(model, &mut |info, data| {
+        if done.is_ok() {
+            done = visit_param(&place(&info.name), info, &data, &mut parts, visit);
+        }
+    });
+    done
+}
+
+fn visit_param(
     place: &Place,
     info: &ParamInfo,
     data: &TensorData,
     parts: &mut BTreeMap<String, Vec<Vec<f32>>>,
+    visit: &mut dyn FnMut(&str, &[usize], Vec<f32>) -> io::Result<()>,
 ) -> io::Result<()> {
-    if !place.transposed && place.part.is_none() {
-        return out.write_all(data.as_bytes());
-    }
     let values = data.try_to_vec::<f32>().map_err(|e| io::Error::other(format!("{}: {e:?}", info.name)))?;
+    if !place.transposed && place.part.is_none() {
+        return visit(&place.tensor, &info.shape, values);
+    }
     let held = parts.entry(place.tensor.clone()).or_default();
     held.push(values);
     if is_last(place) {
-        out.write_all(bytemuck::cast_slice(&place.assemble(held, &info.shape)))?;
+        let values = place.assemble(held, &info.shape);
         parts.remove(&place.tensor);
+        visit(&place.tensor, &place.stored_shape(&info.shape), values)?;
     }
     Ok(())
 }
@@ -102,28 +159,64 @@ fn places(model: &CausalLm) -> fn(&str) -> Place {
     published(model.config()).map_or(Place::same, |family| family.place)
 }
 
-/// The tensors in a directory, wherever they lie.
+/// A file of tensors, named and laid out as in a Hugging Face checkpoint.
+enum WeightFile {
+    Safetensors(TensorFile),
+    Gguf(GgufTensors),
+}
+
+impl WeightFile {
+    fn path(&self) -> &Path {
+        match self {
+            Self::Safetensors(file) => file.path(),
+            Self::Gguf(file) => file.path(),
+        }
+    }
+
+    fn names(&self) -> Vec<String> {
+        match self {
+            Self::Safetensors(file) => file.names(),
+            Self::Gguf(file) => file.names(),
+        }
+    }
+
+    fn shape(&self, name: &str) -> Option<&[usize]> {
+        match self {
+            Self::Safetensors(file) => file.shape(name),
+            Self::Gguf(file) => file.shape(name),
+        }
+    }
+
+    fn read_f32(&self, name: &str) -> Result<Vec<f32>, CheckpointError> {
+        match self {
+            Self::Safetensors(file) => file.read_f32(name),
+            Self::Gguf(file) => file.read_f32(name),
+        }
+    }
+}
+
+/// The tensors in a directory or a GGUF file, wherever they lie.
 struct StoredWeights {
     /// The one file, or the index.
     path: PathBuf,
-    files: Vec<TensorFile>,
+    files: Vec<WeightFile>,
     /// Position in `files` by the tensor's name.
     by_name: BTreeMap<String, usize>,
 }
 
 impl StoredWeights {
     fn open(dir: &Path) -> Result<Self, CheckpointError> {
+        if is_gguf(dir) {
+            return Ok(Self::single(WeightFile::Gguf(GgufTensors::open(dir)?)));
+        }
         let index = dir.join(INDEX);
         if dir.join(SINGLE).exists() || !index.exists() {
-            let path = dir.join(SINGLE);
-            let file = TensorFile::open(&path, NO_WEIGHTS)?;
-            let by_name = file.names().into_iter().map(|name| (name, 0)).collect();
-            return Ok(Self { path, files: vec![file], by_name });
+            return Ok(Self::single(WeightFile::Safetensors(TensorFile::open(&dir.join(SINGLE), NO_WEIGHTS)?)));
         }
         let weight_map = read_index(&index)?;
         let names: BTreeSet<&String> = weight_map.values().collect();
         let hint = format!("{INDEX} names this file; get the whole directory");
-        let open = |name: &&String| TensorFile::open(&dir.join(name), &hint);
+        let open = |name: &&String| TensorFile::open(&dir.join(name), &hint).map(WeightFile::Safetensors);
         let files = names.iter().map(open).collect::<Result<Vec<_>, _>>()?;
         let mut by_name = BTreeMap::new();
         for (i, file) in files.iter().enumerate() {
@@ -139,8 +232,13 @@ impl StoredWeights {
         }
     }
 
+    fn single(file: WeightFile) -> Self {
+        let by_name = file.names().into_iter().map(|name| (name, 0)).collect();
+        Self { path: file.path().to_owned(), files: vec![file], by_name }
+    }
+
     /// The name under which `tensor` is stored: some files leave out the name of the module around all others.
-    fn resolve(&self, tensor: &str) -> Option<(&str, &TensorFile)> {
+    fn resolve(&self, tensor: &str) -> Option<(&str, &WeightFile)> {
         let inner = tensor.split_once('.').map_or("", |(_, inner)| inner);
         let (name, &file) = self.by_name.get_key_value(tensor).or_else(|| self.by_name.get_key_value(inner))?;
         Some((name, &self.files[file]))

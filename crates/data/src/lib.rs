@@ -21,6 +21,7 @@ mod tokenizer;
 pub use batch::{Batch, BatchSampler, evaluation_windows};
 pub use corpus::{Corpus, CorpusOptions, FileStats, Segment, Segments};
 pub use error::DataError;
+pub use mmap::MappedFile;
 pub use prepare::{DataSection, Prepared, Progress, Split, Stage, default_cache_dir, prepare, prepare_split};
 pub use shards::{ShardHeader, ShardWriter, TokenShards};
 pub use tokenizer::{END_OF_TEXT, Piece, TextStream, Tokenizer, TokenizerKind, TokenizerSection};

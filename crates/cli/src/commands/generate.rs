@@ -24,8 +24,8 @@ const EXAMPLES: &str = "Examples:
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub struct GenerateArgs {
-    /// Directory of the model, as `llm train --out` or Hugging Face makes it.
-    #[arg(short, long, value_name = "DIR")]
+    /// Directory of the model, as `llm train --out` or Hugging Face makes it, or a .gguf file.
+    #[arg(short, long, value_name = "DIR|GGUF")]
     model: PathBuf,
 
     /// The text to go on from; `-` reads stdin. Without it, the model begins a text.

@@ -1,0 +1,91 @@
+#!/usr/bin/env python3
+"""Holds `llm` to llama.cpp: the same .gguf files, the same ids, the same greedy text, the same logits.
+
+    pip install llama-cpp-python
+    python3 scripts/check_llama_cpp.py --llm target/release/llm MODEL…
+
+A MODEL is a directory or a .gguf file. A directory is first written as GGUF with float32 matrices, so that both programs
+compute with the same numbers; logits must then agree to 1e-3 and the greedy texts be equal. A .gguf file is compared as it
+is, and once more with its matrices in float32: llama.cpp multiplies quantized matrices with activations rounded to 8 bits,
+which no other program repeats, so that the quantized logits are only shown.
+"""
+import argparse
+import json
+import pathlib
+import subprocess
+import sys
+import tempfile
+
+import llama_cpp
+import numpy as np
+
+PROMPT = "Once upon a time there was a king who"
+TOKENS = 32
+TOLERANCE = 1e-3
+
+
+def run(llm, *arguments):
+    result = subprocess.run([llm, *map(str, arguments)], capture_output=True, text=True, check=False)
+    if result.returncode:
+        sys.exit(f"llm {' '.join(map(str, arguments))}: {result.stderr}")
+    return result.stdout
+
+
+def compare(llm, path, strict):
+    """Compares both programs on a .gguf file; False if they differ where they must not."""
+    config = json.loads(run(llm, "inspect", "model", "--model", path, "--json"))["config"]
+    context = min(256, config["context_length"])
+    # A cache in float32, as ours is.
+    cache = {"type_k": llama_cpp.GGML_TYPE_F32, "type_v": llama_cpp.GGML_TYPE_F32}
+    model = llama_cpp.Llama(str(path), n_ctx=context, n_batch=context, logits_all=True, verbose=False, **cache)
+    theirs = model.tokenize(PROMPT.encode(), add_bos=True, special=True)
+    answer = json.loads(run(llm, "inspect", "logits", "--model", path, "--prompt", PROMPT, "--device", "cpu", "--json"))
+    ids = answer["ids"]
+    if ids != theirs:
+        print(f"{path}: ids differ: {ids} and {theirs} of llama.cpp")
+        return False
+    model.eval(ids)
+    difference = np.abs(np.array(model.scores[: len(ids)]) - np.array(answer["logits"])).max()
+    top = (np.array(model.scores[: len(ids)]).argmax(-1) == np.array(answer["logits"]).argmax(-1)).sum()
+
+    model.reset()
+    made = []
+    tokens = min(TOKENS, context - len(ids))
+    for token in model.generate(ids, temp=0.0):
+        if len(made) == tokens or llama_cpp.llama_vocab_is_eog(model._model.vocab, token):
+            break
+        made.append(token)
+    ours = json.loads(
+        run(llm, "generate", "--model", path, "--prompt", PROMPT, "-n", tokens, "--temp", 0, "--device", "cpu", "--json")
+    )
+    greedy = ours["tokens"] == made
+    text = model.detokenize(made, prev_tokens=ids).decode(errors="replace")
+    same_text = ours["text"] == text
+    print(
+        f"{path}: logits differ by {difference:.1e}, same top token at {top} of {len(ids)} positions, "
+        f"greedy {'equal' if greedy and same_text else 'not equal'}: {text!r}"
+    )
+    if not (greedy and same_text):
+        print(f"  llm: {ours['text']!r}")
+    return not strict or (greedy and same_text and difference < TOLERANCE)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--llm", required=True, type=pathlib.Path)
+    parser.add_argument("models", nargs="+", type=pathlib.Path)
+    args = parser.parse_args()
+    good = True
+    with tempfile.TemporaryDirectory() as folder:
+        for i, model in enumerate(args.models):
+            if model.is_file():
+                good &= compare(args.llm, model, strict=False)
+            written = pathlib.Path(folder) / f"{i}-{model.stem}.f32.gguf"
+            run(args.llm, "convert", model, written, "--type", "f32", "--device", "cpu")
+            good &= compare(args.llm, written, strict=True)
+            written.unlink()
+    sys.exit(0 if good else "llm and llama.cpp differ")
+
+
+if __name__ == "__main__":
+    main()

@@ -22,10 +22,10 @@ Tensors of `golden.safetensors` (b batch, t time, v vocabulary), integers as int
     grad.NAME                 gradient of `loss` by the tensor NAME of model.safetensors
     OPT.losses [10]           loss before each of ten steps of OPT on this one batch
     OPT.final_logits [b,t,v]  of `ids`, after the tenth step
-    greedy.prompt [5]         and
+    greedy.prompt [5 or 13]   and
     greedy.ids [32]           the new tokens that greedy decoding appends to it
 
-OPT is one of adamw, adam, sgd, muon; `HYPER`, also the metadata of the file, has their settings.
+The cases in `FAMILIES` have all but the optimizers, and prompts longer than their windows. OPT is one of adamw, adam, sgd, muon; `HYPER`, also the metadata of the file, has their settings.
 All clip the gradients to a global norm of 1 first, as `torch.nn.utils.clip_grad_norm_` does.
 """
 
@@ -44,7 +44,7 @@ from transformers import AutoConfig, AutoModelForCausalLM
 from transformers.utils import logging
 
 GOLDEN = Path(__file__).resolve().parent.parent / "crates" / "model" / "tests" / "golden"
-BATCH, TIME, STEPS, PROMPT, NEW_TOKENS = 2, 24, 10, 5, 32
+BATCH, TIME, STEPS, NEW_TOKENS = 2, 24, 10, 32
 VOCAB, WIDTH, HEADS, CONTEXT, EOS = 97, 32, 4, 64, 2
 IGNORE = -100
 HYPER = {
@@ -92,6 +92,51 @@ CASES = {
     "qwen3_window": (3, DECODER | dict(
         model_type="qwen3", head_dim=8, num_hidden_layers=3, tie_word_embeddings=False, use_sliding_window=True,
         sliding_window=8, max_window_layers=1, rope_parameters=ROPE), {"rope_theta": 10000.0, "rope_scaling": None}),
+}  # fmt: skip
+
+SMALL = DECODER | dict(hidden_size=24, intermediate_size=40, num_hidden_layers=3)
+LONGROPE = {
+    "rope_type": "longrope", "rope_theta": 10000.0, "original_max_position_embeddings": 16,
+    "short_factor": [1.0, 1.2, 1.5], "long_factor": [1.1, 2.5, 4.0],
+}  # fmt: skip
+SLIDING, FULL = "sliding_attention", "full_attention"
+
+# As `CASES`. Odd sizes, few key/value heads, windows shorter than the prompt; sequences that grow beyond the original
+# context of LongRoPE while greedy decoding.
+FAMILIES = {
+    "mistral": (2, SMALL | dict(
+        model_type="mistral", num_key_value_heads=1, head_dim=10, sliding_window=7, tie_word_embeddings=False,
+        rope_parameters=ROPE), {"rope_theta": 10000.0}),
+    "qwen2": (1, SMALL | dict(
+        model_type="qwen2", use_sliding_window=True, sliding_window=9, layer_types=[SLIDING, FULL, SLIDING],
+        tie_word_embeddings=True, rope_parameters=ROPE | {"rope_theta": 1e6}), None),
+    "smollm3": (2, SMALL | dict(
+        model_type="smollm3", no_rope_layer_interval=2, use_sliding_window=True, sliding_window=6, pad_token_id=0,
+        tie_word_embeddings=True, rope_parameters=ROPE | {"rope_theta": 5e6}), {"rope_theta": 5e6}),
+    "olmo2": (1, SMALL | dict(
+        model_type="olmo2", pad_token_id=0, tie_word_embeddings=False, rope_parameters=ROPE | {"rope_theta": 5e5}),
+        {"rope_theta": 5e5, "rope_scaling": None}),
+    "gemma3": (2, SMALL | dict(
+        model_type="gemma3_text", num_key_value_heads=1, head_dim=10, query_pre_attn_scalar=14, sliding_window=8,
+        sliding_window_pattern=3, tie_word_embeddings=True,
+        rope_parameters={FULL: ROPE | {"rope_type": "linear", "rope_theta": 1e6, "factor": 8.0}, SLIDING: ROPE}),
+        {"rope_theta": 1e6, "rope_local_base_freq": 1e4, "rope_scaling": {"rope_type": "linear", "factor": 8.0},
+         "sliding_window_pattern": 3}),
+    "gemma3_parameters": (1, SMALL | dict(
+        model_type="gemma3_text", head_dim=8, query_pre_attn_scalar=8, sliding_window=5, attention_bias=True,
+        layer_types=[FULL, SLIDING, FULL], tie_word_embeddings=True,
+        rope_parameters={FULL: LLAMA3, SLIDING: ROPE | {"rope_type": "linear", "factor": 2.0}}), None),
+    "phi3": (1, SMALL | dict(
+        model_type="phi3", sliding_window=11, pad_token_id=0, tie_word_embeddings=False, rope_parameters=ROPE), None),
+    "phi3_longrope": (1, SMALL | dict(
+        model_type="phi3", num_key_value_heads=1, pad_token_id=0, tie_word_embeddings=False,
+        original_max_position_embeddings=16, rope_parameters=LONGROPE),
+        {"rope_theta": 10000.0, "rope_scaling": {k: LONGROPE[k] for k in ("short_factor", "long_factor")}
+         | {"type": "longrope"}}),
+    "phi3_partial": (1, SMALL | dict(
+        model_type="phi3", hidden_size=32, pad_token_id=0, tie_word_embeddings=True,
+        original_max_position_embeddings=16,
+        rope_parameters=LONGROPE | {"partial_rotary_factor": 0.75, "attention_factor": 1.25}), None),
 }  # fmt: skip
 
 
@@ -227,12 +272,12 @@ def greedy(model, prompt):
     return new
 
 
-def golden(model, seed):
-    """Every tensor of `golden.safetensors`; the batch and the prompt follow from `seed`."""
+def golden(model, seed, prompt, kinds):
+    """Every tensor of `golden.safetensors`; the batch and the prompt, of so many tokens, follow from `seed`."""
     rng = torch.Generator().manual_seed(seed)
     ids, targets = (torch.randint(VOCAB, (BATCH, TIME), generator=rng) for _ in range(2))
     masked = torch.where(torch.rand(BATCH, TIME, generator=rng) < 1 / 3, IGNORE, targets)
-    prompt = torch.randint(3, VOCAB, (PROMPT,), generator=rng)
+    prompt = torch.randint(3, VOCAB, (prompt,), generator=rng)
 
     loss = loss_of(model, ids, targets)
     loss.backward()
@@ -245,17 +290,18 @@ def golden(model, seed):
         "greedy.prompt": prompt, "greedy.ids": greedy(model, prompt),
     }  # fmt: skip
     out |= {f"grad.{name}": g for name, g in grads.items()}
-    for kind in ("adamw", "adam", "sgd", "muon"):
+    for kind in kinds:
         out |= train(kind, model, ids, targets)
     return {k: (v if v.is_floating_point() else v.int()).detach().contiguous() for k, v in out.items()}
 
 
 def write(root):
-    for name, (seed, config, legacy) in CASES.items():
+    for name, (seed, config, legacy) in (CASES | FAMILIES).items():
         folder = root / name
         made = random_model(seed, config)
         model = save_and_reload(made, folder, legacy)
-        values = golden(model, seed)
+        more = (5, ("adamw", "adam", "sgd", "muon")) if name in CASES else (13, ())
+        values = golden(model, seed, *more)
         assert torch.equal(values["logits"], logits_of(made, values["ids"])), f"{name} reads back differently"
         save_file(values, folder / "golden.safetensors", {"hyper": json.dumps(HYPER)})
         print(f"{name}: {len(values)} tensors, loss {values['loss'].item():.4f}", file=sys.stderr)

@@ -13,7 +13,8 @@ use burn::tensor::{Device, TensorData};
 use llm_checkpoint::{published_type, save_model};
 use llm_data::{Corpus, CorpusOptions, Tokenizer, TokenizerKind, TokenizerSection};
 use llm_model::{
-    CausalLm, Family, FeedForwardKind, ModelConfig, ModelSection, ParamInfo, Role, RopeScaling, replace_params,
+    CausalLm, Family, FeedForwardKind, ModelConfig, ModelSection, ParamInfo, Position, Role, RopeScaling, Rotary,
+    replace_params,
 };
 
 fn main() -> Result<(), Box<dyn Error>> {
@@ -23,9 +24,11 @@ fn main() -> Result<(), Box<dyn Error>> {
     let kinds = [TokenizerKind::Bpe, TokenizerKind::Word, TokenizerKind::Byte, TokenizerKind::Char];
     let train = |kind| Tokenizer::train(&TokenizerSection { kind, vocab_size: 512, ..Default::default() }, &corpus);
     let tokenizers = kinds.into_iter().map(train).collect::<Result<Vec<_>, _>>()?;
-    for (i, (name, section, first_windowed_layer)) in variants().into_iter().enumerate() {
+    for (i, (name, section, change)) in variants().into_iter().enumerate() {
         let tokenizer = &tokenizers[i % tokenizers.len()];
-        let config = ModelConfig { first_windowed_layer, ..section.resolve(tokenizer.vocab_size())? };
+        let mut config = section.resolve(tokenizer.vocab_size())?;
+        change(&mut config);
+        config.validate()?;
         let published = published_type(&config).ok_or_else(|| format!("{name} has no published type"))?;
         save_model(&out.join(name), &random(&config, i as u64), tokenizer)?;
         println!("{name}: {published}, {} tokens", tokenizer.vocab_size());
@@ -33,8 +36,10 @@ fn main() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// Names, sections and the first layer with a window.
-fn variants() -> Vec<(&'static str, ModelSection, usize)> {
+/// A name, a section, and what no section says.
+type Variant = (&'static str, ModelSection, fn(&mut ModelConfig));
+
+fn variants() -> Vec<Variant> {
     let base = |family| ModelSection {
         family,
         context_length: 64,
@@ -43,34 +48,53 @@ fn variants() -> Vec<(&'static str, ModelSection, usize)> {
         num_kv_heads: (family != Family::Gpt2).then_some(2),
         ..ModelSection::default()
     };
-    let [gpt2, llama, qwen3] = [Family::Gpt2, Family::Llama, Family::Qwen3].map(base);
+    let [gpt2, llama, qwen2, qwen3] = [Family::Gpt2, Family::Llama, Family::Qwen2, Family::Qwen3].map(base);
     let llama3 =
         RopeScaling::Llama3 { factor: 8.0, low_freq_factor: 1.0, high_freq_factor: 4.0, original_context_length: 32 };
+    let longrope = RopeScaling::LongRope {
+        short_factors: vec![1.0, 1.1, 1.3, 2.0],
+        long_factors: vec![1.5, 2.0, 3.0, 5.0],
+        original_context_length: 16,
+        attention_factor: 1.1,
+    };
     let (window, yes) = (Some(8), Some(true));
-    let qwen2 = ModelSection { qkv_bias: yes, ..llama.clone() };
     let biased = ModelSection { qkv_bias: yes, attention_output_bias: yes, mlp_bias: yes, ..llama.clone() };
-    vec![
-        ("gpt2", gpt2.clone(), 0),
-        ("gpt2-gelu", ModelSection { feed_forward: Some(FeedForwardKind::Gelu), ..gpt2.clone() }, 0),
+    let plain: [(&str, ModelSection); 15] = [
+        ("gpt2", gpt2.clone()),
+        ("gpt2-gelu", ModelSection { feed_forward: Some(FeedForwardKind::Gelu), ..gpt2.clone() }),
+        ("gpt2-relu2-untied", ModelSection { feed_forward: Some(FeedForwardKind::Relu2), tied: Some(false), ..gpt2 }),
+        ("llama", llama.clone()),
+        ("llama-tied-geglu", ModelSection { feed_forward: Some(FeedForwardKind::GeGlu), tied: yes, ..llama.clone() }),
+        ("llama-biases-llama3", ModelSection { rope_scaling: Some(llama3), head_dim: Some(16), ..biased }),
+        ("llama-linear", ModelSection { rope_scaling: Some(RopeScaling::Linear { factor: 4.0 }), ..llama }),
+        ("mistral", ModelSection { sliding_window: window, ..base(Family::Mistral) }),
+        ("qwen2", qwen2.clone()),
+        ("qwen3", ModelSection { head_dim: Some(16), ..qwen3.clone() }),
+        ("smollm3", ModelSection { num_layers: 5, sliding_window: window, ..base(Family::SmolLm3) }),
+        ("olmo2", base(Family::Olmo2)),
+        ("gemma3", ModelSection { num_layers: 7, sliding_window: window, ..base(Family::Gemma3) }),
+        ("phi3", ModelSection { sliding_window: window, ..base(Family::Phi3) }),
+        ("phi3-longrope", ModelSection { rope_scaling: Some(longrope), ..base(Family::Phi3) }),
+    ];
+    let unchanged: fn(&mut ModelConfig) = |_| ();
+    let mut all: Vec<Variant> = plain.into_iter().map(|(name, section)| (name, section, unchanged)).collect();
+    all.extend([
         (
-            "gpt2-relu2-untied",
-            ModelSection { feed_forward: Some(FeedForwardKind::Relu2), tied: Some(false), ..gpt2 },
-            0,
+            "qwen2-window",
+            ModelSection { sliding_window: window, ..qwen2 },
+            (|config| {
+                config.windowed_layers = vec![2];
+            }) as fn(&mut ModelConfig),
         ),
-        ("llama", llama.clone(), 0),
-        (
-            "llama-tied-geglu",
-            ModelSection { feed_forward: Some(FeedForwardKind::GeGlu), tied: yes, ..llama.clone() },
-            0,
-        ),
-        ("llama-biases-llama3", ModelSection { rope_scaling: Some(llama3), head_dim: Some(16), ..biased }, 0),
-        ("llama-linear", ModelSection { rope_scaling: Some(RopeScaling::Linear { factor: 4.0 }), ..llama.clone() }, 0),
-        ("mistral", ModelSection { sliding_window: window, ..llama }, 0),
-        ("qwen2", qwen2.clone(), 0),
-        ("qwen2-window", ModelSection { sliding_window: window, ..qwen2 }, 2),
-        ("qwen3", ModelSection { head_dim: Some(16), ..qwen3.clone() }, 0),
-        ("qwen3-window", ModelSection { sliding_window: window, tied: yes, ..qwen3 }, 1),
-    ]
+        ("qwen3-window", ModelSection { sliding_window: window, tied: yes, ..qwen3 }, |config| {
+            config.windowed_layers = vec![0, 2];
+        }),
+        ("gemma3-scalar", base(Family::Gemma3), |config| config.query_pre_attn_scalar = Some(24)),
+        ("phi3-partial", base(Family::Phi3), |config| {
+            config.position = Position::Rotary(Rotary { width: Some(6), ..Rotary::new(1e4) });
+        }),
+    ]);
+    all
 }
 
 /// A model whose every tensor is random, so that no forgotten bias or norm weight goes unnoticed, and large enough for

@@ -1,5 +1,6 @@
 //! `config.json` ↔ [`ModelConfig`].
 
+pub(crate) mod layers;
 pub(crate) mod raw;
 pub(crate) mod rope;
 
@@ -46,8 +47,7 @@ pub(crate) fn resolve(raw: &RawConfig) -> Result<ModelConfig, CheckpointError> {
             let known: Vec<String> = FAMILIES.iter().map(|family| format!("{:?}", family.model_type)).collect();
             raw.bad("model_type", &raw::one_of(&known))
         })?;
-        raw.get("quantization_config")
-            .map_or(Ok(()), |_| Err(raw.bad("quantization_config", "absent; quantized weights are not supported")))?;
+        raw.absent("quantization_config", "absent; quantized weights are not supported")?;
         (family.resolve)(raw)?
     };
     config.validate().map_err(|e| raw.invalid(e))?;
@@ -60,9 +60,11 @@ pub fn published_type(config: &ModelConfig) -> Option<&'static str> {
     published(config).map(|family| family.model_type)
 }
 
-/// The published family of `config`.
+/// The published family of `config`: its own if that computes the same, or else the first that does.
 pub(crate) fn published(config: &ModelConfig) -> Option<&'static Family> {
-    FAMILIES.iter().find(|family| (family.represents)(config))
+    let able = |family: &&Family| (family.represents)(config);
+    let own = FAMILIES.iter().filter(|family| family.family == config.family).find(able);
+    own.or_else(|| FAMILIES.iter().find(able))
 }
 
 /// Writes `config.json` in `dir`, under the published `model_type` that computes exactly `config` if there is one
@@ -90,6 +92,8 @@ pub(crate) fn write_config(
         keys.insert("vocab_size".into(), json!(config.vocab_size));
         keys.insert("tie_word_embeddings".into(), json!(config.tied));
         keys.insert("torch_dtype".into(), json!(dtype.name()));
+        // Where nothing is written, some families mean an id that a small vocabulary does not have.
+        keys.insert("pad_token_id".into(), Value::Null);
     } else {
         keys.insert("model_type".into(), json!(OWN_TYPE));
         keys.insert(OWN_TYPE.into(), json!(config));

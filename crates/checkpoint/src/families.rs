@@ -1,11 +1,15 @@
 //! The published architectures: for each, how its `config.json` is read and written, and how its tensors are named.
 //!
-//! A new family is a page beside these two and a row in [`FAMILIES`].
+//! A new family is a page beside these and a row in [`FAMILIES`].
 
+mod gemma3;
 mod gpt2;
 mod llama;
+mod olmo2;
+mod phi3;
+mod smollm3;
 
-use llm_model::ModelConfig;
+use llm_model::{Family as Architecture, ModelConfig, NormPlacement, Position};
 use serde_json::{Map, Value};
 
 use crate::CheckpointError;
@@ -15,6 +19,8 @@ use crate::config::raw::RawConfig;
 pub(crate) struct Family {
     /// `model_type` in `config.json`.
     pub model_type: &'static str,
+    /// Its name in this program.
+    pub family: Architecture,
     /// Its class in `transformers`.
     pub architecture: &'static str,
     /// What a `config.json` means.
@@ -24,11 +30,42 @@ pub(crate) struct Family {
     /// Adds the keys of a config that it represents.
     pub write: fn(&ModelConfig, &mut Map<String, Value>),
     /// Where it stores a parameter, given our name of it.
-    pub place: fn(&str) -> Place,
+    pub place: fn(&ModelConfig, &str) -> Place,
 }
 
-/// All families, the plainest first: the first that represents a config gives it its name.
-pub(crate) const FAMILIES: [Family; 5] = [gpt2::GPT2, llama::LLAMA, llama::MISTRAL, llama::QWEN2, llama::QWEN3];
+/// All families, the plainest first: the first that represents a config gives it its name, unless its own does. A
+/// family represents whatever it resolves to, so that its names are found again.
+pub(crate) const FAMILIES: [Family; 9] = [
+    gpt2::GPT2,
+    llama::LLAMA,
+    llama::MISTRAL,
+    llama::QWEN2,
+    llama::QWEN3,
+    smollm3::SMOLLM3,
+    olmo2::OLMO2,
+    gemma3::GEMMA3,
+    phi3::PHI3,
+];
+
+/// Whether `config` has none of what only the younger families know: norms elsewhere than before, layers that differ in
+/// their positions, other scales than the usual.
+fn plain(config: &ModelConfig) -> bool {
+    let known = |position: &Position| match position {
+        Position::Learned => true,
+        Position::Rotary(rotary) => llama::scaled_as_llama(rotary),
+    };
+    known(&config.position)
+        && config.norm_placement == NormPlacement::Before
+        && !config.scaled_embedding
+        && config.local_rotary.is_none()
+        && config.unrotated_layers.is_empty()
+        && config.query_pre_attn_scalar.is_none()
+}
+
+/// A name that is the same in the file.
+pub(crate) fn same(_: &ModelConfig, name: &str) -> Place {
+    Place::same(name)
+}
 
 /// Where a checkpoint stores a parameter.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -41,13 +78,13 @@ pub(crate) struct Place {
     pub part: Option<Part>,
 }
 
-/// One of several parameters of equal shape in one tensor.
+/// A parameter's rows in a tensor that several share.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Part {
-    /// From 0.
-    pub index: usize,
-    /// How many there are.
-    pub of: usize,
+    /// Its first row.
+    pub start: usize,
+    /// Rows of all of them.
+    pub total: usize,
 }
 
 impl Place {
@@ -59,38 +96,46 @@ impl Place {
     /// The shape of the stored tensor, for a parameter of `shape`.
     pub fn stored_shape(&self, shape: &[usize]) -> Vec<usize> {
         let mut shape = shape.to_vec();
-        shape[0] *= self.part.map_or(1, |part| part.of);
+        shape[0] = self.part.map_or(shape[0], |part| part.total);
         if self.transposed {
             shape.reverse();
         }
         shape
     }
 
+    /// Whether the tensor is complete with this parameter of `shape`; parts come in order.
+    pub fn is_last(&self, shape: &[usize]) -> bool {
+        self.part.is_none_or(|part| part.start + shape[0] == part.total)
+    }
+
     /// The parameter of `shape` out of the values of the stored tensor.
     pub fn extract(&self, stored: &[f32], shape: &[usize]) -> Vec<f32> {
-        let Part { index, of } = self.part.unwrap_or(Part { index: 0, of: 1 });
         let [rows, columns] = [shape[0], shape[1..].iter().product()]; // (out, in)
+        let Part { start, total } = self.part.unwrap_or(Part { start: 0, total: rows });
         if !self.transposed {
-            return stored[index * rows * columns..(index + 1) * rows * columns].to_vec();
+            return stored[start * columns..(start + rows) * columns].to_vec();
         }
         let mut values = vec![0.0; rows * columns];
         in_blocks(columns, rows, |column, row| {
-            values[row * columns + column] = stored[column * rows * of + index * rows + row];
+            values[row * columns + column] = stored[column * total + start + row];
         });
         values
     }
 
-    /// The values of the stored tensor out of its parts, each of `shape`.
-    pub fn assemble(&self, parts: &[Vec<f32>], shape: &[usize]) -> Vec<f32> {
+    /// The values of the stored tensor out of its parts, which have `columns` columns.
+    pub fn assemble(&self, parts: &[Vec<f32>], columns: usize) -> Vec<f32> {
         if !self.transposed {
             return parts.concat();
         }
-        let [rows, columns] = [shape[0], shape[1..].iter().product()];
-        let mut values = vec![0.0; parts.len() * rows * columns];
-        for (index, part) in parts.iter().enumerate() {
+        let total = parts.iter().map(Vec::len).sum::<usize>() / columns;
+        let mut values = vec![0.0; total * columns];
+        let mut start = 0;
+        for part in parts {
+            let rows = part.len() / columns;
             in_blocks(rows, columns, |row, column| {
-                values[column * rows * parts.len() + index * rows + row] = part[row * columns + column];
+                values[column * total + start + row] = part[row * columns + column];
             });
+            start += rows;
         }
         values
     }
@@ -114,18 +159,26 @@ mod tests {
 
     #[test]
     fn parts_come_out_of_a_fused_tensor_as_they_went_in() {
-        for (rows, columns) in [(1, 1), (3, 5), (16, 16), (17, 33), (40, 1)] {
-            let shape = [rows, columns];
+        for (rows, columns) in [([1, 1, 1], 1), ([3, 3, 3], 5), ([16, 4, 4], 16), ([17, 1, 33], 33), ([40, 2, 7], 1)] {
+            let total = rows.iter().sum();
             let parts: Vec<Vec<f32>> =
-                (0..3).map(|part| (0..rows * columns).map(|i| (part * 10_000 + i) as f32).collect()).collect();
-            let place = |index| Place { tensor: String::new(), transposed: true, part: Some(Part { index, of: 3 }) };
-            let stored = place(2).assemble(&parts, &shape);
-            assert_eq!(place(0).stored_shape(&shape), [columns, 3 * rows]);
-            // A stored row is one input to all queries, then to all keys, then to all values.
-            assert_eq!(stored[0], parts[0][0]);
-            assert_eq!(stored[rows], parts[1][0]);
-            for (index, part) in parts.iter().enumerate() {
-                assert_eq!(&place(index).extract(&stored, &shape), part);
+                (0..3).map(|part| (0..rows[part] * columns).map(|i| (part * 10_000 + i) as f32).collect()).collect();
+            for transposed in [false, true] {
+                let place = |index: usize| Place {
+                    tensor: String::new(),
+                    transposed,
+                    part: Some(Part { start: rows[..index].iter().sum(), total }),
+                };
+                let stored = place(2).assemble(&parts, columns);
+                let shape = if transposed { [columns, total] } else { [total, columns] };
+                assert_eq!(place(0).stored_shape(&[rows[0], columns]), shape);
+                // A stored row is one input to all queries, then to all keys, then to all values.
+                let second = if transposed { rows[0] } else { rows[0] * columns };
+                assert_eq!([stored[0], stored[second]], [parts[0][0], parts[1][0]]);
+                for (index, part) in parts.iter().enumerate() {
+                    assert_eq!(&place(index).extract(&stored, &[rows[index], columns]), part);
+                    assert_eq!(place(index).is_last(&[rows[index], columns]), index == 2);
+                }
             }
         }
     }

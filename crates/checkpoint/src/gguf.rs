@@ -7,6 +7,7 @@
 
 mod architecture;
 mod config;
+mod families;
 mod keys;
 mod rope;
 mod save;

@@ -6,12 +6,12 @@ use std::path::{Path, PathBuf};
 
 use burn::tensor::TensorData;
 use half::{bf16, f16};
-use llm_model::{CausalLm, ParamInfo, named_params, params, replace_params};
+use llm_model::{CausalLm, ModelConfig, ParamInfo, named_params, params, replace_params};
 use serde::Deserialize;
 
 use crate::CheckpointError;
 use crate::config::published;
-use crate::families::Place;
+use crate::families::{Place, same};
 use crate::gguf::{GgufTensors, is_gguf};
 use crate::tensors::{Announced, TensorFile, write_tensors};
 
@@ -29,7 +29,8 @@ const NO_WEIGHTS: &str = "weights are read from model.safetensors or from model.
 /// A missing, damaged or truncated file, and a tensor that is missing, superfluous, of another shape or type than the
 /// model's, or not finite: each with the file, the tensor and both values.
 pub fn load_weights(dir: &Path, model: CausalLm) -> Result<CausalLm, CheckpointError> {
-    let place = places(&model);
+    let config = model.config().clone();
+    let place = places(&config);
     let stored = StoredWeights::open(dir)?;
     stored.check(&model, &place)?;
     let mut last: Option<(String, Vec<f32>)> = None; // several parameters in a row may share a tensor
@@ -103,10 +104,10 @@ fn write_halves(out: &mut dyn Write, values: &[f32], half: fn(f32) -> [u8; 2]) -
 
 /// Names and shapes of the tensors in a checkpoint of `model`, in the order of [`visit_stored`].
 pub(crate) fn stored_tensors(model: &CausalLm) -> Vec<(String, Vec<usize>)> {
-    let place = places(model);
+    let place = places(model.config());
     let stored = |info: &ParamInfo| {
         let place = place(&info.name);
-        is_last(&place).then(|| (place.tensor.clone(), place.stored_shape(&info.shape)))
+        place.is_last(&info.shape).then(|| (place.tensor.clone(), place.stored_shape(&info.shape)))
     };
     params(model).iter().filter_map(stored).collect()
 }
@@ -116,7 +117,7 @@ pub(crate) fn visit_stored(
     model: &CausalLm,
     visit: &mut dyn FnMut(&str, &[usize], Vec<f32>) -> io::Result<()>,
 ) -> io::Result<()> {
-    let place = places(model);
+    let place = places(model.config());
     // Parameters that wait until the tensor that they are a part of is complete.
     let mut parts: BTreeMap<String, Vec<Vec<f32>>> = BTreeMap::new();
     let mut done = Ok(());
@@ -141,22 +142,19 @@ fn visit_param(
     }
     let held = parts.entry(place.tensor.clone()).or_default();
     held.push(values);
-    if is_last(place) {
-        let values = place.assemble(held, &info.shape);
+    if place.is_last(&info.shape) {
+        let columns = info.shape[1..].iter().product();
+        let values = place.assemble(held, columns);
         parts.remove(&place.tensor);
         visit(&place.tensor, &place.stored_shape(&info.shape), values)?;
     }
     Ok(())
 }
 
-/// Whether a tensor is complete with the parameter at `place`; parts come in order.
-fn is_last(place: &Place) -> bool {
-    place.part.is_none_or(|part| part.index + 1 == part.of)
-}
-
-/// The names in a checkpoint of `model`.
-fn places(model: &CausalLm) -> fn(&str) -> Place {
-    published(model.config()).map_or(Place::same, |family| family.place)
+/// The names in a checkpoint of a model of `config`.
+fn places(config: &ModelConfig) -> impl Fn(&str) -> Place {
+    let place = published(config).map_or(same as fn(&ModelConfig, &str) -> Place, |family| family.place);
+    move |name| place(config, name)
 }
 
 /// A file of tensors, named and laid out as in a Hugging Face checkpoint.

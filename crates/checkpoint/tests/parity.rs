@@ -16,6 +16,7 @@ fn tokens(ids: &[i32]) -> Tensor<2, Int> {
 /// Logits of `ids`, given to the model in pieces of these sizes with one cache.
 fn cached(model: &CausalLm, ids: &[i32], pieces: &[usize]) -> Vec<f32> {
     let mut cache = KvCache::new(model.config(), 1, ids.len(), &Device::flex());
+    cache.expect(ids.len());
     let mut logits = Vec::new();
     let mut start = 0;
     for &piece in pieces {
@@ -50,12 +51,42 @@ fn a_truncated_cache_goes_on_as_if_the_rest_had_never_been() {
         let ids: Vec<i32> = golden_values(name)["ids"].try_to_vec().unwrap();
         let ids = &ids[..TIME];
         let mut cache = KvCache::new(model.config(), 1, TIME, &Device::flex());
+        cache.expect(TIME);
         model.forward(tokens(ids), Some(&mut cache));
         cache.truncate(10);
         let again = values(model.forward(tokens(&ids[10..]), Some(&mut cache)));
         let whole = values(model.forward(tokens(ids), None));
         assert_close(name, &again, &whole[whole.len() - again.len()..], 1e-4);
     }
+}
+
+#[test]
+fn keys_that_longrope_makes_void_are_forgotten_and_others_kept() {
+    let model = golden_model("phi3_longrope");
+    assert_eq!(model.config().rotary_switch(), Some(16));
+    let ids: Vec<i32> = golden_values("phi3_longrope")["ids"].try_to_vec().unwrap();
+    let mut cache = KvCache::new(model.config(), 1, TIME, &Device::flex());
+    let read = |cache: &mut KvCache, to: usize| {
+        cache.expect(to);
+        let logits = values(model.forward(tokens(&ids[cache.len()..to]), Some(cache)));
+        let whole = values(model.forward(tokens(&ids[..to]), None));
+        assert_close(&format!("up to {to}"), &logits, &whole[whole.len() - logits.len()..], 1e-4);
+        logits.len() / model.config().vocab_size
+    };
+    // Tokens that are read each time: all of them where the sequence becomes longer than 16, or shorter again.
+    let mut counts = [10, 16, 17, 18].map(|to| read(&mut cache, to)).to_vec();
+    cache.truncate(12);
+    counts.push(read(&mut cache, 14));
+    assert_eq!(counts, [10, 6, 17, 1, 14]);
+}
+
+#[test]
+#[should_panic(expected = "KvCache::expect")]
+fn a_cache_that_would_mix_both_kinds_of_keys_refuses() {
+    let model = golden_model("phi3_longrope");
+    let mut cache = KvCache::new(model.config(), 1, TIME, &Device::flex());
+    model.forward(tokens(&[1; 10]), Some(&mut cache));
+    model.forward(tokens(&[1; 10]), Some(&mut cache));
 }
 
 /// Every parameter with its bits.

@@ -27,6 +27,7 @@ static ALLOCATOR: llm_kernels::Allocator = llm_kernels::Allocator {};
 
 fn main() -> ExitCode {
     llm_kernels::keep_freed_memory();
+    llm_kernels::join_thread_pool();
     // Wrong usage ends here, with code 2.
     let cli = Cli::parse();
     let printer = Printer::new(cli.quiet);

@@ -120,8 +120,10 @@ impl<'a> Generator<'a> {
         self.held.truncate(common);
         if let Some(cache) = &mut self.cache {
             cache.truncate(common);
+            cache.expect(window.len());
+            self.held.truncate(cache.len());
         }
-        common
+        self.held.len()
     }
 
     /// Reads the part of `window` that the cache lacks; gives the logits that follow, or nothing if it was broken off.
@@ -201,6 +203,12 @@ impl<'a> Generator<'a> {
     ) -> Result<Option<Vec<f32>>, GenerateError> {
         if self.full() {
             let window = self.newer_half(&progress.ids);
+            self.keep_common(&window);
+            return self.read(&window, options.prefill_chunk, progress.emit);
+        }
+        if self.model.config().rotary_switch() == Some(self.held.len()) {
+            // From here on all positions are rotated by other wavelengths.
+            let window = [&self.held[..], &[id]].concat();
             self.keep_common(&window);
             return self.read(&window, options.prefill_chunk, progress.emit);
         }

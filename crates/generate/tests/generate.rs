@@ -7,7 +7,7 @@ use llm_data::{Corpus, CorpusOptions, Tokenizer, TokenizerKind, TokenizerSection
 use llm_generate::{
     ContextOverflow, Event, FinishReason, GenerateError, Generation, Generator, Options, Sampler, Sampling,
 };
-use llm_model::{CausalLm, Family, ModelSection};
+use llm_model::{CausalLm, Family, ModelSection, RopeScaling, named_params, replace_params};
 
 const CONTEXT: usize = 24;
 
@@ -20,8 +20,8 @@ fn bytes() -> Tokenizer {
     Tokenizer::train(&section, &Corpus::open(&[path], CorpusOptions::default()).unwrap()).unwrap()
 }
 
-fn model(family: Family) -> CausalLm {
-    let section = ModelSection {
+fn section(family: Family) -> ModelSection {
+    ModelSection {
         family,
         context_length: CONTEXT,
         hidden_size: 32,
@@ -29,12 +29,41 @@ fn model(family: Family) -> CausalLm {
         num_heads: 4,
         num_kv_heads: (family != Family::Gpt2).then_some(2),
         ..ModelSection::default()
-    };
-    CausalLm::new(&section.resolve(257).unwrap(), &Device::flex()).initialize(7)
+    }
 }
 
-fn families() -> [CausalLm; 2] {
-    [model(Family::Gpt2), model(Family::Llama)]
+fn model(family: Family) -> CausalLm {
+    CausalLm::new(&section(family).resolve(257).unwrap(), &Device::flex()).initialize(7)
+}
+
+/// Models whose past is forgotten or looks different at some length: a window, and LongRoPE. Their matrices are ten times
+/// the initial ones, so that attention matters.
+fn changing() -> [CausalLm; 2] {
+    let longrope = RopeScaling::LongRope {
+        short_factors: vec![1.0, 1.1, 1.3, 2.0],
+        long_factors: vec![3.0, 5.0, 9.0, 20.0],
+        original_context_length: CONTEXT / 2,
+        attention_factor: 1.2,
+    };
+    [
+        ModelSection { sliding_window: Some(5), num_layers: 7, ..section(Family::Gemma3) },
+        ModelSection { rope_scaling: Some(longrope), ..section(Family::Phi3) },
+    ]
+    .map(|section| {
+        let model = CausalLm::new(&section.resolve(257).unwrap(), &Device::flex()).initialize(7);
+        let mut matrices = std::collections::BTreeMap::new();
+        named_params(&model, &mut |info, data| {
+            if info.shape.len() == 2 {
+                let values: Vec<f32> = data.iter::<f32>().map(|x| 10.0 * x).collect();
+                matrices.insert(info.name.clone(), TensorData::new(values, info.shape.clone()));
+            }
+        });
+        replace_params(model, &mut |info| Ok::<_, ()>(matrices.remove(&info.name))).unwrap()
+    })
+}
+
+fn families() -> Vec<CausalLm> {
+    [model(Family::Gpt2), model(Family::Llama)].into_iter().chain(changing()).collect()
 }
 
 /// Bytes are drawn from nearly all of them.

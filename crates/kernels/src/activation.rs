@@ -1,43 +1,26 @@
 use burn::tensor::{Tensor, activation};
 
-/// GELU in its tanh approximation (Hendrycks & Gimpel, 2016), elementwise.
-pub fn gelu_tanh<const D: usize>(x: Tensor<D>) -> Tensor<D> {
-    #[cfg(feature = "cpu")]
-    if crate::is_fused(&x.device(), x.dtype()) {
-        return crate::flex::gelu_tanh(x);
+/// The nonlinearity of a feed-forward network.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Activation {
+    /// `x·Φ(x)`, with `Φ` the normal distribution (Hendrycks & Gimpel, 2016, arXiv:1606.08415).
+    Gelu,
+    /// Its tanh approximation, as in GPT-2.
+    GeluTanh,
+    /// `max(x, 0)²` (So et al., 2021, arXiv:2109.08668).
+    Relu2,
+    /// `x·σ(x)`, in a gated network the SwiGLU of Shazeer (2020, arXiv:2002.05202).
+    Silu,
+}
+
+impl Activation {
+    /// The activation of every value.
+    pub fn forward<const D: usize>(self, x: Tensor<D>) -> Tensor<D> {
+        match self {
+            Self::Gelu => activation::gelu(x),
+            Self::GeluTanh => activation::gelu_approximate(x),
+            Self::Relu2 => activation::relu(x).square(),
+            Self::Silu => activation::silu(x),
+        }
     }
-    gelu_tanh_reference(x)
-}
-
-/// [`gelu_tanh`], composed of Burn operations.
-pub fn gelu_tanh_reference<const D: usize>(x: Tensor<D>) -> Tensor<D> {
-    activation::gelu_approximate(x)
-}
-
-/// `max(x, 0)²` (So et al., 2021, arXiv:2109.08668), elementwise.
-pub fn relu2<const D: usize>(x: Tensor<D>) -> Tensor<D> {
-    #[cfg(feature = "cpu")]
-    if crate::is_fused(&x.device(), x.dtype()) {
-        return crate::flex::relu2(x);
-    }
-    relu2_reference(x)
-}
-
-/// [`relu2`], composed of Burn operations.
-pub fn relu2_reference<const D: usize>(x: Tensor<D>) -> Tensor<D> {
-    activation::relu(x).square()
-}
-
-/// `silu(gate) · up` (Shazeer, 2020), elementwise on equal shapes.
-pub fn swiglu<const D: usize>(gate: Tensor<D>, up: Tensor<D>) -> Tensor<D> {
-    #[cfg(feature = "cpu")]
-    if crate::is_fused(&gate.device(), gate.dtype()) {
-        return crate::flex::swiglu(gate, up);
-    }
-    swiglu_reference(gate, up)
-}
-
-/// [`swiglu`], composed of Burn operations.
-pub fn swiglu_reference<const D: usize>(gate: Tensor<D>, up: Tensor<D>) -> Tensor<D> {
-    activation::silu(gate) * up
 }

@@ -1,5 +1,7 @@
 use burn::tensor::{Bool, Device, Tensor, TensorData, activation::softmax};
 
+use crate::dropout_reference;
+
 /// Which keys a query may look at.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Causal {
@@ -12,24 +14,19 @@ pub struct Causal {
 /// Causal attention, `softmax(q·kᵀ / √hd) · v`, with several query heads for each key/value head.
 ///
 /// `q` is `(b, t, h, hd)`; `k` and `v` are `(b, s, kv, hd)`, where `kv` divides `h` and `s = start + t`.
-/// Gives `(b, t, h, hd)`. The fused version never holds the `t × s` matrix: it works in blocks of queries and, in the
+/// Gives `(b, t, h, hd)`. The weights are dropped with the probability `dropout`, as by [`dropout`](crate::dropout()).
+/// The fused version never holds the `t × s` matrix: it works in blocks of queries and, in the
 /// backward pass, computes them anew from the row sums it kept (Dao et al., 2022, arXiv:2205.14135).
-pub fn attention(q: Tensor<4>, k: Tensor<4>, v: Tensor<4>, causal: Causal) -> Tensor<4> {
+pub fn attention(q: Tensor<4>, k: Tensor<4>, v: Tensor<4>, causal: Causal, dropout: f64) -> Tensor<4> {
     #[cfg(feature = "cpu")]
     if crate::is_fused(&q.device(), q.dtype()) {
-        return crate::flex::attention(q, k, v, causal);
+        return crate::flex::attention(q, k, v, causal, dropout);
     }
-    attention_reference(q, k, v, causal, |weights| weights)
+    attention_reference(q, k, v, causal, dropout)
 }
 
-/// [`attention`], composed of Burn operations; `alter` may change the attention weights `(b, h, t, s)`, for dropout.
-pub fn attention_reference(
-    q: Tensor<4>,
-    k: Tensor<4>,
-    v: Tensor<4>,
-    causal: Causal,
-    alter: impl FnOnce(Tensor<4>) -> Tensor<4>,
-) -> Tensor<4> {
+/// [`attention`], composed of Burn operations.
+pub fn attention_reference(q: Tensor<4>, k: Tensor<4>, v: Tensor<4>, causal: Causal, dropout: f64) -> Tensor<4> {
     let [b, t, h, hd] = q.dims();
     let [_, s, kv, _] = k.dims();
     // The query heads of one key/value head become rows of one product, so that keys are never repeated.
@@ -40,7 +37,11 @@ pub fn attention_reference(
     if let Some(mask) = mask(t, s, causal, &scores.device()) {
         scores = scores.mask_fill(mask, -1e30);
     }
-    let weights = alter(softmax(scores, 3)).reshape([b, kv, rows, s]);
+    let mut weights = softmax(scores, 3);
+    if dropout > 0.0 {
+        weights = dropout_reference(weights, dropout);
+    }
+    let weights = weights.reshape([b, kv, rows, s]);
     weights.matmul(v).reshape([b, h, t, hd]).swap_dims(1, 2)
 }
 

@@ -1,6 +1,6 @@
 use burn::tensor::{Int, Tensor, activation::log_softmax};
 
-use crate::linear_reference;
+use crate::{Precision, linear_reference};
 
 /// A target that does not count, as in PyTorch.
 pub const IGNORED: i32 = -100;
@@ -25,19 +25,30 @@ pub fn cross_entropy_reference(logits: Tensor<2>, targets: Tensor<1, Int>) -> Te
 }
 
 /// The head and the loss of a language model in one: the sum of the cross-entropies of the logits `x·weightᵀ`, with `x`
-/// `(n, d)`, `weight` `(v, d)` and `targets` `(n)` as for [`cross_entropy`]. Shape `(1)`.
+/// `(n, d)`, `weight` `(v, d)` and `targets` `(n)` as for [`cross_entropy`]. Shape `(1)`. The factors of the products,
+/// those of the backward pass too, are rounded to `precision`.
 ///
 /// The fused version works in blocks of rows, and computes the gradients along with the loss, so that the logits
 /// `(n, v)`, the largest tensor of a small model with a large vocabulary, never exist as a whole.
-pub fn linear_cross_entropy(x: Tensor<2>, weight: Tensor<2>, targets: Tensor<1, Int>) -> Tensor<1> {
+pub fn linear_cross_entropy(
+    x: Tensor<2>,
+    weight: Tensor<2>,
+    targets: Tensor<1, Int>,
+    precision: Precision,
+) -> Tensor<1> {
     #[cfg(feature = "cpu")]
     if crate::is_fused(&x.device(), x.dtype()) {
-        return crate::flex::linear_cross_entropy(x, weight, targets);
+        return crate::flex::linear_cross_entropy(x, weight, targets, precision);
     }
-    linear_cross_entropy_reference(x, weight, targets)
+    linear_cross_entropy_reference(x, weight, targets, precision)
 }
 
 /// [`linear_cross_entropy`], composed of Burn operations.
-pub fn linear_cross_entropy_reference(x: Tensor<2>, weight: Tensor<2>, targets: Tensor<1, Int>) -> Tensor<1> {
-    cross_entropy_reference(linear_reference(x, weight, None), targets).sum()
+pub fn linear_cross_entropy_reference(
+    x: Tensor<2>,
+    weight: Tensor<2>,
+    targets: Tensor<1, Int>,
+    precision: Precision,
+) -> Tensor<1> {
+    cross_entropy_reference(linear_reference(x, weight, None, precision), targets).sum()
 }

@@ -12,24 +12,28 @@ mod activation;
 mod allocator;
 mod attention;
 mod cross_entropy;
+mod dropout;
 mod linear;
 mod norm;
 mod optimizer;
+mod precision;
 mod profile;
 mod rotary;
 
 #[cfg(feature = "cpu")]
 mod flex;
 
-pub use activation::{gelu_tanh, gelu_tanh_reference, relu2, relu2_reference, swiglu, swiglu_reference};
+pub use activation::Activation;
 pub use allocator::{Allocator, keep_freed_memory};
 pub use attention::{Causal, attention, attention_reference};
 pub use cross_entropy::{
     IGNORED, cross_entropy, cross_entropy_reference, linear_cross_entropy, linear_cross_entropy_reference,
 };
-pub use linear::{linear, linear_reference};
+pub use dropout::{dropout, dropout_reference};
+pub use linear::{activated_linear, activated_linear_reference, linear, linear_reference};
 pub use norm::{layer_norm, layer_norm_reference, rms_norm, rms_norm_reference};
 pub use optimizer::{AdamStep, adam, adam_reference, sum_of_squares, sum_of_squares_reference};
+pub use precision::{Precision, has_fast_bf16};
 pub use profile::{OperationCost, memory_bandwidth, profile};
 pub use rotary::{rotate, rotate_reference};
 
@@ -40,6 +44,13 @@ use burn::tensor::{DType, Device};
 /// models a tenth of their time. Elsewhere `f` stays on its thread: a GPU has a queue for each of them.
 pub fn in_thread_pool<R: Send>(device: &Device, f: impl FnOnce() -> R + Send) -> R {
     if is_fused(device, DType::F32) { rayon::scope(|_| f()) } else { f() }
+}
+
+/// Makes the calling thread, which should be the program's first, one of the pool's: then what it computes needs no
+/// [`in_thread_pool`], and memory that it frees is near when it takes more. Does nothing if the pool is there already.
+pub fn join_thread_pool() {
+    // The error says that the pool is there already.
+    let _ = rayon::ThreadPoolBuilder::new().use_current_thread().build_global();
 }
 
 /// Whether the fused versions serve tensors of `dtype` on `device`.

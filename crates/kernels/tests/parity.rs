@@ -3,10 +3,10 @@
 
 use burn::tensor::{Device, Int, Tensor, TensorData};
 use llm_kernels::{
-    AdamStep, Causal, IGNORED, adam, adam_reference, attention, attention_reference, cross_entropy,
-    cross_entropy_reference, gelu_tanh, gelu_tanh_reference, layer_norm, layer_norm_reference, linear,
-    linear_cross_entropy, linear_cross_entropy_reference, linear_reference, profile, relu2, relu2_reference, rms_norm,
-    rms_norm_reference, rotate, rotate_reference, sum_of_squares, sum_of_squares_reference, swiglu, swiglu_reference,
+    Activation, AdamStep, Causal, IGNORED, Precision, activated_linear, activated_linear_reference, adam,
+    adam_reference, attention, attention_reference, cross_entropy, cross_entropy_reference, dropout, layer_norm,
+    layer_norm_reference, linear, linear_cross_entropy, linear_cross_entropy_reference, linear_reference, profile,
+    rms_norm, rms_norm_reference, rotate, rotate_reference, sum_of_squares, sum_of_squares_reference,
 };
 
 fn device() -> Device {
@@ -92,15 +92,32 @@ fn norms() {
 }
 
 #[test]
-fn activations() {
-    for n in [1, 7, 129, 40_000] {
-        let (x, y) = (random([n, 3], 3.0), random([n, 3], 3.0));
-        assert_parity!(gelu_tanh(x.clone()), gelu_tanh_reference(x.clone()), [x], n);
-        assert_parity!(relu2(x.clone()), relu2_reference(x.clone()), [x], n);
-        assert_parity!(swiglu(x.clone(), y.clone()), swiglu_reference(x.clone(), y.clone()), [x, y], n);
+fn activated_linears() {
+    for activation in [Activation::Gelu, Activation::GeluTanh, Activation::Relu2, Activation::Silu] {
+        for (n, i, o) in [(1, 1, 1), (7, 129, 3), (129, 7, 65), (400, 100, 4)] {
+            let (x, factor) = (random([n, i], 3.0), random([n, i], 1.0));
+            let (w, b) = (random([o, i], 1.0), random([o], 1.0));
+            for factor in [None, Some(factor)] {
+                let run = |f: fn(_, _, _, _, _, _) -> Tensor<2>| {
+                    f(activation, x.clone(), factor.clone(), w.clone(), Some(b.clone()), Precision::F32)
+                };
+                let what = format!("{activation:?}, {n} × {i} → {o}, gated: {}", factor.is_some());
+                match &factor {
+                    None => {
+                        assert_parity!(run(activated_linear), run(activated_linear_reference), [x, w, b], what);
+                    }
+                    Some(factor) => {
+                        assert_parity!(run(activated_linear), run(activated_linear_reference), [x, factor, w, b], what);
+                    }
+                }
+            }
+        }
     }
-    let x = random_transposed([9, 5]);
-    assert_parity!(gelu_tanh(x.clone()), gelu_tanh_reference(x.clone()), [x], "view");
+    let (x, w) = (random_transposed([9, 5]), random_transposed([4, 5]));
+    let run = |f: fn(_, _, _, _, _, _) -> Tensor<2>| {
+        f(Activation::GeluTanh, x.clone(), Some(x.clone()), w.clone(), None, Precision::F32)
+    };
+    assert_parity!(run(activated_linear), run(activated_linear_reference), [x, w], "views, one tensor twice");
 }
 
 #[test]
@@ -108,17 +125,104 @@ fn linears() {
     for (n, i, o) in [(1, 1, 1), (7, 129, 1), (129, 7, 65), (300, 128, 130)] {
         let (x, w, b) = (random([n, i], 1.0), random([o, i], 1.0), random([o], 1.0));
         let what = format!("{n} × {i} → {o}");
-        let bias = Some(b.clone());
-        assert_parity!(
-            linear(x.clone(), w.clone(), bias.clone()),
-            linear_reference(x.clone(), w.clone(), bias),
-            [x, w, b],
-            what
-        );
-        assert_parity!(linear(x.clone(), w.clone(), None), linear_reference(x.clone(), w.clone(), None), [x, w], what);
+        let run = |f: fn(_, _, _, _) -> Tensor<2>, bias| f(x.clone(), w.clone(), bias, Precision::F32);
+        assert_parity!(run(linear, Some(b.clone())), run(linear_reference, Some(b.clone())), [x, w, b], what);
+        assert_parity!(run(linear, None), run(linear_reference, None), [x, w], what);
     }
     let (x, w) = (random_transposed([9, 5]), random_transposed([4, 5]));
-    assert_parity!(linear(x.clone(), w.clone(), None), linear_reference(x.clone(), w.clone(), None), [x, w], "views");
+    let run = |f: fn(_, _, _, _) -> Tensor<2>| f(x.clone(), w.clone(), None, Precision::F32);
+    assert_parity!(run(linear), run(linear_reference), [x, w], "views");
+}
+
+/// Leaves whose values are rounded to `precision`, as the gradients see them too.
+fn rounded<const D: usize>(x: &Tensor<D>, precision: Precision) -> Tensor<D> {
+    x.clone().inner().cast(precision.dtype()).cast(Precision::F32.dtype())
+}
+
+#[test]
+fn lower_precision_rounds_the_factors_of_every_product_and_nothing_else() {
+    for precision in [Precision::F16, Precision::Bf16] {
+        for (n, i, o) in [(1, 1, 1), (7, 129, 5), (129, 7, 65), (200, 210, 60)] {
+            let (x, w, g) = (random([n, i], 1.0), random([o, i], 1.0), values([n, o], 1.0));
+            let y = linear(x.clone(), w.clone(), None, precision);
+            let mut grads = (y.clone() * g.clone()).sum().backward();
+            let [x16, w16, g16] = [&x, &w, &g].map(|factor| rounded(factor, precision));
+            let what = format!("{precision:?}, {n} × {i} → {o}");
+            assert!(difference(y.inner(), x16.clone().matmul(w16.clone().transpose())) < 1e-5, "{what}: forward");
+            let (by_x, by_w) = (x.grad_remove(&mut grads).unwrap(), w.grad_remove(&mut grads).unwrap());
+            assert!(difference(by_x, g16.clone().matmul(w16.clone())) < 1e-5, "{what}: gradient by x");
+            assert!(difference(by_w, g16.transpose().matmul(x16.clone())) < 1e-5, "{what}: gradient by the weight");
+
+            let ids = Tensor::<1, Int>::from_data(TensorData::new(vec![0i32; n], [n]), &device());
+            let loss = linear_cross_entropy(x, w, ids.clone(), precision).inner();
+            let expected = cross_entropy_reference(x16.matmul(w16.transpose()), ids.inner()).sum();
+            assert!(difference(loss, expected) < 1e-5, "{what}: loss");
+        }
+    }
+}
+
+#[test]
+fn dropout_keeps_the_share_and_the_mean_and_repeats_with_the_seed() {
+    let x = values([300, 200], 0.0).add_scalar(1.0).require_grad();
+    let drop = |seed: u64| {
+        device().seed(seed);
+        dropout(x.clone(), 0.25)
+    };
+    let y = drop(7);
+    let grads = y.clone().sum().backward();
+    let y = y.inner();
+    assert_eq!(x.grad(&grads).unwrap().into_data(), y.clone().into_data(), "the gradient has the same mask");
+    assert_eq!(drop(7).inner().into_data(), y.clone().into_data(), "the same seed");
+    assert_ne!(drop(8).inner().into_data(), y.clone().into_data(), "another seed");
+    let kept = y.clone().greater_elem(0.0).int().sum().into_scalar::<i32>();
+    assert!((kept - 45_000).abs() < 500, "{kept} of 60,000 kept"); // a deviation is 106
+    assert_eq!(y.max().into_scalar::<f32>(), 1.0 / 0.75);
+    // Rows and columns are dropped independently of each other.
+    let kept = drop(9).inner().greater_elem(0.0).float();
+    for (axis, n) in [(0, 300.0), (1, 200.0)] {
+        let shares = kept.clone().mean_dim(axis);
+        let spread = shares.sub_scalar(0.75).square().mean().sqrt().into_scalar::<f32>();
+        let expected = (0.75f32 * 0.25 / n).sqrt();
+        assert!((spread / expected - 1.0).abs() < 0.2, "axis {axis}: {spread}, not {expected}");
+    }
+}
+
+#[test]
+fn attention_with_dropout() {
+    let (b, t, h, kv, hd) = (2, 70, 4, 2, 8);
+    let [q, k, v] = [random([b, t, h, hd], 1.0), random([b, t, kv, hd], 1.0), random([b, t, kv, hd], 1.0)];
+    let causal = Causal { start: 0, window: Some(50) };
+    let run = |v: Tensor<4>| {
+        device().seed(3);
+        attention(q.clone(), k.clone(), v, causal, 0.3)
+    };
+    // With values of one, an output is the sum of the weights that are left; the mean of all is near 1.
+    let sums = run(v.ones_like()).inner();
+    let mean = sums.clone().mean().into_scalar::<f32>();
+    assert!((mean - 1.0).abs() < 0.03 && (sums - 1.0).abs().max().into_scalar::<f32>() > 0.1, "{mean}");
+    // The output is linear in v, with the same mask for the same seed.
+    let y = run(v.clone());
+    let doubled = run(v.clone() * 2.0);
+    assert!(difference(doubled.inner(), y.clone().inner() * 2.0) < 1e-5);
+    // Gradients by differences, along random directions.
+    let weights = values(y.dims(), 1.0);
+    let loss = |q: &Tensor<4>, k: &Tensor<4>, v: &Tensor<4>| {
+        device().seed(3);
+        (attention(q.clone(), k.clone(), v.clone(), causal, 0.3) * weights.clone()).sum()
+    };
+    let grads = loss(&q, &k, &v).backward();
+    for (name, leaf) in [("q", &q), ("k", &k), ("v", &v)] {
+        let direction = values(leaf.dims(), 1.0);
+        let moved = |step: f32| {
+            let other = Tensor::from_inner((leaf.clone() + direction.clone() * step).inner());
+            let [q, k, v] =
+                [("q", &q), ("k", &k), ("v", &v)].map(|(n, x)| if n == name { other.clone() } else { x.clone() });
+            f64::from(loss(&q, &k, &v).into_scalar::<f32>())
+        };
+        let numeric = (moved(1e-2) - moved(-1e-2)) / 2e-2;
+        let analytic = f64::from((leaf.grad(&grads).unwrap() * direction.inner()).sum().into_scalar::<f32>());
+        assert!((numeric - analytic).abs() < 1e-2 * analytic.abs().max(1.0), "{name}: {analytic}, not {numeric}");
+    }
 }
 
 #[test]
@@ -163,8 +267,8 @@ fn attentions() {
             let (q, k, v) = (random([b, t, h, hd], 2.0), random([b, s, kv, hd], 2.0), random([b, s, kv, hd], 1.0));
             let causal = Causal { start, window };
             assert_parity!(
-                attention(q.clone(), k.clone(), v.clone(), causal),
-                attention_reference(q.clone(), k.clone(), v.clone(), causal, |weights| weights),
+                attention(q.clone(), k.clone(), v.clone(), causal, 0.0),
+                attention_reference(q.clone(), k.clone(), v.clone(), causal, 0.0),
                 [q, k, v],
                 format!("({b}, {t}, {h}/{kv}, {hd}), {causal:?}")
             );
@@ -178,8 +282,8 @@ fn attention_reads_a_part_of_a_cache_in_place() {
     let keys = || cache.clone().narrow(1, 0, 13);
     let causal = Causal { start: 10, window: None };
     assert_parity!(
-        attention(q.clone(), keys(), keys(), causal),
-        attention_reference(q.clone(), keys(), keys(), causal, |weights| weights),
+        attention(q.clone(), keys(), keys(), causal, 0.0),
+        attention_reference(q.clone(), keys(), keys(), causal, 0.0),
         [q, cache],
         "cache"
     );
@@ -193,14 +297,14 @@ fn linear_cross_entropies() {
         let ids: Vec<i32> = (0..n).map(|i| if i % 5 == 3 { IGNORED } else { (i * 31 % v) as i32 }).collect();
         let targets = Tensor::<1, Int>::from_data(TensorData::new(ids, [n]), &device());
         assert_parity!(
-            linear_cross_entropy(x.clone(), w.clone(), targets.clone()),
-            linear_cross_entropy_reference(x.clone(), w.clone(), targets.clone()),
+            linear_cross_entropy(x.clone(), w.clone(), targets.clone(), Precision::F32),
+            linear_cross_entropy_reference(x.clone(), w.clone(), targets.clone(), Precision::F32),
             [x, w],
             format!("({n}, {d}, {v})")
         );
         let [x, w, targets] = [x.inner().reshape([n * d]), w.inner().reshape([v * d]), targets.float().inner()];
-        let untracked = |f: fn(Tensor<2>, Tensor<2>, Tensor<1, Int>) -> Tensor<1>| {
-            f(x.clone().reshape([n, d]), w.clone().reshape([v, d]), targets.clone().int())
+        let untracked = |f: fn(Tensor<2>, Tensor<2>, Tensor<1, Int>, Precision) -> Tensor<1>| {
+            f(x.clone().reshape([n, d]), w.clone().reshape([v, d]), targets.clone().int(), Precision::F32)
         };
         assert!(difference(untracked(linear_cross_entropy), untracked(linear_cross_entropy_reference)) < 2e-5);
     }
@@ -237,7 +341,7 @@ fn sums_of_squares() {
 #[test]
 fn a_profile_counts_calls_flops_and_bytes() {
     let (x, w) = (values([5, 3], 1.0).inner(), values([7, 3], 1.0).inner());
-    let (y, costs) = profile(|| linear(x, w, None));
+    let (y, costs) = profile(|| linear(x, w, None, Precision::F32));
     assert_eq!(y.dims(), [5, 7]);
     // Other tests run at the same time.
     let cost = costs["linear forward"];
@@ -253,9 +357,13 @@ fn results_do_not_depend_on_the_number_of_threads() {
     let targets = Tensor::<1, Int>::from_data(TensorData::new(ids, [300]), &device());
     let run = || {
         let y = layer_norm(x.clone(), w.clone(), b.clone(), 1e-5);
-        let y = linear(gelu_tanh(y), weight.clone().narrow(0, 0, 64), None).reshape([2, 150, 4, 16]);
-        let y = attention(y.clone(), y.clone(), y, Causal { start: 0, window: None });
-        let grads = linear_cross_entropy(y.reshape([300, 64]), weight.clone(), targets.clone()).backward();
+        let square = weight.clone().narrow(0, 0, 64);
+        let y = activated_linear(Activation::GeluTanh, y, None, square, None, Precision::Bf16);
+        let y = y.reshape([2, 150, 4, 16]);
+        device().seed(1);
+        let y = dropout(attention(y.clone(), y.clone(), y, Causal { start: 0, window: None }, 0.1), 0.1);
+        let y = y.reshape([300, 64]);
+        let grads = linear_cross_entropy(y, weight.clone(), targets.clone(), Precision::F32).backward();
         let weights = [w.grad(&grads).unwrap(), b.grad(&grads).unwrap()].map(Tensor::into_data);
         let matrices = [x.grad(&grads).unwrap(), weight.grad(&grads).unwrap()].map(Tensor::into_data);
         (weights, matrices)

@@ -1,10 +1,9 @@
 use burn::module::Module;
-use burn::nn::{Dropout, DropoutConfig};
 use burn::tensor::{Device, Tensor};
-use llm_kernels::{Causal, attention, attention_reference};
+use llm_kernels::{Causal, Precision, attention};
 
 use crate::cache::LayerCache;
-use crate::{Linear, ModelConfig, Norm, NormKind, Precision, RotaryTables};
+use crate::{Linear, ModelConfig, Norm, NormKind, QkNorm, RotaryTables};
 
 /// Causal self-attention with several query heads for each key/value head (Vaswani et al., 2017, arXiv:1706.03762;
 /// Ainslie et al., 2023, arXiv:2305.13245).
@@ -18,20 +17,26 @@ pub struct Attention {
     pub v_proj: Linear,
     /// Output: `h·hd` → `d`.
     pub o_proj: Linear,
-    /// RMSNorm of each query, over `hd`.
+    /// RMSNorm of queries, over `hd` or over `h·hd`.
     pub q_norm: Option<Norm>,
-    /// RMSNorm of each key, over `hd`.
+    /// RMSNorm of keys, over `hd` or over `kv·hd`.
     pub k_norm: Option<Norm>,
-    dropout: Dropout,
+    dropout: f64,
     num_heads: usize,
     num_kv_heads: usize,
     head_dim: usize,
     window: Option<usize>,
+    norms_width: bool,
+    rotates: bool,
+    /// What queries are multiplied by, where scores are not to be divided by √`hd`.
+    query_factor: Option<f64>,
 }
 
 /// What the layers of one forward pass share.
 pub(crate) struct Pass {
     pub rotary: Option<RotaryTables>,
+    /// For layers with a window, where they have their own.
+    pub local_rotary: Option<RotaryTables>,
     pub precision: Precision,
 }
 
@@ -40,19 +45,26 @@ impl Attention {
     pub fn new(config: &ModelConfig, layer: usize, device: &Device) -> Self {
         let [d, hd] = [config.hidden_size, config.head_dim];
         let [queries, keys] = [config.num_heads * hd, config.num_kv_heads * hd];
-        let norm = || config.qk_norm.then(|| Norm::new(NormKind::RmsNorm, hd, config.norm_eps, device));
+        let kind = if config.norm == NormKind::LayerNorm { NormKind::RmsNorm } else { config.norm };
+        let norm = |width: usize| {
+            let covered = |scope| if scope == QkNorm::Head { hd } else { width };
+            config.qk_norm.map(|scope| Norm::new(kind, covered(scope), config.norm_eps, device))
+        };
         Self {
             q_proj: Linear::new(d, queries, config.qkv_bias, device),
             k_proj: Linear::new(d, keys, config.qkv_bias, device),
             v_proj: Linear::new(d, keys, config.qkv_bias, device),
             o_proj: Linear::new(queries, d, config.attention_output_bias, device),
-            q_norm: norm(),
-            k_norm: norm(),
-            dropout: DropoutConfig::new(config.dropout.attention).init(),
+            q_norm: norm(queries),
+            k_norm: norm(keys),
+            dropout: config.dropout.attention,
             num_heads: config.num_heads,
             num_kv_heads: config.num_kv_heads,
             head_dim: hd,
             window: config.window(layer),
+            norms_width: config.qk_norm == Some(QkNorm::Width),
+            rotates: config.unrotated_layers.binary_search(&layer).is_err(),
+            query_factor: config.query_pre_attn_scalar.map(|scalar| (hd as f64 / scalar as f64).sqrt()),
         }
     }
 
@@ -62,25 +74,30 @@ impl Attention {
         let [h, kv, hd] = [self.num_heads, self.num_kv_heads, self.head_dim];
         let heads = |x: Tensor<3>, n: usize| x.reshape([b, t, n, hd]);
 
-        let mut q = heads(self.q_proj.forward(x.clone(), pass.precision), h);
-        let mut k = heads(self.k_proj.forward(x.clone(), pass.precision), kv);
+        let q = self.q_proj.forward(x.clone(), pass.precision);
+        let k = self.k_proj.forward(x.clone(), pass.precision);
         let mut v = heads(self.v_proj.forward(x, pass.precision), kv);
-        if let (Some(q_norm), Some(k_norm)) = (&self.q_norm, &self.k_norm) {
-            (q, k) = (q_norm.forward(q), k_norm.forward(k));
-        }
-        if let Some(rotary) = &pass.rotary {
+        let (mut q, mut k) = match (&self.q_norm, &self.k_norm) {
+            (Some(q_norm), Some(k_norm)) if self.norms_width => {
+                (heads(q_norm.forward(q), h), heads(k_norm.forward(k), kv))
+            }
+            (Some(q_norm), Some(k_norm)) => (q_norm.forward(heads(q, h)), k_norm.forward(heads(k, kv))),
+            _ => (heads(q, h), heads(k, kv)),
+        };
+        let rotary = pass.local_rotary.as_ref().filter(|_| self.window.is_some()).or(pass.rotary.as_ref());
+        if let Some(rotary) = rotary.filter(|_| self.rotates) {
             (q, k) = (rotary.rotate(q), rotary.rotate(k));
+        }
+        if let Some(factor) = self.query_factor {
+            q = q * factor;
         }
         let mut causal = Causal { start: 0, window: self.window };
         if let Some((cache, start)) = cache {
             causal.start = start;
             (k, v) = cache.append(start, k, v);
         }
-        let y = if self.dropout.prob > 0.0 && q.device().is_autodiff() {
-            attention_reference(q, k, v, causal, |weights| self.dropout.forward(weights))
-        } else {
-            attention(q, k, v, causal)
-        };
+        let dropout = if q.device().is_autodiff() { self.dropout } else { 0.0 };
+        let y = attention(q, k, v, causal, dropout);
         self.o_proj.forward(y.reshape([b, t, h * hd]), pass.precision)
     }
 }

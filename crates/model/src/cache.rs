@@ -8,6 +8,10 @@ pub struct KvCache {
     layers: Vec<LayerCache>,
     len: usize,
     capacity: usize,
+    /// Tokens beyond which keys are rotated by other wavelengths.
+    switch: Option<usize>,
+    /// Tokens that the sequence will have at least.
+    expected: usize,
 }
 
 /// One layer's share: keys (after rotation) and values, `(b, capacity, kv, hd)` each.
@@ -23,7 +27,8 @@ impl KvCache {
     pub fn new(config: &ModelConfig, batch: usize, capacity: usize, device: &Device) -> Self {
         let shape = [batch, capacity, config.num_kv_heads, config.head_dim];
         let layer = |_| LayerCache { keys: Tensor::zeros(shape, device), values: Tensor::zeros(shape, device) };
-        Self { layers: (0..config.num_layers).map(layer).collect(), len: 0, capacity }
+        let layers = (0..config.num_layers).map(layer).collect();
+        Self { layers, len: 0, capacity, switch: config.rotary_switch(), expected: 0 }
     }
 
     /// Tokens held.
@@ -44,6 +49,28 @@ impl KvCache {
     /// Forgets all but the first `len` tokens.
     pub fn truncate(&mut self, len: usize) {
         self.len = self.len.min(len);
+    }
+
+    /// Says that the sequence will have `tokens` tokens, before those are read that it does not hold. With LongRoPE, all
+    /// keys of a sequence depend on whether it is longer than the model's original context: where that changes, what is
+    /// held is of no use, and is forgotten. With other models this does nothing.
+    pub fn expect(&mut self, tokens: usize) {
+        if self.is_long(tokens) != self.is_long(self.expected.max(self.len)) {
+            self.len = 0;
+        }
+        self.expected = tokens;
+    }
+
+    /// Tokens that the sequence will have at least, with `t` more of them.
+    pub(crate) fn total(&self, t: usize) -> usize {
+        let [held, total] = [self.len.max(self.expected), (self.len + t).max(self.expected)];
+        let same = self.is_long(total) == self.is_long(held);
+        assert!(self.len == 0 || same, "the sequence grows past the switch of LongRoPE; KvCache::expect says so first");
+        total
+    }
+
+    fn is_long(&self, tokens: usize) -> bool {
+        self.switch.is_some_and(|switch| tokens > switch)
     }
 
     pub(crate) fn layer(&mut self, layer: usize) -> (&mut LayerCache, usize) {

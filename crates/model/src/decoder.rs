@@ -1,12 +1,15 @@
+use std::ops::Range;
+
 use burn::module::{Module, Param};
-use burn::nn::{Dropout, DropoutConfig};
 use burn::tensor::{Device, Int, Tensor, module::embedding};
-use llm_kernels::{cross_entropy, linear_cross_entropy};
+use llm_kernels::{Precision, dropout, linear_cross_entropy};
 
 use crate::attention::Pass;
 use crate::cache::LayerCache;
 use crate::linear::zeros;
-use crate::{Attention, FeedForward, KvCache, Linear, ModelConfig, Norm, Position, Precision, RotaryTables};
+use crate::{
+    Attention, FeedForward, KvCache, Linear, ModelConfig, Norm, NormPlacement, Position, Rotary, RotaryTables,
+};
 
 /// A table of one vector a token or position.
 #[derive(Module, Debug)]
@@ -26,28 +29,37 @@ impl Embedding {
     }
 }
 
-/// Attention and feed-forward network, each normalized before and added to the residual stream.
+/// Attention and feed-forward network, each normalized before, after or both, and added to the residual stream. The
+/// names are those of the published files, where the same name stands for different places.
 #[derive(Module, Debug)]
 pub struct Block {
-    /// Before attention.
-    pub input_layernorm: Norm,
+    /// Before attention, unless norms come after only.
+    pub input_layernorm: Option<Norm>,
     /// Attention.
     pub self_attn: Attention,
-    /// Before the feed-forward network.
+    /// Before the feed-forward network, where norms come before only; otherwise of what leaves attention.
     pub post_attention_layernorm: Norm,
+    /// Before the feed-forward network, where norms come before and after.
+    pub pre_feedforward_layernorm: Option<Norm>,
     /// Feed-forward network.
     pub mlp: FeedForward,
-    dropout: Dropout,
+    /// Of what leaves the feed-forward network, unless norms come before only.
+    pub post_feedforward_layernorm: Option<Norm>,
+    dropout: f64,
 }
 
 impl Block {
     fn new(config: &ModelConfig, layer: usize, device: &Device) -> Self {
+        let placement = config.norm_placement;
+        let norm_if = |wanted: bool| wanted.then(|| new_norm(config, device));
         Self {
-            input_layernorm: new_norm(config, device),
+            input_layernorm: norm_if(placement != NormPlacement::After),
             self_attn: Attention::new(config, layer, device),
             post_attention_layernorm: new_norm(config, device),
+            pre_feedforward_layernorm: norm_if(placement == NormPlacement::Both),
             mlp: FeedForward::new(config, device),
-            dropout: DropoutConfig::new(config.dropout.residual).init(),
+            post_feedforward_layernorm: norm_if(placement != NormPlacement::Before),
+            dropout: config.dropout.residual,
         }
     }
 
@@ -58,13 +70,34 @@ impl Block {
         cache: Option<(&mut LayerCache, usize)>,
         observe: &mut dyn FnMut(&str, &Tensor<3>),
     ) -> Tensor<3> {
-        let attended = self.self_attn.forward(self.input_layernorm.forward(x.clone()), pass, cache);
+        let after_mlp = self.post_feedforward_layernorm.as_ref();
+        let post_attention = Some(&self.post_attention_layernorm);
+        let (after_attention, before_mlp) = match after_mlp {
+            None => (None, post_attention),
+            Some(_) => (post_attention, self.pre_feedforward_layernorm.as_ref()),
+        };
+        let attended = self.self_attn.forward(normalized(self.input_layernorm.as_ref(), x.clone()), pass, cache);
+        let attended = normalized(after_attention, attended);
         observe("self_attn", &attended);
-        let x = x + self.dropout.forward(attended);
-        let fed = self.mlp.forward(self.post_attention_layernorm.forward(x.clone()), pass.precision);
+        let x = x + in_training(attended, self.dropout);
+        let fed = self.mlp.forward(normalized(before_mlp, x.clone()), pass.precision);
+        let fed = normalized(after_mlp, fed);
         observe("mlp", &fed);
-        x + self.dropout.forward(fed)
+        x + in_training(fed, self.dropout)
     }
+}
+
+/// `x` `(b, t, d)`, normalized if there is a norm.
+fn normalized(norm: Option<&Norm>, x: Tensor<3>) -> Tensor<3> {
+    match norm {
+        Some(norm) => norm.forward(x),
+        None => x,
+    }
+}
+
+/// `x` with values dropped, on an autodiff device; `x` itself in inference.
+fn in_training(x: Tensor<3>, probability: f64) -> Tensor<3> {
+    if x.device().is_autodiff() { dropout(x, probability) } else { x }
 }
 
 fn new_norm(config: &ModelConfig, device: &Device) -> Norm {
@@ -82,7 +115,7 @@ pub struct Decoder {
     pub layers: Vec<Block>,
     /// After the last block.
     pub norm: Norm,
-    dropout: Dropout,
+    dropout: f64,
 }
 
 /// A language model: the decoder and its head.
@@ -108,7 +141,7 @@ impl CausalLm {
             embed_positions: learned.then(|| Embedding::new(config.context_length, d, device)),
             layers: (0..config.num_layers).map(|layer| Block::new(config, layer, device)).collect(),
             norm: new_norm(config, device),
-            dropout: DropoutConfig::new(config.dropout.embedding).init(),
+            dropout: config.dropout.embedding,
         };
         let lm_head = (!config.tied).then(|| Linear::new(d, v, false, device));
         Self { model, lm_head, config: config.clone(), precision: Precision::F32 }
@@ -130,7 +163,8 @@ impl CausalLm {
     /// With a cache, `ids` follow the tokens that it holds, and are added to it.
     ///
     /// # Panics
-    /// If an id is not below `vocab_size`, or the tokens exceed the cache's capacity or the learned positions.
+    /// If an id is not below `vocab_size`, or the tokens exceed the cache's capacity or the learned positions, or go
+    /// where [`KvCache::expect`] should have been called.
     pub fn forward(&self, ids: Tensor<2, Int>, cache: Option<&mut KvCache>) -> Tensor<3> {
         self.logits(self.hidden_states(ids, cache, &mut |_, _| ()))
     }
@@ -146,7 +180,8 @@ impl CausalLm {
         let [_, t] = ids.dims();
         let start = cache.as_ref().map_or(0, |cache| cache.len());
         let mut x = self.embed_from(ids, start, observe);
-        let pass = self.pass(start, t, &x.device());
+        let total = cache.as_ref().map_or(t, |cache| cache.total(t));
+        let pass = self.pass(start..start + t, total, &x.device());
         for (i, layer) in self.model.layers.iter().enumerate() {
             let layer_cache = cache.as_mut().map(|cache| cache.layer(i));
             x = layer.forward(x, &pass, layer_cache, &mut |part, y| observe(&format!("model.layers.{i}.{part}"), y));
@@ -169,19 +204,22 @@ impl CausalLm {
     fn embed_from(&self, ids: Tensor<2, Int>, start: usize, observe: &mut dyn FnMut(&str, &Tensor<3>)) -> Tensor<3> {
         let [_, t] = ids.dims();
         let mut x = self.model.embed_tokens.forward(ids); // (b, t, d)
+        if self.config.scaled_embedding {
+            x = x * (self.config.hidden_size as f32).sqrt();
+        }
         observe("model.embed_tokens", &x);
         if let Some(positions) = &self.model.embed_positions {
             let rows = positions.weight.val().narrow(0, start, t).unsqueeze();
             observe("model.embed_positions", &rows);
             x = x + rows;
         }
-        self.model.dropout.forward(x)
+        in_training(x, self.model.dropout)
     }
 
     /// Block number `layer`, from 0, without a cache: `(b, t, d)` → `(b, t, d)`.
     pub fn block(&self, layer: usize, x: Tensor<3>) -> Tensor<3> {
         let [_, t, _] = x.dims();
-        let pass = self.pass(0, t, &x.device());
+        let pass = self.pass(0..t, t, &x.device());
         self.model.layers[layer].forward(x, &pass, None, &mut |_, _| ())
     }
 
@@ -208,10 +246,8 @@ impl CausalLm {
     fn loss_of_hidden(&self, hidden: Tensor<3>, targets: Tensor<2, Int>) -> Tensor<1> {
         let [b, t, d] = hidden.dims();
         let targets = targets.reshape([b * t]);
-        if self.precision == Precision::F32 {
-            return linear_cross_entropy(hidden.reshape([b * t, d]), self.head_weight().val(), targets);
-        }
-        cross_entropy(self.logits(hidden).reshape([b * t, self.config.vocab_size]), targets).sum()
+        let weight = self.head_weight().val();
+        linear_cross_entropy(hidden.reshape([b * t, d]), weight, targets, self.precision)
     }
 
     /// The weight of the head, `(v, d)`: its own, or the token embedding's.
@@ -219,16 +255,14 @@ impl CausalLm {
         self.lm_head.as_ref().map_or(&self.model.embed_tokens.weight, |head| &head.weight)
     }
 
-    fn pass(&self, start: usize, t: usize, device: &Device) -> Pass {
-        Pass { rotary: self.rotary(start, t, device), precision: self.precision }
-    }
-
-    fn rotary(&self, start: usize, t: usize, device: &Device) -> Option<RotaryTables> {
-        match self.config.position {
+    /// What a pass over `positions` of a sequence of `total` tokens needs.
+    fn pass(&self, positions: Range<usize>, total: usize, device: &Device) -> Pass {
+        let config = &self.config;
+        let tables = |rotary: &Rotary| RotaryTables::new(positions.clone(), total, config.head_dim, rotary, device);
+        let rotary = match &config.position {
             Position::Learned => None,
-            Position::Rotary { theta, scaling } => {
-                Some(RotaryTables::new(start, t, self.config.head_dim, theta, scaling, device))
-            }
-        }
+            Position::Rotary(rotary) => Some(tables(rotary)),
+        };
+        Pass { rotary, local_rotary: config.local_rotary.as_ref().map(tables), precision: self.precision }
     }
 }

@@ -1,9 +1,8 @@
 use burn::module::Module;
-use burn::tensor::{Device, Tensor, activation};
+use burn::tensor::{Device, Tensor};
+use llm_kernels::{Activation, Precision};
 
-use llm_kernels::{gelu_tanh, relu2, swiglu};
-
-use crate::{FeedForwardKind, Linear, ModelConfig, Precision};
+use crate::{FeedForwardKind, Linear, ModelConfig};
 
 /// The feed-forward network of a block: two matrices with an activation between, or three with a gate.
 #[derive(Module, Debug)]
@@ -35,14 +34,16 @@ impl FeedForward {
     pub fn forward(&self, x: Tensor<3>, precision: Precision) -> Tensor<3> {
         let up = self.up_proj.forward(x.clone(), precision);
         let gate = self.gate_proj.as_ref().map(|gate| gate.forward(x, precision));
-        let hidden = match (self.kind, gate) {
-            (FeedForwardKind::SwiGlu, Some(gate)) => swiglu(gate, up),
-            (FeedForwardKind::GeGlu, Some(gate)) => gelu_tanh(gate) * up,
-            (FeedForwardKind::Gelu, _) => activation::gelu(up),
-            (FeedForwardKind::Relu2, _) => relu2(up),
-            // `new` makes a gate for the gated kinds, so that only the tanh GELU is left here.
-            (FeedForwardKind::GeluTanh | FeedForwardKind::SwiGlu | FeedForwardKind::GeGlu, _) => gelu_tanh(up),
+        let activation = match self.kind {
+            FeedForwardKind::Gelu => Activation::Gelu,
+            FeedForwardKind::GeluTanh | FeedForwardKind::GeGlu => Activation::GeluTanh,
+            FeedForwardKind::Relu2 => Activation::Relu2,
+            FeedForwardKind::SwiGlu => Activation::Silu,
         };
-        self.down_proj.forward(hidden, precision)
+        let (x, factor) = match gate {
+            Some(gate) => (gate, Some(up)),
+            None => (up, None),
+        };
+        self.down_proj.forward_activated(activation, x, factor, precision)
     }
 }

@@ -8,22 +8,23 @@ use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use rayon::prelude::*;
 
-use crate::{CausalLm, ParamInfo, Role, replace_params};
+use crate::{CausalLm, NormKind, ParamInfo, Role, replace_params};
 
 /// Values that one generator draws; the weights do not depend on the number of threads.
 const CHUNK: usize = 1 << 16;
 
 impl CausalLm {
     /// Draws all weights: matrices and embeddings from N(0, 0.02²), the two projections that end on the residual
-    /// stream from N(0, (0.02/√(2·layers))²) (Radford et al., 2019), norms 1, biases 0.
+    /// stream from N(0, (0.02/√(2·layers))²) (Radford et al., 2019), norms 1 (stored as 0 where that means 1), biases 0.
     #[must_use]
     pub fn initialize(self, seed: u64) -> Self {
         let residual = 0.02 / (2.0 * self.config().num_layers as f32).sqrt();
+        let norm = if self.config().norm == NormKind::RmsNorm1p { 0.0 } else { 1.0 };
         let mut index = 0;
         let initialized = replace_params(self, &mut |info: &ParamInfo| {
             index += 1;
             let values = match info.role {
-                Role::Norm => vec![1.0; info.len()],
+                Role::Norm => vec![norm; info.len()],
                 Role::Bias => vec![0.0; info.len()],
                 _ if info.name.ends_with("o_proj.weight") || info.name.ends_with("down_proj.weight") => {
                     normal(info.len(), residual, seed, index)

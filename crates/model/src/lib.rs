@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! ids ─ embed_tokens (+ embed_positions) ─ dropout
-//!     ─ layers × { input_layernorm ─ self_attn ─ + ─ post_attention_layernorm ─ mlp ─ + }
+//!     ─ layers × { input_layernorm ─ self_attn ─ + ─ post_attention_layernorm ─ mlp ─ + }   (NormPlacement: or after)
 //!     ─ norm ─ lm_head (or embed_tokens, tied) ─ logits
 //! ```
 //!
@@ -19,20 +19,18 @@ mod initialize;
 mod linear;
 mod norm;
 mod params;
-mod precision;
 mod rotary;
 
 pub use attention::Attention;
 pub use cache::KvCache;
 pub use config::{
-    ConfigError, Dropout, Family, FeedForwardKind, ModelConfig, ModelSection, NormKind, Position, PositionKind,
-    RopeScaling,
+    ConfigError, Dropout, Family, FeedForwardKind, ModelConfig, ModelSection, NormKind, NormPlacement, Position,
+    PositionKind, QkNorm, RopeScaling, Rotary,
 };
 pub use decoder::{Block, CausalLm, Decoder, Embedding};
 pub use feed_forward::FeedForward;
 pub use linear::Linear;
-pub use llm_kernels::{IGNORED, cross_entropy as token_losses};
+pub use llm_kernels::{IGNORED, Precision, cross_entropy as token_losses};
 pub use norm::Norm;
 pub use params::{ParamInfo, Role, named_params, params, replace_params};
-pub use precision::Precision;
 pub use rotary::RotaryTables;

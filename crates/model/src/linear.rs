@@ -1,9 +1,7 @@
 use burn::module::{Module, Param, ParamId};
 use burn::tensor::{Device, Tensor};
 
-use llm_kernels::linear;
-
-use crate::Precision;
+use llm_kernels::{Activation, Precision, activated_linear, linear};
 
 /// A linear layer, `y = x·Wᵀ + bias`, with the weight laid out as checkpoints store it.
 #[derive(Module, Debug)]
@@ -20,20 +18,33 @@ impl Linear {
         Self { weight: zeros([d_out, d_in], device), bias: bias.then(|| zeros([d_out], device)) }
     }
 
-    /// `(b, t, in)` → `(b, t, out)`, in float32; the product is computed in `precision`.
+    /// `(b, t, in)` → `(b, t, out)`, in float32; the factors of the product are rounded to `precision`.
     pub fn forward(&self, x: Tensor<3>, precision: Precision) -> Tensor<3> {
-        let [b, t, d_in] = x.dims();
-        let x = x.reshape([b * t, d_in]);
-        let (weight, bias) = (self.weight.val(), self.bias.as_ref().map(Param::val));
-        let [d_out, _] = weight.dims();
-        let y = match precision {
-            Precision::F32 => linear(x, weight, bias),
-            lower => {
-                let y = lower.raise(linear(lower.lower(x), lower.lower(weight), None));
-                bias.map_or(y.clone(), |bias| y + bias.unsqueeze())
-            }
-        };
-        y.reshape([b, t, d_out])
+        self.on_rows(x, |x| linear(x, self.weight.val(), self.bias(), precision))
+    }
+
+    /// [`Self::forward`] of `activation(x)`, times `factor` `(b, t, in)` where there is one.
+    pub(crate) fn forward_activated(
+        &self,
+        activation: Activation,
+        x: Tensor<3>,
+        factor: Option<Tensor<3>>,
+        precision: Precision,
+    ) -> Tensor<3> {
+        self.on_rows(x, |x| {
+            let factor = factor.map(|factor| factor.reshape(x.dims()));
+            activated_linear(activation, x, factor, self.weight.val(), self.bias(), precision)
+        })
+    }
+
+    fn bias(&self) -> Option<Tensor<1>> {
+        self.bias.as_ref().map(Param::val)
+    }
+
+    /// `f` of the tokens of all sequences in one matrix.
+    fn on_rows(&self, x: Tensor<3>, f: impl FnOnce(Tensor<2>) -> Tensor<2>) -> Tensor<3> {
+        let ([b, t, d_in], [d_out, _]) = (x.dims(), self.weight.dims());
+        f(x.reshape([b * t, d_in])).reshape([b, t, d_out])
     }
 }
 

@@ -1,8 +1,9 @@
 use std::f64::consts::TAU;
+use std::ops::Range;
 
 use burn::tensor::{Device, Tensor, TensorData};
 
-use crate::RopeScaling;
+use crate::{RopeScaling, Rotary};
 
 /// Cosines and sines of the rotation angles of some positions, shared by all layers of one forward pass.
 #[derive(Debug, Clone)]
@@ -12,33 +13,48 @@ pub struct RotaryTables {
 }
 
 impl RotaryTables {
-    /// Tables for positions `start..start + t` and heads of width `head_dim`.
-    pub fn new(start: usize, t: usize, head_dim: usize, theta: f64, scaling: RopeScaling, device: &Device) -> Self {
-        let frequencies: Vec<f64> =
-            (0..head_dim / 2).map(|i| scale(theta.powf(-2.0 * i as f64 / head_dim as f64), scaling)).collect();
+    /// Tables for `positions` of a sequence of `total` tokens or more, and heads of width `head_dim`.
+    pub fn new(positions: Range<usize>, total: usize, head_dim: usize, rotary: &Rotary, device: &Device) -> Self {
+        let width = rotary.width.unwrap_or(head_dim);
+        let frequency = |i: usize| scale(rotary.theta.powf(-2.0 * i as f64 / width as f64), i, total, &rotary.scaling);
+        let frequencies: Vec<f64> = (0..width / 2).map(frequency).collect();
+        let factor = match rotary.scaling {
+            RopeScaling::LongRope { attention_factor, .. } => attention_factor,
+            _ => 1.0,
+        };
+        let shape = [positions.len(), width / 2];
         let table = |f: fn(f64) -> f64| {
-            let row = |position: usize| frequencies.iter().map(move |frequency| f(position as f64 * frequency) as f32);
-            let values: Vec<f32> = (start..start + t).flat_map(row).collect();
-            Tensor::from_data(TensorData::new(values, [t, head_dim / 2]), device)
+            let value = |position: usize, frequency: f64| (factor * f(position as f64 * frequency)) as f32;
+            let row = |position| frequencies.iter().map(move |&frequency| value(position, frequency));
+            Tensor::from_data(TensorData::new(positions.clone().flat_map(row).collect::<Vec<_>>(), shape), device)
         };
         Self { cos: table(f64::cos), sin: table(f64::sin) }
     }
 
-    /// Rotates queries or keys `(b, t, h, hd)` by their positions.
+    /// Rotates queries or keys `(b, t, h, hd)` by their positions, as many entries of each head as the tables are for.
     pub fn rotate(&self, x: Tensor<4>) -> Tensor<4> {
-        llm_kernels::rotate(x, self.cos.clone(), self.sin.clone())
+        let ([_, half], [_, _, _, hd]) = (self.cos.dims(), x.dims());
+        let (cos, sin) = (self.cos.clone(), self.sin.clone());
+        if 2 * half == hd {
+            return llm_kernels::rotate(x, cos, sin);
+        }
+        let rest = x.clone().narrow(3, 2 * half, hd - 2 * half);
+        Tensor::cat(vec![llm_kernels::rotate(x.narrow(3, 0, 2 * half), cos, sin), rest], 3)
     }
 }
 
-/// A frequency after `scaling`.
-fn scale(frequency: f64, scaling: RopeScaling) -> f64 {
+/// Frequency number `i` after `scaling`, in a sequence of `total` tokens.
+fn scale(frequency: f64, i: usize, total: usize, scaling: &RopeScaling) -> f64 {
     match scaling {
         RopeScaling::None => frequency,
         RopeScaling::Linear { factor } => frequency / factor,
         RopeScaling::Llama3 { factor, low_freq_factor, high_freq_factor, original_context_length } => {
-            let turns = original_context_length as f64 * frequency / TAU; // turns within the original context
+            let turns = *original_context_length as f64 * frequency / TAU; // turns within the original context
             let keep = ((turns - low_freq_factor) / (high_freq_factor - low_freq_factor)).clamp(0.0, 1.0);
             frequency * (keep + (1.0 - keep) / factor)
+        }
+        RopeScaling::LongRope { short_factors, long_factors, original_context_length, .. } => {
+            frequency / if total > *original_context_length { long_factors[i] } else { short_factors[i] }
         }
     }
 }
@@ -55,9 +71,30 @@ mod tests {
             high_freq_factor: 4.0,
             original_context_length: 8192,
         };
-        assert_eq!(scale(1.0, scaling), 1.0);
-        assert_eq!(scale(1e-6, scaling), 1e-6 / 8.0);
-        let between = scale(2.0 * TAU / 8192.0, scaling) / (2.0 * TAU / 8192.0);
+        assert_eq!(scale(1.0, 0, 1, &scaling), 1.0);
+        assert_eq!(scale(1e-6, 0, 1, &scaling), 1e-6 / 8.0);
+        let between = scale(2.0 * TAU / 8192.0, 0, 1, &scaling) / (2.0 * TAU / 8192.0);
         assert!((between - (1.0 / 3.0 + 2.0 / 3.0 / 8.0)).abs() < 1e-12);
+    }
+    #[test]
+    fn longrope_takes_its_factors_by_the_length_of_the_whole_sequence() {
+        let scaling = RopeScaling::LongRope {
+            short_factors: vec![1.0, 2.0],
+            long_factors: vec![4.0, 8.0],
+            original_context_length: 16,
+            attention_factor: 1.0,
+        };
+        assert_eq!([scale(1.0, 1, 16, &scaling), scale(1.0, 1, 17, &scaling)], [0.5, 0.125]);
+    }
+
+    #[test]
+    fn what_lies_beyond_the_rotary_width_stays() {
+        let device = Device::default();
+        let x = || Tensor::<1, burn::tensor::Int>::arange(0..24, &device).float().reshape([1, 2, 2, 6]);
+        let rotary = Rotary { width: Some(4), ..Rotary::new(100.0) };
+        let turned = RotaryTables::new(3..5, 5, 6, &rotary, &device).rotate(x());
+        let whole = RotaryTables::new(3..5, 5, 4, &Rotary::new(100.0), &device).rotate(x().narrow(3, 0, 4));
+        assert_eq!(turned.clone().narrow(3, 0, 4).into_data(), whole.into_data());
+        assert_eq!(turned.narrow(3, 4, 2).into_data(), x().narrow(3, 4, 2).into_data());
     }
 }

@@ -3,7 +3,7 @@
 use burn::tensor::{DType, Device};
 use llm_data::{BatchSampler, Prepared};
 use llm_kernels::is_fused;
-use llm_model::{CausalLm, ModelConfig, Position, Precision, Role, params};
+use llm_model::{CausalLm, ModelConfig, NormPlacement, Position, Precision, Role, params};
 
 use crate::{Optimizer, RunConfig, TrainSection};
 
@@ -157,9 +157,10 @@ impl MemoryEstimate {
 }
 
 /// Bytes that the forward pass of a micro-batch keeps for the backward pass, counted by layer and token, in the manner of
-/// Korthikanti et al., 2022 (arXiv:2205.05198). With the fused kernels: the inputs and outputs of both norms, queries,
-/// keys and values (twice, where they are normalized or rotated), the output of attention, and every step of the
-/// feed-forward network. With plain operations more of each, all attention weights and the logits, three times.
+/// Korthikanti et al., 2022 (arXiv:2205.05198). With the fused kernels: the inputs and outputs of all norms, queries,
+/// keys and values (twice, where they are normalized or rotated), the output of attention, and what enters the
+/// activation of the feed-forward network. With plain operations more of each, all attention weights and the logits,
+/// three times.
 fn activation_bytes(config: &ModelConfig, train: &TrainSection, device: &Device) -> u64 {
     let (layers, t) = (config.num_layers as u64, config.context_length as u64);
     let tokens = train.micro_batch_size() as u64 * t;
@@ -167,15 +168,16 @@ fn activation_bytes(config: &ModelConfig, train: &TrainSection, device: &Device)
     let [h, kv, hd] = [config.num_heads, config.num_kv_heads, config.head_dim].map(|n| n as u64);
     let (q, qkv) = (h * hd, (h + 2 * kv) * hd);
     let gated = u64::from(config.feed_forward.gated());
-    let fused = is_fused(device, DType::F32) && train.precision == Precision::F32 && config.dropout.attention == 0.0;
+    let norms = if config.norm_placement == NormPlacement::Both { 4 } else { 2 };
+    let fused = is_fused(device, DType::F32);
     let (layer, ends) = if fused {
-        let altered = u64::from(config.qk_norm) + u64::from(config.position != Position::Learned);
-        (4 * d + (1 + altered) * qkv + q + (2 + gated) * f, 2 * d)
+        let altered = u64::from(config.qk_norm.is_some()) + u64::from(config.position != Position::Learned);
+        (2 * norms * d + (1 + altered) * qkv + q + (1 + gated) * f, 2 * d)
     } else {
-        (10 * d + 4 * qkv + (3 + 2 * gated) * f + 3 * h * t, 2 * d + 3 * v)
+        ((6 + 2 * norms) * d + 4 * qkv + (3 + 2 * gated) * f + 3 * h * t, 2 * d + 3 * v)
     };
     let layers = if train.recompute { layer + layers * d } else { layers * layer };
-    // Reduced precision keeps a copy of two bytes beside the inputs of every matrix product.
-    let bytes = if train.precision == Precision::F32 { 4 } else { 5 };
+    // The plain operations keep a copy of two bytes beside the inputs of every matrix product.
+    let bytes = if fused || train.precision == Precision::F32 { 4 } else { 5 };
     tokens * (layers + ends) * bytes
 }

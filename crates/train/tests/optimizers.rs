@@ -42,10 +42,13 @@ fn ten_steps_of_each_optimizer_agree_with_pytorch() {
         ("muon", OptimizerKind::Muon),
     ];
     let device = Device::flex().autodiff();
-    let dirs = golden_dirs();
-    assert_eq!(dirs.len(), 6);
-    for dir in dirs {
+    let mut compared = 0;
+    for dir in golden_dirs() {
         let golden = load_tensors(&dir.join("golden.safetensors")).unwrap();
+        if !golden.contains_key("adamw.losses") {
+            continue; // a family whose gradients are compared in `checkpoint`
+        }
+        compared += 1;
         let [b, t] = golden["ids"].shape().dims();
         let ints = |name: &str| golden[name].iter::<i32>().collect::<Vec<_>>();
         let batch = Batch { inputs: ints("ids"), targets: ints("targets"), batch: b, time: t };
@@ -68,6 +71,7 @@ fn ten_steps_of_each_optimizer_agree_with_pytorch() {
             assert!(worst < 2e-3, "{name} in {}: logits differ by {worst:e}", dir.display());
         }
     }
+    assert_eq!(compared, 6);
 }
 
 #[test]
@@ -95,7 +99,7 @@ fn gradients_have_the_golden_norm() {
 #[test]
 fn accumulated_micro_batches_are_one_big_batch() {
     let device = Device::flex().autodiff();
-    let dir = &golden_dirs()[0];
+    let dir = &Path::new(env!("CARGO_MANIFEST_DIR")).join("../model/tests/golden/gpt2");
     let golden = load_tensors(&dir.join("golden.safetensors")).unwrap();
     let [b, t] = golden["ids"].shape().dims::<2>();
     let inputs: Vec<i32> = golden["ids"].iter::<i32>().collect();

@@ -116,6 +116,23 @@ impl RawConfig {
         Ok(())
     }
 
+    /// Fails if the key is there with a value, where `expected` says why it must not be.
+    pub fn absent(&self, key: &str, expected: &str) -> Result<(), CheckpointError> {
+        self.get(key).map_or(Ok(()), |_| Err(self.bad(key, expected)))
+    }
+
+    /// A list of finite numbers above 0.
+    pub fn numbers(&self, key: &str) -> Result<Option<Vec<f64>>, CheckpointError> {
+        let positive = |value: &Value| value.as_f64().filter(|x| x.is_finite() && *x > 0.0);
+        self.read(key, "a list of positive numbers", |value| value.as_array()?.iter().map(positive).collect())
+    }
+
+    /// A list of which each item is 0 or 1.
+    pub fn flags(&self, key: &str) -> Result<Option<Vec<bool>>, CheckpointError> {
+        let flag = |value: &Value| value.as_u64().filter(|&n| n < 2).map(|n| n == 1);
+        self.read(key, "a list of zeros and ones", |value| value.as_array()?.iter().map(flag).collect())
+    }
+
     /// The error of a key that is not there.
     pub fn missing(&self, key: &str) -> CheckpointError {
         CheckpointError::MissingKey { path: self.path.clone(), key: self.name(key) }

@@ -1,14 +1,21 @@
 //! GPT-2 (`GPT2LMHeadModel`). Its linear layers are stored as `(in, out)`, queries, keys and values as one.
 
-use llm_model::{Dropout, Family as Architecture, FeedForwardKind, ModelConfig, NormKind, Position};
+use llm_model::{Dropout, Family as Architecture, FeedForwardKind, ModelConfig, NormKind, NormPlacement, Position};
 use serde_json::{Map, Value, json};
 
-use super::{Family, Part, Place};
+use super::{Family, Part, Place, plain};
 use crate::CheckpointError;
 use crate::config::raw::RawConfig;
 
-pub(crate) const GPT2: Family =
-    Family { model_type: "gpt2", architecture: "GPT2LMHeadModel", resolve, represents, write, place };
+pub(crate) const GPT2: Family = Family {
+    model_type: "gpt2",
+    family: Architecture::Gpt2,
+    architecture: "GPT2LMHeadModel",
+    resolve,
+    represents,
+    write,
+    place,
+};
 
 /// `activation_function` by its meaning; the first name of each is the one that is written.
 const ACTIVATIONS: [(&str, FeedForwardKind); 6] = [
@@ -40,13 +47,18 @@ fn resolve(raw: &RawConfig) -> Result<ModelConfig, CheckpointError> {
         intermediate_size: raw.size("n_inner")?.unwrap_or(4 * hidden_size),
         norm: NormKind::LayerNorm,
         norm_eps: raw.number("layer_norm_epsilon")?.unwrap_or(1e-5),
+        norm_placement: NormPlacement::Before,
+        scaled_embedding: false,
         position: Position::Learned,
+        local_rotary: None,
+        unrotated_layers: Vec::new(),
         qkv_bias: true,
         attention_output_bias: true,
         mlp_bias: true,
-        qk_norm: false,
+        qk_norm: None,
+        query_pre_attn_scalar: None,
         sliding_window: None,
-        first_windowed_layer: 0,
+        windowed_layers: Vec::new(),
         feed_forward: raw.choice("activation_function", &ACTIVATIONS)?.unwrap_or(FeedForwardKind::GeluTanh),
         tied: raw.flag("tie_word_embeddings")?.unwrap_or(true),
         dropout: Dropout {
@@ -58,13 +70,14 @@ fn resolve(raw: &RawConfig) -> Result<ModelConfig, CheckpointError> {
 }
 
 fn represents(config: &ModelConfig) -> bool {
-    config.norm == NormKind::LayerNorm
+    plain(config)
+        && config.norm == NormKind::LayerNorm
         && config.position == Position::Learned
         && config.qkv_bias
         && config.attention_output_bias
         && config.mlp_bias
         && !config.feed_forward.gated()
-        && !config.qk_norm
+        && config.qk_norm.is_none()
         && config.sliding_window.is_none()
         && config.num_kv_heads == config.num_heads
         && config.head_dim * config.num_heads == config.hidden_size
@@ -87,12 +100,12 @@ fn write(config: &ModelConfig, keys: &mut Map<String, Value>) {
     ]);
 }
 
-/// Modules of a block: our name, GPT-2's name, whether it is a linear layer, and its part of a fused one.
-const BLOCK: [(&str, &str, bool, Option<Part>); 8] = [
+/// Modules of a block: our name, GPT-2's name, whether it is a linear layer, and which part of a fused one of three.
+const BLOCK: [(&str, &str, bool, Option<usize>); 8] = [
     ("input_layernorm", "ln_1", false, None),
-    ("self_attn.q_proj", "attn.c_attn", true, Some(Part { index: 0, of: 3 })),
-    ("self_attn.k_proj", "attn.c_attn", true, Some(Part { index: 1, of: 3 })),
-    ("self_attn.v_proj", "attn.c_attn", true, Some(Part { index: 2, of: 3 })),
+    ("self_attn.q_proj", "attn.c_attn", true, Some(0)),
+    ("self_attn.k_proj", "attn.c_attn", true, Some(1)),
+    ("self_attn.v_proj", "attn.c_attn", true, Some(2)),
     ("self_attn.o_proj", "attn.c_proj", true, None),
     ("post_attention_layernorm", "ln_2", false, None),
     ("mlp.up_proj", "mlp.c_fc", true, None),
@@ -106,17 +119,20 @@ const AROUND: [(&str, &str); 3] = [
     ("model.norm", "transformer.ln_f"),
 ];
 
-fn place(name: &str) -> Place {
+fn place(config: &ModelConfig, name: &str) -> Place {
     let (module, kind) = name.rsplit_once('.').unwrap_or((name, ""));
     if let Some((_, theirs)) = AROUND.iter().find(|(ours, _)| *ours == module) {
         return Place::same(&format!("{theirs}.{kind}"));
     }
     let in_block = module.strip_prefix("model.layers.").and_then(|rest| rest.split_once('.'));
     let row = in_block.and_then(|(i, module)| Some((i, BLOCK.iter().find(|(ours, ..)| *ours == module)?)));
+    let rows = config.hidden_size;
     match row {
-        Some((i, &(_, theirs, linear, part))) => {
-            Place { tensor: format!("transformer.h.{i}.{theirs}.{kind}"), transposed: linear && kind == "weight", part }
-        }
+        Some((i, &(_, theirs, linear, part))) => Place {
+            tensor: format!("transformer.h.{i}.{theirs}.{kind}"),
+            transposed: linear && kind == "weight",
+            part: part.map(|index| Part { start: index * rows, total: 3 * rows }),
+        },
         None => Place::same(name), // lm_head
     }
 }

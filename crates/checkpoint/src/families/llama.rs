@@ -1,19 +1,23 @@
 //! Llama and what descends from it: one set of keys and names, which are ours too; they differ in a few choices.
 
-use llm_model::{Dropout, Family as Architecture, FeedForwardKind, ModelConfig, NormKind, Position};
+use llm_model::{
+    Dropout, Family as Architecture, FeedForwardKind, ModelConfig, NormKind, NormPlacement, Position, QkNorm,
+    RopeScaling, Rotary,
+};
 use serde_json::{Map, Value, json};
 
-use super::{Family, Place};
+use super::{Family, plain, same};
 use crate::CheckpointError;
 use crate::config::raw::RawConfig;
-use crate::config::rope;
+use crate::config::{layers, rope};
 
 /// Llama 1 to 3 and the many models that use its code.
 pub(crate) const LLAMA: Family = Family {
     model_type: "llama",
+    family: Architecture::Llama,
     architecture: "LlamaForCausalLM",
     resolve: |raw| {
-        let mut config = resolve(raw, None)?;
+        let mut config = resolve(raw, Architecture::Llama, rope::resolve(raw, rope::DEFAULT_THETA)?)?;
         let biases = raw.flag("attention_bias")?.unwrap_or(false);
         (config.qkv_bias, config.attention_output_bias) = (biases, biases);
         config.mlp_bias = raw.flag("mlp_bias")?.unwrap_or(false);
@@ -21,7 +25,7 @@ pub(crate) const LLAMA: Family = Family {
     },
     represents: |config| {
         decoder(config)
-            && !config.qk_norm
+            && config.qk_norm.is_none()
             && config.sliding_window.is_none()
             && config.qkv_bias == config.attention_output_bias
             // `LlamaConfig` refuses other widths, even where `head_dim` says what is meant.
@@ -32,80 +36,94 @@ pub(crate) const LLAMA: Family = Family {
         keys.insert("attention_bias".into(), json!(config.qkv_bias));
         keys.insert("mlp_bias".into(), json!(config.mlp_bias));
     },
-    place: Place::same,
+    place: same,
 };
 
 /// Mistral 7B: Llama in which every layer sees a window.
 pub(crate) const MISTRAL: Family = Family {
     model_type: "mistral",
+    family: Architecture::Mistral,
     architecture: "MistralForCausalLM",
     resolve: |raw| {
-        let mut config = resolve(raw, Some("num_key_value_heads"))?;
+        raw.required_size("num_key_value_heads")?;
+        let mut config = resolve(raw, Architecture::Mistral, rope::resolve(raw, rope::DEFAULT_THETA)?)?;
         // `null` is no window; where nothing is written, 4096 is meant.
-        config.sliding_window = if raw.has("sliding_window") { raw.size("sliding_window")? } else { Some(4096) };
+        let window = if raw.has("sliding_window") { raw.size("sliding_window")? } else { Some(4096) };
+        let all = layers::all(config.num_layers).collect();
+        layers::set_window(&mut config, window, all);
         Ok(config)
     },
     represents: |config| {
         decoder(config)
-            && !config.qk_norm
+            && config.qk_norm.is_none()
             && !config.mlp_bias
             && !config.qkv_bias
             && !config.attention_output_bias
-            && config.first_windowed_layer == 0
+            && layers::uniform(config)
     },
     write: |config, keys| {
         write(config, keys);
         keys.insert("sliding_window".into(), json!(config.sliding_window));
     },
-    place: Place::same,
+    place: same,
 };
 
 /// Qwen 2 and 2.5: biases on queries, keys and values. With `AutoTokenizer`, transformers 5 splits the text of every
 /// model of this type by Qwen's own rule; `PreTrainedTokenizerFast` goes by `tokenizer.json`.
 pub(crate) const QWEN2: Family = Family {
     model_type: "qwen2",
+    family: Architecture::Qwen2,
     architecture: "Qwen2ForCausalLM",
     resolve: |raw| {
-        let mut config = resolve(raw, Some("num_key_value_heads"))?;
+        raw.required_size("num_key_value_heads")?;
+        let mut config = resolve(raw, Architecture::Qwen2, rope::resolve(raw, rope::DEFAULT_THETA)?)?;
         config.qkv_bias = true;
         resolve_layers(raw, config)
     },
     represents: |config| {
-        decoder(config) && !config.qk_norm && !config.mlp_bias && config.qkv_bias && !config.attention_output_bias
+        decoder(config)
+            && config.qk_norm.is_none()
+            && !config.mlp_bias
+            && config.qkv_bias
+            && !config.attention_output_bias
     },
     write: |config, keys| {
         write(config, keys);
         write_layers(config, keys);
     },
-    place: Place::same,
+    place: same,
 };
 
 /// Qwen3: normalized queries and keys.
 pub(crate) const QWEN3: Family = Family {
     model_type: "qwen3",
+    family: Architecture::Qwen3,
     architecture: "Qwen3ForCausalLM",
     resolve: |raw| {
-        let mut config = resolve(raw, Some("num_key_value_heads"))?;
-        config.family = Architecture::Qwen3;
-        config.qk_norm = true;
+        raw.required_size("num_key_value_heads")?;
+        let mut config = resolve(raw, Architecture::Qwen3, rope::resolve(raw, rope::DEFAULT_THETA)?)?;
+        config.qk_norm = Some(QkNorm::Head);
         config.head_dim = raw.size("head_dim")?.unwrap_or(128);
         let biases = raw.flag("attention_bias")?.unwrap_or(false);
         (config.qkv_bias, config.attention_output_bias) = (biases, biases);
         resolve_layers(raw, config)
     },
     represents: |config| {
-        decoder(config) && config.qk_norm && !config.mlp_bias && config.qkv_bias == config.attention_output_bias
+        decoder(config)
+            && config.qk_norm == Some(QkNorm::Head)
+            && !config.mlp_bias
+            && config.qkv_bias == config.attention_output_bias
     },
     write: |config, keys| {
         write(config, keys);
         keys.insert("attention_bias".into(), json!(config.qkv_bias));
         write_layers(config, keys);
     },
-    place: Place::same,
+    place: same,
 };
 
 /// `hidden_act` by its meaning as the gate; the first name of each is the one that is written.
-const GATES: [(&str, FeedForwardKind); 6] = [
+pub(super) const GATES: [(&str, FeedForwardKind); 6] = [
     ("silu", FeedForwardKind::SwiGlu),
     ("swish", FeedForwardKind::SwiGlu),
     ("gelu_pytorch_tanh", FeedForwardKind::GeGlu),
@@ -114,11 +132,12 @@ const GATES: [(&str, FeedForwardKind); 6] = [
     ("gelu_python_tanh", FeedForwardKind::GeGlu),
 ];
 
-/// What all members share, without biases and windows; `required` is a key that has no default of use in this member.
-fn resolve(raw: &RawConfig, required: Option<&str>) -> Result<ModelConfig, CheckpointError> {
-    if let Some(key) = required {
-        raw.required_size(key)?;
-    }
+/// What all members share, without biases and windows.
+pub(super) fn resolve(
+    raw: &RawConfig,
+    family: Architecture,
+    position: Position,
+) -> Result<ModelConfig, CheckpointError> {
     let [hidden_size, num_heads] = [raw.required_size("hidden_size")?, raw.required_size("num_attention_heads")?];
     let head_dim = raw.size("head_dim")?;
     if head_dim.is_none() {
@@ -128,7 +147,7 @@ fn resolve(raw: &RawConfig, required: Option<&str>) -> Result<ModelConfig, Check
     raw.multiple("num_attention_heads", num_heads, "num_key_value_heads", num_kv_heads)?;
     let probability = |key| Ok::<_, CheckpointError>(raw.probability(key)?.unwrap_or(0.0));
     Ok(ModelConfig {
-        family: Architecture::Llama,
+        family,
         vocab_size: raw.required_size("vocab_size")?,
         context_length: raw.required_size("max_position_embeddings")?,
         hidden_size,
@@ -139,13 +158,18 @@ fn resolve(raw: &RawConfig, required: Option<&str>) -> Result<ModelConfig, Check
         intermediate_size: raw.required_size("intermediate_size")?,
         norm: NormKind::RmsNorm,
         norm_eps: raw.number("rms_norm_eps")?.unwrap_or(1e-6),
-        position: rope::resolve(raw)?,
+        norm_placement: NormPlacement::Before,
+        scaled_embedding: false,
+        position,
+        local_rotary: None,
+        unrotated_layers: Vec::new(),
         qkv_bias: false,
         attention_output_bias: false,
         mlp_bias: false,
-        qk_norm: false,
+        qk_norm: None,
+        query_pre_attn_scalar: None,
         sliding_window: None,
-        first_windowed_layer: 0,
+        windowed_layers: Vec::new(),
         feed_forward: raw.choice("hidden_act", &GATES)?.unwrap_or(FeedForwardKind::SwiGlu),
         tied: raw.flag("tie_word_embeddings")?.unwrap_or(false),
         // The published code knows the second only; the others are ours and do not change what a model computes.
@@ -171,45 +195,42 @@ fn resolve_layers(raw: &RawConfig, mut config: ModelConfig) -> Result<ModelConfi
         return Ok(config);
     }
     // `null` is no window; where nothing is written, 4096 is meant.
-    config.sliding_window = if raw.has("sliding_window") { raw.size("sliding_window")? } else { Some(4096) };
-    if config.sliding_window.is_none() {
-        return Ok(config);
-    }
-    config.first_windowed_layer = match raw.texts("layer_types")? {
-        None => raw.count("max_window_layers")?.unwrap_or(28),
-        Some(types) => {
-            let full = types.iter().take_while(|layer| *layer == "full_attention").count();
-            let windowed = types[full..].iter().all(|layer| layer == "sliding_attention");
-            if types.len() != config.num_layers || !windowed {
-                let expected = format!(
-                    "a list of {} layers, \"full_attention\" first and \"sliding_attention\" after",
-                    config.num_layers
-                );
-                return Err(raw.bad("layer_types", &expected));
-            }
-            full
-        }
+    let window = if raw.has("sliding_window") { raw.size("sliding_window")? } else { Some(4096) };
+    let windowed = match layers::windowed(raw, config.num_layers)? {
+        Some(windowed) => windowed,
+        None => layers::all(config.num_layers).skip(raw.count("max_window_layers")?.unwrap_or(28)).collect(),
     };
+    layers::set_window(&mut config, window, windowed);
     Ok(config)
 }
 
 fn write_layers(config: &ModelConfig, keys: &mut Map<String, Value>) {
+    let full = config.num_layers - config.windowed_layers.len();
     keys.extend([
         ("use_sliding_window".to_owned(), json!(config.sliding_window.is_some())),
         ("sliding_window".to_owned(), json!(config.sliding_window)),
-        ("max_window_layers".to_owned(), json!(config.first_windowed_layer)),
+        ("max_window_layers".to_owned(), json!(full)),
     ]);
+    if config.windowed_layers.first().is_some_and(|&first| first != full) {
+        layers::write(config, keys);
+    }
 }
 
 /// Whether `config` is of this kind at all.
 fn decoder(config: &ModelConfig) -> bool {
-    config.norm == NormKind::RmsNorm
-        && matches!(config.position, Position::Rotary { .. })
+    plain(config)
+        && config.norm == NormKind::RmsNorm
+        && matches!(config.position, Position::Rotary(_))
         && config.feed_forward.gated()
 }
 
+/// Whether a rotation is one that the code of Llama knows.
+pub(super) fn scaled_as_llama(rotary: &Rotary) -> bool {
+    rotary.width.is_none() && !matches!(rotary.scaling, RopeScaling::LongRope { .. })
+}
+
 /// The keys that all members share.
-fn write(config: &ModelConfig, keys: &mut Map<String, Value>) {
+pub(super) fn write(config: &ModelConfig, keys: &mut Map<String, Value>) {
     let gate = GATES.iter().find(|(_, kind)| *kind == config.feed_forward).map(|(name, _)| *name);
     keys.extend([
         ("max_position_embeddings".to_owned(), json!(config.context_length)),
@@ -228,5 +249,5 @@ fn write(config: &ModelConfig, keys: &mut Map<String, Value>) {
             keys.insert(key.into(), json!(probability));
         }
     }
-    rope::write(config.position, keys);
+    rope::write(&config.position, keys);
 }

@@ -1,6 +1,10 @@
 //! The architectures of GGUF by their tables; names as in
 //! <https://github.com/ggml-org/llama.cpp/blob/master/gguf-py/gguf/constants.py>.
 
+use super::config::{Reading, Writing};
+use super::families;
+use crate::CheckpointError;
+
 /// An architecture of llama.cpp that this program computes too.
 pub(super) struct Architecture {
     /// `general.architecture`, and the first part of its keys.
@@ -19,6 +23,12 @@ pub(super) struct Architecture {
     pub interleaved: bool,
     /// Linear weights are `(in, out)` in a Hugging Face checkpoint.
     pub transposed: bool,
+    /// Weights of norms have 1 added.
+    pub shifted_norms: bool,
+    /// Reads what this architecture has alone.
+    pub read: fn(&mut Reading) -> Result<(), CheckpointError>,
+    /// Writes what this architecture has alone.
+    pub write: fn(&mut Writing) -> Result<(), CheckpointError>,
     /// What comes before the number of a block in a Hugging Face checkpoint.
     pub blocks: &'static str,
     /// Modules of a block: the checkpoint's name, and the one in GGUF.
@@ -43,6 +53,9 @@ const LLAMA: Architecture = Architecture {
     rotary: true,
     interleaved: true,
     transposed: false,
+    shifted_norms: false,
+    read: families::read_llama,
+    write: families::write_llama,
     blocks: "model.layers",
     block: &[
         ("input_layernorm", "attn_norm"),
@@ -75,6 +88,9 @@ const GPT2: Architecture = Architecture {
     rotary: false,
     interleaved: false,
     transposed: true,
+    shifted_norms: false,
+    read: |_| Ok(()),
+    write: |_| Ok(()),
     blocks: "transformer.h",
     block: &[
         ("ln_1", "attn_norm"),
@@ -93,12 +109,81 @@ const GPT2: Architecture = Architecture {
 };
 
 /// All that are read and written.
-pub(super) const ARCHITECTURES: [Architecture; 4] = [
+pub(super) const ARCHITECTURES: [Architecture; 8] = [
     LLAMA,
-    Architecture { name: "qwen2", model_type: "qwen2", interleaved: false, ..LLAMA },
-    Architecture { name: "qwen3", model_type: "qwen3", interleaved: false, ..LLAMA },
+    Architecture { name: "qwen2", model_type: "qwen2", ..PLAIN },
+    Architecture { name: "qwen3", model_type: "qwen3", ..PLAIN },
+    Architecture {
+        name: "smollm3",
+        model_type: "smollm3",
+        read: families::read_smollm3,
+        write: families::write_smollm3,
+        ..LLAMA
+    },
+    Architecture {
+        name: "gemma3",
+        model_type: "gemma3_text",
+        fixed: &[("hidden_activation", "gelu_pytorch_tanh")],
+        shifted_norms: true,
+        read: families::read_gemma3,
+        write: families::write_gemma3,
+        block: &[
+            ("input_layernorm", "attn_norm"),
+            ("self_attn.q_proj", "attn_q"),
+            ("self_attn.k_proj", "attn_k"),
+            ("self_attn.v_proj", "attn_v"),
+            ("self_attn.o_proj", "attn_output"),
+            ("self_attn.q_norm", "attn_q_norm"),
+            ("self_attn.k_norm", "attn_k_norm"),
+            ("post_attention_layernorm", "post_attention_norm"),
+            ("pre_feedforward_layernorm", "ffn_norm"),
+            ("mlp.gate_proj", "ffn_gate"),
+            ("mlp.up_proj", "ffn_up"),
+            ("mlp.down_proj", "ffn_down"),
+            ("post_feedforward_layernorm", "post_ffw_norm"),
+        ],
+        ..PLAIN
+    },
+    Architecture {
+        name: "olmo2",
+        model_type: "olmo2",
+        write: families::write_olmo2,
+        block: &[
+            ("self_attn.q_proj", "attn_q"),
+            ("self_attn.k_proj", "attn_k"),
+            ("self_attn.v_proj", "attn_v"),
+            ("self_attn.o_proj", "attn_output"),
+            ("self_attn.q_norm", "attn_q_norm"),
+            ("self_attn.k_norm", "attn_k_norm"),
+            ("post_attention_layernorm", "post_attention_norm"),
+            ("mlp.gate_proj", "ffn_gate"),
+            ("mlp.up_proj", "ffn_up"),
+            ("mlp.down_proj", "ffn_down"),
+            ("post_feedforward_layernorm", "post_ffw_norm"),
+        ],
+        ..PLAIN
+    },
+    Architecture {
+        name: "phi3",
+        model_type: "phi3",
+        read: families::read_phi3,
+        write: families::write_phi3,
+        block: &[
+            ("input_layernorm", "attn_norm"),
+            ("self_attn.qkv_proj", "attn_qkv"),
+            ("self_attn.o_proj", "attn_output"),
+            ("post_attention_layernorm", "ffn_norm"),
+            ("mlp.gate_up_proj", "ffn_up"),
+            ("mlp.down_proj", "ffn_down"),
+        ],
+        ..PLAIN
+    },
     GPT2,
 ];
+
+/// Llama's tables without its order of rotated pairs.
+const PLAIN: Architecture =
+    Architecture { interleaved: false, read: |_| Ok(()), write: families::write_windowless, ..LLAMA };
 
 impl Architecture {
     /// The checkpoint's name of a tensor in GGUF, if it has one.

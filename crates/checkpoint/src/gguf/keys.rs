@@ -66,10 +66,15 @@ impl<'a> Keys<'a> {
         self.typed(key, "a list of texts", Value::as_strings)
     }
 
-    /// Fails unless the key is absent or has a whole number that `means_nothing`.
+    /// Fails unless the key is absent or has the one value that this program computes with.
     pub fn only_count(&self, key: &str, allowed: u64) -> Result<(), CheckpointError> {
         let expected = format!("{allowed}; this program computes nothing else");
         self.typed(key, &expected, |value| value.as_u64().filter(|&n| n == allowed)).map(|_| ())
+    }
+
+    /// [`only_count`](Self::only_count) for a key that nobody has read.
+    pub fn only_count_unread(&self, key: &str, allowed: u64) -> Result<(), CheckpointError> {
+        if self.read.borrow().contains(key) { Ok(()) } else { self.only_count(key, allowed) }
     }
 
     /// A value that `meaning` gives something for.

@@ -1,7 +1,95 @@
-//! The rotary scaling of Llama 3, which GGUF stores as what it does and not as what it is: `rope_freqs.weight` divides every
-//! frequency.
+//! Rotary settings. GGUF stores the scaling of Llama 3 as what it does and not as what it is: the tensor `rope_freqs.weight`
+//! divides every frequency.
 
 use std::f64::consts::TAU;
+
+use llm_gguf::Value;
+use serde_json::{Value as Json, json};
+
+use super::config::{Reading, Writing, float, refused};
+use crate::CheckpointError;
+
+/// The tensor of divisors.
+pub(super) const ROPE_FREQS: &str = "rope_freqs.weight";
+
+/// Reads `rope_theta` and `rope_scaling`.
+pub(super) fn read(reading: &mut Reading) -> Result<(), CheckpointError> {
+    let keys = &reading.keys;
+    let theta = keys.number(&reading.key("rope.freq_base"))?.unwrap_or(10_000.0);
+    // They say how the model was trained, or belong to kinds of scaling that read them themselves.
+    for name in ["rope.scaling.original_context_length", "rope.scaling.finetuned"] {
+        keys.get(&reading.key(name));
+    }
+    let [type_key, factor_key] = ["type", "factor"].map(|name| reading.key(&format!("rope.scaling.{name}")));
+    let factor = keys.number(&factor_key)?.filter(|&factor| factor != 1.0);
+    let linear = match (keys.text(&type_key)?, factor) {
+        (Some("none" | "linear") | None, None) => Json::Null,
+        (Some("linear") | None, Some(factor)) => json!({ "rope_type": "linear", "factor": factor }),
+        (Some("none"), Some(_)) => return Err(keys.bad(&factor_key, "absent, since rope.scaling.type is none")),
+        (Some(_), _) => return Err(keys.bad(&type_key, "\"none\" or \"linear\"")),
+    };
+    let scaling = match llama3(reading, theta)? {
+        None => linear,
+        Some(scaling) if linear.is_null() => scaling,
+        Some(_) => return Err(keys.bad(&factor_key, "absent, since there is a tensor rope_freqs.weight")),
+    };
+    reading.set("rope_theta", theta);
+    reading.set("rope_scaling", scaling);
+    Ok(())
+}
+
+/// `rope_scaling` by the divisors of a file, if they are not all 1.
+fn llama3(reading: &Reading, theta: f64) -> Result<Option<Json>, CheckpointError> {
+    if !reading.has(ROPE_FREQS) {
+        return Ok(None);
+    }
+    let divisors = reading.file.gguf.values(ROPE_FREQS).map_err(|source| reading.file.damaged(source))?;
+    if divisors.iter().all(|&divisor| divisor == 1.0) {
+        return Ok(None);
+    }
+    let settings =
+        Llama3::from_divisors(&divisors, theta).filter(|_| divisors.len() as u64 * 2 == reading.known("head_dim"));
+    let settings =
+        settings.ok_or_else(|| reading.file.bad_tensor(ROPE_FREQS, "does not divide frequencies as Llama 3 does"))?;
+    Ok(Some(json!({
+        "rope_type": "llama3",
+        "factor": settings.factor,
+        "low_freq_factor": settings.low,
+        "high_freq_factor": settings.high,
+        "original_max_position_embeddings": settings.context as u64,
+    })))
+}
+
+/// Writes `rope_theta`, `rope_scaling` and how much of a head is rotated.
+pub(super) fn write(writing: &mut Writing) -> Result<(), CheckpointError> {
+    let theta = writing.required("rope_theta")?;
+    writing.put("rope.freq_base", float("rope_theta", &theta)?);
+    let head_dim = writing.config.head_dim;
+    let width = writing.take("partial_rotary_factor").and_then(|factor| factor.as_f64());
+    // As `transformers` rounds it.
+    let width = width.map_or(head_dim, |factor| (head_dim as f64 * factor) as usize);
+    writing.put("rope.dimension_count", Value::U32(width as u32));
+    let Some(scaling) = writing.take("rope_scaling") else { return Ok(()) };
+    let number = |key: &str| scaling[key].as_f64().ok_or_else(|| refused(format!("rope_scaling has no number {key}")));
+    match scaling["rope_type"].as_str() {
+        Some("linear") => {
+            writing.put("rope.scaling.type", Value::String("linear".into()));
+            writing.put("rope.scaling.factor", Value::F32(number("factor")? as f32));
+        }
+        Some("llama3") => {
+            let settings = Llama3 {
+                factor: number("factor")?,
+                low: number("low_freq_factor")?,
+                high: number("high_freq_factor")?,
+                context: number("original_max_position_embeddings")?,
+            };
+            let divisors = settings.divisors(theta.as_f64().unwrap_or(10_000.0), head_dim);
+            writing.tensors.push((ROPE_FREQS, divisors));
+        }
+        _ => return Err(refused(format!("rope_scaling is {scaling}"))),
+    }
+    Ok(())
+}
 
 /// The settings that Llama 3.1 came with and all its descendants kept.
 const LOW: f64 = 1.0;
@@ -45,9 +133,9 @@ impl Llama3 {
             (0.001..0.999).contains(&keep).then(|| ((keep * (HIGH - LOW) + LOW) * TAU / frequency).round())
         });
         let candidates = contexts.chain([USUAL_CONTEXT]);
-        let settings = candidates.map(|context| Self { factor, low: LOW, high: HIGH, context });
+        let mut settings = candidates.map(|context| Self { factor, low: LOW, high: HIGH, context });
         let near = |(a, b): (&f32, &f64)| (f64::from(*a) - b).abs() <= TOLERANCE * b;
-        { settings }.find(|settings| settings.divisors(theta, head_dim).iter().zip(&divisors).all(near))
+        settings.find(|settings| settings.divisors(theta, head_dim).iter().zip(&divisors).all(near))
     }
 }
 

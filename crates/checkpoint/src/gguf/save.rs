@@ -6,7 +6,7 @@ use llm_data::Tokenizer;
 use llm_gguf::{Layout, TensorPlan, TensorType, Value};
 use llm_model::CausalLm;
 
-use super::config::{self, ROPE_FREQS};
+use super::config;
 use super::tensors::Change;
 use super::tokenizer;
 use crate::CheckpointError;
@@ -62,8 +62,8 @@ pub fn save_gguf(
 
     let change = |name: &str| Change::of(architecture, name, model_config.num_heads, model_config.num_kv_heads);
     let mut plans = Vec::new();
-    if let Some(divisors) = &description.rope_freqs {
-        plans.push(TensorPlan { name: ROPE_FREQS.to_owned(), shape: vec![divisors.len()], kind: TensorType::F32 });
+    for (name, values) in &description.tensors {
+        plans.push(TensorPlan { name: (*name).to_owned(), shape: vec![values.len()], kind: TensorType::F32 });
     }
     let mut narrow = Vec::new();
     for (stored, shape) in stored_tensors(model) {
@@ -87,8 +87,8 @@ pub fn save_gguf(
     write_sized(path, Some(layout.size()), |out| {
         let write = |e| CheckpointError::write(path, e, Some(layout.size()));
         let mut tensors = layout.start(out).map_err(write)?;
-        if let Some(divisors) = &description.rope_freqs {
-            tensors.write(divisors).map_err(write)?;
+        for (_, values) in &description.tensors {
+            tensors.write(values).map_err(write)?;
         }
         visit_stored(model, &mut |name, shape, values| tensors.write(&change(name).apply(values, shape))).map_err(write)
     })?;

@@ -7,7 +7,7 @@ use llm_gguf::{GgufError, TensorInfo};
 
 use super::GgufFile;
 use super::architecture::Architecture;
-use super::config::ROPE_FREQS;
+use super::families::SETTINGS;
 use crate::CheckpointError;
 
 /// How a tensor of GGUF differs from the checkpoint's.
@@ -22,6 +22,8 @@ pub(super) enum Change {
         /// Heads in the tensor.
         heads: usize,
     },
+    /// Has 1 added here.
+    Shifted,
 }
 
 impl Change {
@@ -40,6 +42,7 @@ impl Change {
                 Self::Interleaved { heads: kv_heads }
             }
             () if architecture.transposed && linear_of_gpt2() => Self::Transposed,
+            () if architecture.shifted_norms && module.ends_with("norm") => Self::Shifted,
             () => Self::None,
         }
     }
@@ -59,6 +62,7 @@ impl Change {
             Self::None => values,
             Self::Transposed => transpose(&values, shape),
             Self::Interleaved { heads } => permute_rows(&values, shape, heads, true),
+            Self::Shifted => values.into_iter().map(|x| x - 1.0).collect(),
         }
     }
 
@@ -68,6 +72,7 @@ impl Change {
             Self::None => values,
             Self::Transposed => transpose(&values, shape),
             Self::Interleaved { heads } => permute_rows(&values, shape, heads, false),
+            Self::Shifted => values.into_iter().map(|x| x + 1.0).collect(),
         }
     }
 }
@@ -114,7 +119,8 @@ impl GgufTensors {
             let change = Change::of(architecture, &name, config.num_heads, config.num_kv_heads);
             (name, (gguf.clone(), change, change.shape(&info.shape)))
         };
-        let tensors = file.gguf.tensors().iter().filter(|(name, _)| *name != ROPE_FREQS).map(entry).collect();
+        let tensors =
+            file.gguf.tensors().iter().filter(|(name, _)| !SETTINGS.contains(&name.as_str())).map(entry).collect();
         Ok(Self { file, tensors })
     }
 

@@ -9,7 +9,23 @@ use llm_checkpoint::{load_model, load_tensors};
 use llm_model::CausalLm;
 
 /// The models in `crates/model/tests/golden`.
-pub const GOLDEN: [&str; 6] = ["gpt2", "llama", "llama_linear", "llama_llama3", "qwen3", "qwen3_window"];
+pub const GOLDEN: [&str; 15] = [
+    "gpt2",
+    "llama",
+    "llama_linear",
+    "llama_llama3",
+    "mistral",
+    "qwen2",
+    "qwen3",
+    "qwen3_window",
+    "smollm3",
+    "olmo2",
+    "gemma3",
+    "gemma3_parameters",
+    "phi3",
+    "phi3_longrope",
+    "phi3_partial",
+];
 
 /// The directory of a golden model.
 pub fn golden_dir(name: &str) -> PathBuf {

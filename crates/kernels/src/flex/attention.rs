@@ -6,6 +6,7 @@ use rayon::prelude::*;
 
 use crate::profile::measured;
 
+use super::dropout::Mask;
 use super::gemm::{Matrix, product};
 use super::simd::{exp, exp_sum, max, sum2, tensor, vectorized};
 
@@ -48,7 +49,7 @@ pub(super) fn readable(x: FlexTensor) -> FlexTensor {
     if strides[3] == 1 && strides.iter().all(|stride| *stride >= 0) { x } else { x.to_contiguous() }
 }
 
-/// Sizes of one call. Queries `(b, t, h, hd)`; keys and values `(b, s, kv, hd)`.
+/// Sizes of one call, and the dropout of its weights. Queries `(b, t, h, hd)`; keys and values `(b, s, kv, hd)`.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Sizes {
     b: usize,
@@ -59,12 +60,13 @@ pub(super) struct Sizes {
     hd: usize,
     start: usize,
     window: usize,
+    dropout: Option<Mask>,
 }
 
 impl Sizes {
-    pub fn new(q: &FlexTensor, k: &FlexTensor, start: usize, window: usize) -> Self {
+    pub fn new(q: &FlexTensor, k: &FlexTensor, start: usize, window: usize, dropout: Option<Mask>) -> Self {
         let (q, k) = (q.layout().shape(), k.layout().shape());
-        Self { b: q[0], t: q[1], s: k[1], h: q[2], kv: k[2], hd: q[3], start, window }
+        Self { b: q[0], t: q[1], s: k[1], h: q[2], kv: k[2], hd: q[3], start, window, dropout }
     }
 
     fn scale(&self) -> f32 {
@@ -156,6 +158,10 @@ pub(super) fn forward(q: &FlexTensor, k: &FlexTensor, v: &FlexTensor, sizes: Siz
                     let shift = vectorized!(max(row));
                     *total = vectorized!(exp_sum(row, shift));
                     log_sums[i + r] = shift + total.ln();
+                    if let Some(mask) = sizes.dropout {
+                        let mask = mask.of(task * t + i + r);
+                        vectorized!(row.iter_mut().enumerate().for_each(|(j, p)| *p *= mask.factor(j)));
+                    }
                 }
                 let out = &mut out[..rows * hd];
                 product(out, hd, 0.0, 1.0, Matrix::new(&p, rows, n, n), v, Parallelism::None);
@@ -224,8 +230,19 @@ fn backward_head(saved: &Saved, grad: &FlexTensor, b: usize, head: usize, dq: Sh
             let log_sum = log_sums[(b * h + head) * t + i + r];
             let visible = sizes.visible(i + r, &keys);
             let (p, ds) = (visible_part(p, visible.clone()), visible_part(ds, visible));
+            let along = vectorized!(sum2(y.row(b, head, i + r), grad.row(b, head, i + r), |y, g| y * g));
+            if let Some(mask) = sizes.dropout {
+                let mask = mask.of((b * h + head) * t + i + r);
+                vectorized!({
+                    for (j, (p, ds)) in p.iter_mut().zip(ds.iter_mut()).enumerate() {
+                        let (weight, factor) = (exp(*p - log_sum), mask.factor(j));
+                        *p = weight * factor;
+                        *ds = weight * (*ds * factor - along);
+                    }
+                });
+                continue;
+            }
             vectorized!({
-                let along = sum2(y.row(b, head, i + r), grad.row(b, head, i + r), |y, g| y * g);
                 for (p, ds) in p.iter_mut().zip(ds.iter_mut()) {
                     *p = exp(*p - log_sum);
                     *ds = *p * (*ds - along);

@@ -4,14 +4,14 @@ use burn_flex::FlexTensor;
 
 use rayon::prelude::*;
 
-use crate::IGNORED;
 use crate::profile::measured;
+use crate::{IGNORED, Precision};
 
-use super::gemm::{Matrix, new_product, product, threads};
+use super::gemm::{Matrix, add_product, new_product};
 use super::simd::{BLOCK, exp, log_sum_exp, tensor, tensor_like, values, vectorized};
 
 /// Logits that [`head_loss`] holds at a time, in values.
-const LOGITS: usize = 1 << 24;
+const LOGITS: usize = 1 << 23;
 
 /// Targets as 32-bit integers, whatever width the tensor has.
 fn targets_of(targets: &FlexTensor) -> Vec<i32> {
@@ -84,14 +84,16 @@ struct Head<'a> {
     d: usize,
     v: usize,
     rows: usize,
+    precision: Precision,
 }
 
 impl<'a> Head<'a> {
-    fn new(x: &'a FlexTensor, weight: &'a FlexTensor, targets: &FlexTensor) -> Self {
+    fn new(x: &'a FlexTensor, weight: &'a FlexTensor, targets: &FlexTensor, precision: Precision) -> Self {
         let [n, d] = [x.layout().shape()[0], x.layout().shape()[1]];
         let v = weight.layout().shape()[0];
         let weight = Matrix::new(values(weight), v, d, d);
-        Self { x: values(x), weight, targets: targets_of(targets), n, d, v, rows: (LOGITS / v).clamp(64, n.max(64)) }
+        let rows = (LOGITS / v).clamp(64, n.max(64));
+        Self { x: values(x), weight, targets: targets_of(targets), n, d, v, rows, precision }
     }
 
     /// Logits of every block, with the block's hidden states and targets.
@@ -99,7 +101,7 @@ impl<'a> Head<'a> {
         let blocks = self.x.chunks(self.rows * self.d).zip(self.targets.chunks(self.rows));
         blocks.map(|(x, targets)| {
             let x = Matrix::new(x, targets.len(), self.d, self.d);
-            (new_product(x, self.weight.t()), x, targets)
+            (new_product(x, self.weight.t(), self.precision), x, targets)
         })
     }
 
@@ -115,8 +117,8 @@ impl<'a> Head<'a> {
 }
 
 /// Sum of the losses, `(1)`.
-pub(super) fn head_loss(x: &FlexTensor, weight: &FlexTensor, targets: &FlexTensor) -> FlexTensor {
-    let head = Head::new(x, weight, targets);
+pub(super) fn head_loss(x: &FlexTensor, weight: &FlexTensor, targets: &FlexTensor, precision: Precision) -> FlexTensor {
+    let head = Head::new(x, weight, targets, precision);
     measured("head and loss", head.flops(), head.len(), || {
         let mut losses = Vec::with_capacity(head.n);
         for (logits, _, targets) in head.blocks() {
@@ -132,8 +134,9 @@ pub(super) fn head_loss_and_gradients(
     x: &FlexTensor,
     weight: &FlexTensor,
     targets: &FlexTensor,
+    precision: Precision,
 ) -> (FlexTensor, [FlexTensor; 2]) {
-    let head = Head::new(x, weight, targets);
+    let head = Head::new(x, weight, targets, precision);
     let Head { n, d, v, .. } = head;
     measured("head, loss and gradients", 3 * head.flops(), 2 * head.len(), || {
         let (mut losses, mut dx, mut dw) = (Vec::with_capacity(n), Vec::with_capacity(n * d), Vec::new());
@@ -145,11 +148,11 @@ pub(super) fn head_loss_and_gradients(
                 loss
             }));
             let gradient = Matrix::new(&logits, targets.len(), v, v);
-            dx.extend(new_product(gradient, head.weight));
+            dx.extend(new_product(gradient, head.weight, precision));
             if dw.is_empty() {
-                dw = new_product(gradient.t(), x);
+                dw = new_product(gradient.t(), x, precision);
             } else {
-                product(&mut dw, d, 1.0, 1.0, gradient.t(), x, threads(v, d, targets.len()));
+                add_product(&mut dw, gradient.t(), x, precision);
             }
         }
         let gradients = [tensor(dx, vec![n, d]), tensor(dw, vec![v, d])];

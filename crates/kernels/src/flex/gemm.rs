@@ -1,6 +1,14 @@
 //! Matrix products, through the `gemm` crate.
 
 use gemm::Parallelism;
+use half::slice::HalfFloatSliceExt;
+use rayon::prelude::*;
+
+use crate::Precision;
+#[cfg(target_arch = "x86_64")]
+use crate::has_fast_bf16;
+
+use super::simd::{BLOCK, map1};
 
 /// A matrix within a slice: element `(i, j)` is `data[i·row + j·column]`.
 #[derive(Clone, Copy)]
@@ -26,6 +34,24 @@ impl<'a> Matrix<'a> {
     pub fn t(self) -> Self {
         Self { rows: self.columns, columns: self.rows, row: self.column, column: self.row, ..self }
     }
+
+    pub fn rows(&self) -> usize {
+        self.rows
+    }
+
+    pub fn columns(&self) -> usize {
+        self.columns
+    }
+
+    /// Row `i`, if its elements are neighbours.
+    pub fn row(&self, i: usize) -> Option<&'a [f32]> {
+        (self.column == 1).then(|| &self.data[i * self.row..][..self.columns])
+    }
+
+    /// Element `(i, j)`.
+    pub fn at(&self, i: usize, j: usize) -> f32 {
+        self.data[i * self.row + j * self.column]
+    }
 }
 
 /// `out = beta·out + alpha·a·b`, with `out`'s rows `row` elements apart. `beta` is 0 or 1.
@@ -42,21 +68,89 @@ pub(super) fn product(out: &mut [f32], row: usize, beta: f32, alpha: f32, a: Mat
     }
 }
 
-/// `a·b`, with all cores where that is worth it.
+/// `a·b` of factors rounded to `precision`, with all cores where that is worth it.
 ///
 /// # Panics
 /// If the shapes do not fit.
-pub(super) fn new_product(a: Matrix, b: Matrix) -> Vec<f32> {
+pub(super) fn new_product(a: Matrix, b: Matrix, precision: Precision) -> Vec<f32> {
     let (m, n) = (a.rows, b.columns);
     let mut out = Vec::with_capacity(m * n);
-    let threads = threads(m, n, a.columns);
-    // SAFETY: the new vector has room for `m` rows of `n`; with `beta` 0 they are not read, and all are written.
+    // SAFETY: the new vector has room for `m` rows of `n`; without `accumulate` they are not read, and all are written.
     #[allow(unsafe_code)]
     unsafe {
-        product_at(out.as_mut_ptr(), n, 0.0, 1.0, a, b, threads);
+        rounded_product_at(out.as_mut_ptr(), a, b, precision, false);
         out.set_len(m * n);
     }
     out
+}
+
+/// `out += a·b`, as [`new_product`].
+///
+/// # Panics
+/// If the shapes do not fit, `out` among them.
+pub(super) fn add_product(out: &mut [f32], a: Matrix, b: Matrix, precision: Precision) {
+    assert_eq!(out.len(), a.rows * b.columns, "product of another size than its place");
+    // SAFETY: the assertion, and `out` is initialized and borrowed mutably, hence disjoint from `a` and `b`.
+    #[allow(unsafe_code)]
+    unsafe {
+        rounded_product_at(out.as_mut_ptr(), a, b, precision, true);
+    }
+}
+
+/// `out = a·b`, or `out += a·b` with `accumulate`.
+///
+/// # Safety
+/// `out` has room for `a.rows` rows of `b.columns` elements that nothing else refers to. They are initialized if
+/// `accumulate`; all of them are after the call.
+#[allow(unsafe_code)]
+unsafe fn rounded_product_at(out: *mut f32, a: Matrix, b: Matrix, precision: Precision, accumulate: bool) {
+    let (m, n, k) = (a.rows, b.columns, a.columns);
+    let in_float32 = |a: Matrix, b: Matrix| {
+        let beta = if accumulate { 1.0 } else { 0.0 };
+        // SAFETY: by the contract of this function.
+        unsafe { product_at(out, n, beta, 1.0, a, b, threads(m, n, k)) }
+    };
+    match precision {
+        Precision::F32 => in_float32(a, b),
+        #[cfg(target_arch = "x86_64")]
+        Precision::Bf16 if has_fast_bf16() => {
+            // SAFETY: by the contract of this function, and the CPU has the instructions.
+            unsafe {
+                let out = std::slice::from_raw_parts_mut(out.cast::<std::mem::MaybeUninit<f32>>(), m * n);
+                super::bf16::product(out, a, b, accumulate);
+            }
+        }
+        Precision::Bf16 => {
+            let [a_values, b_values] =
+                [a.data, b.data].map(|data| map1(data, |x| f32::from_bits(u32::from(round_to_bf16(x)) << 16)));
+            in_float32(Matrix { data: &a_values, ..a }, Matrix { data: &b_values, ..b });
+        }
+        Precision::F16 => {
+            let [a_values, b_values] = [a.data, b.data].map(through_float16);
+            in_float32(Matrix { data: &a_values, ..a }, Matrix { data: &b_values, ..b });
+        }
+    }
+}
+
+/// bfloat16 bits of `x`, rounded to nearest, ties to even.
+#[inline(always)]
+pub(super) fn round_to_bf16(x: f32) -> u16 {
+    let bits = x.to_bits();
+    let rounded = bits.wrapping_add(0x7FFF + ((bits >> 16) & 1));
+    // Rounding may carry a NaN into infinity: keep it, and make it quiet.
+    (if x.is_nan() { bits | 0x0040_0000 } else { rounded } >> 16) as u16
+}
+
+/// Values rounded to float16.
+fn through_float16(x: &[f32]) -> Vec<f32> {
+    let mut y = vec![0.0; x.len()];
+    y.par_chunks_mut(BLOCK).zip(x.par_chunks(BLOCK)).for_each(|(y, x)| {
+        let mut halves = [half::f16::ZERO; BLOCK];
+        let halves = &mut halves[..x.len()];
+        halves.convert_from_f32_slice(x);
+        halves.convert_to_f32_slice(y);
+    });
+    y
 }
 
 /// As [`product`].

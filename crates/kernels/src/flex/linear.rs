@@ -1,9 +1,10 @@
-//! `y = x·Wᵀ + bias` and its gradients.
+//! `x·Wᵀ` and the bias, and their gradients.
 
 use burn_flex::FlexTensor;
 use rayon::prelude::*;
 
 use super::gemm::{Matrix, new_product};
+use crate::Precision;
 use crate::profile::measured;
 
 use super::simd::{BLOCK, column_sums, tensor, values, vectorized};
@@ -24,21 +25,19 @@ fn matrix(x: &FlexTensor) -> Matrix<'_> {
     Matrix::new(values(x), rows, columns, columns)
 }
 
-/// `x` `(n, in)`, `weight` `(out, in)`, `bias` `(out)`, all contiguous → `(n, out)`.
-pub(super) fn forward(x: &FlexTensor, weight: &FlexTensor, bias: Option<&FlexTensor>) -> FlexTensor {
+/// `x·Wᵀ`, with `x` `(n, in)` and `weight` `(out, in)`, both contiguous → `(n, out)`.
+pub(super) fn forward(x: &FlexTensor, weight: &FlexTensor, precision: Precision) -> FlexTensor {
     let ([n, d_in], [d_out, _]) = (dims(x), dims(weight));
-    let mut y = product_cost("linear forward", [n, d_in, d_out], || new_product(matrix(x), matrix(weight).t()));
-    if let Some(bias) = bias {
-        add_bias(&mut y, values(bias));
-    }
-    tensor(y, vec![n, d_out])
+    let product = || new_product(matrix(x), matrix(weight).t(), precision);
+    tensor(product_cost("linear forward", [n, d_in, d_out], product), vec![n, d_out])
 }
 
-/// Adds `bias` `(out)` to every row of `y` `(n, out)`.
-fn add_bias(y: &mut [f32], bias: &[f32]) {
+/// `y` `(n, out)` with `bias` `(out)` added to every row, in place where nobody else holds it.
+pub(super) fn add_bias(mut y: FlexTensor, bias: &FlexTensor) -> FlexTensor {
+    let bias = values(bias);
     let rows = (BLOCK / bias.len().max(1)).max(1);
-    measured("linear forward, bias", 0, 2 * y.len(), || {
-        y.par_chunks_mut(rows * bias.len()).for_each(|rows| {
+    measured("linear forward, bias", 0, 2 * values(&y).len(), || {
+        y.storage_mut::<f32>().par_chunks_mut(rows * bias.len()).for_each(|rows| {
             vectorized!({
                 for row in rows.chunks_exact_mut(bias.len()) {
                     for (y, b) in row.iter_mut().zip(bias) {
@@ -48,20 +47,21 @@ fn add_bias(y: &mut [f32], bias: &[f32]) {
             });
         });
     });
+    y
 }
 
 /// Gradient by `x`: `g·W`.
-pub(super) fn backward_x(grad: &FlexTensor, weight: &FlexTensor) -> FlexTensor {
+pub(super) fn backward_x(grad: &FlexTensor, weight: &FlexTensor, precision: Precision) -> FlexTensor {
     let ([n, d_out], [_, d_in]) = (dims(grad), dims(weight));
-    let dx = product_cost("linear backward, input", [n, d_in, d_out], || new_product(matrix(grad), matrix(weight)));
-    tensor(dx, vec![n, d_in])
+    let product = || new_product(matrix(grad), matrix(weight), precision);
+    tensor(product_cost("linear backward, input", [n, d_in, d_out], product), vec![n, d_in])
 }
 
 /// Gradient by the weight: `gᵀ·x`.
-pub(super) fn backward_weight(grad: &FlexTensor, x: &FlexTensor) -> FlexTensor {
+pub(super) fn backward_weight(grad: &FlexTensor, x: &FlexTensor, precision: Precision) -> FlexTensor {
     let ([n, d_out], [_, d_in]) = (dims(grad), dims(x));
-    let dw = product_cost("linear backward, weight", [n, d_in, d_out], || new_product(matrix(grad).t(), matrix(x)));
-    tensor(dw, vec![d_out, d_in])
+    let product = || new_product(matrix(grad).t(), matrix(x), precision);
+    tensor(product_cost("linear backward, weight", [n, d_in, d_out], product), vec![d_out, d_in])
 }
 
 /// Gradient by the bias: the column sums of `g`.

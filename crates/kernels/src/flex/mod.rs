@@ -4,7 +4,10 @@
 
 mod activation;
 mod attention;
+#[cfg(target_arch = "x86_64")]
+mod bf16;
 mod cross_entropy;
+mod dropout;
 mod gemm;
 mod linear;
 mod norm;
@@ -16,7 +19,8 @@ mod simd;
 use burn::backend::Dispatch;
 use burn::tensor::{Int, Tensor};
 
-use crate::{AdamStep, Causal};
+use crate::{Activation, AdamStep, Causal, Precision};
+use dropout::Mask;
 use ops::FusedOps;
 use optimizer::OptimizerOps;
 
@@ -28,24 +32,35 @@ pub(crate) fn rms_norm<const D: usize>(x: Tensor<D>, weight: Tensor<1>, eps: f64
     Tensor::from_dispatch(Dispatch::rms_norm(x.into_dispatch(), weight.into_dispatch(), eps))
 }
 
-pub(crate) fn gelu_tanh<const D: usize>(x: Tensor<D>) -> Tensor<D> {
-    Tensor::from_dispatch(Dispatch::gelu_tanh(x.into_dispatch()))
+pub(crate) fn linear(x: Tensor<2>, weight: Tensor<2>, bias: Option<Tensor<1>>, precision: Precision) -> Tensor<2> {
+    with_bias(Tensor::from_dispatch(Dispatch::linear(x.into_dispatch(), weight.into_dispatch(), precision)), bias)
 }
 
-pub(crate) fn relu2<const D: usize>(x: Tensor<D>) -> Tensor<D> {
-    Tensor::from_dispatch(Dispatch::relu2(x.into_dispatch()))
-}
-
-pub(crate) fn swiglu<const D: usize>(gate: Tensor<D>, up: Tensor<D>) -> Tensor<D> {
-    Tensor::from_dispatch(Dispatch::swiglu(gate.into_dispatch(), up.into_dispatch()))
-}
-
-pub(crate) fn linear(x: Tensor<2>, weight: Tensor<2>, bias: Option<Tensor<1>>) -> Tensor<2> {
+pub(crate) fn activated_linear(
+    activation: Activation,
+    x: Tensor<2>,
+    factor: Option<Tensor<2>>,
+    weight: Tensor<2>,
+    bias: Option<Tensor<1>>,
+    precision: Precision,
+) -> Tensor<2> {
     let (x, weight) = (x.into_dispatch(), weight.into_dispatch());
-    Tensor::from_dispatch(match bias {
-        Some(bias) => Dispatch::linear_bias(x, weight, bias.into_dispatch()),
-        None => Dispatch::linear_plain(x, weight),
-    })
+    let y = match factor {
+        Some(factor) => Dispatch::gated_linear(x, factor.into_dispatch(), weight, activation, precision),
+        None => Dispatch::activated_linear(x, weight, activation, precision),
+    };
+    with_bias(Tensor::from_dispatch(y), bias)
+}
+
+fn with_bias(y: Tensor<2>, bias: Option<Tensor<1>>) -> Tensor<2> {
+    match bias {
+        Some(bias) => Tensor::from_dispatch(Dispatch::add_bias(y.into_dispatch(), bias.into_dispatch())),
+        None => y,
+    }
+}
+
+pub(crate) fn dropout<const D: usize>(x: Tensor<D>, probability: f64) -> Tensor<D> {
+    Tensor::from_dispatch(Dispatch::dropout(x.into_dispatch(), Mask::draw(probability)))
 }
 
 pub(crate) fn rotate(x: Tensor<4>, cos: Tensor<2>, sin: Tensor<2>) -> Tensor<4> {
@@ -56,15 +71,21 @@ pub(crate) fn cross_entropy(logits: Tensor<2>, targets: Tensor<1, Int>) -> Tenso
     Tensor::from_dispatch(Dispatch::cross_entropy(logits.into_dispatch(), targets.into_dispatch()))
 }
 
-pub(crate) fn linear_cross_entropy(x: Tensor<2>, weight: Tensor<2>, targets: Tensor<1, Int>) -> Tensor<1> {
+pub(crate) fn linear_cross_entropy(
+    x: Tensor<2>,
+    weight: Tensor<2>,
+    targets: Tensor<1, Int>,
+    precision: Precision,
+) -> Tensor<1> {
     let (x, weight) = (x.into_dispatch(), weight.into_dispatch());
-    Tensor::from_dispatch(Dispatch::linear_cross_entropy(x, weight, targets.into_dispatch()))
+    Tensor::from_dispatch(Dispatch::linear_cross_entropy(x, weight, targets.into_dispatch(), precision))
 }
 
-pub(crate) fn attention(q: Tensor<4>, k: Tensor<4>, v: Tensor<4>, causal: Causal) -> Tensor<4> {
+pub(crate) fn attention(q: Tensor<4>, k: Tensor<4>, v: Tensor<4>, causal: Causal, dropout: f64) -> Tensor<4> {
+    let mask = (dropout > 0.0).then(|| Mask::draw(dropout));
     let window = causal.window.unwrap_or(usize::MAX);
     let (q, k, v) = (q.into_dispatch(), k.into_dispatch(), v.into_dispatch());
-    Tensor::from_dispatch(Dispatch::causal_attention(q, k, v, causal.start, window))
+    Tensor::from_dispatch(Dispatch::causal_attention(q, k, v, causal.start, window, mask))
 }
 
 pub(crate) fn adam(

@@ -9,7 +9,9 @@ use burn::backend::{Autodiff, Backend, Flex, backend_extension};
 use burn_flex::FlexTensor;
 
 use super::attention::{Saved, Sizes};
+use super::dropout::{self, Mask};
 use super::{activation, attention, cross_entropy, linear, norm, rotary};
+use crate::{Activation, Precision};
 
 /// The fused operations, as Burn dispatches them; see the public functions of the crate for shapes.
 #[backend_extension(Flex, Autodiff)]
@@ -21,17 +23,29 @@ pub trait FusedOps: Backend {
         eps: f64,
     ) -> FloatTensor<Self>;
     fn rms_norm(x: FloatTensor<Self>, weight: FloatTensor<Self>, eps: f64) -> FloatTensor<Self>;
-    fn gelu_tanh(x: FloatTensor<Self>) -> FloatTensor<Self>;
-    fn relu2(x: FloatTensor<Self>) -> FloatTensor<Self>;
-    fn swiglu(gate: FloatTensor<Self>, up: FloatTensor<Self>) -> FloatTensor<Self>;
-    fn linear_bias(x: FloatTensor<Self>, weight: FloatTensor<Self>, bias: FloatTensor<Self>) -> FloatTensor<Self>;
-    fn linear_plain(x: FloatTensor<Self>, weight: FloatTensor<Self>) -> FloatTensor<Self>;
+    fn linear(x: FloatTensor<Self>, weight: FloatTensor<Self>, precision: Precision) -> FloatTensor<Self>;
+    fn activated_linear(
+        x: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        kind: Activation,
+        precision: Precision,
+    ) -> FloatTensor<Self>;
+    fn gated_linear(
+        x: FloatTensor<Self>,
+        factor: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        kind: Activation,
+        precision: Precision,
+    ) -> FloatTensor<Self>;
+    fn add_bias(y: FloatTensor<Self>, bias: FloatTensor<Self>) -> FloatTensor<Self>;
+    fn dropout(x: FloatTensor<Self>, mask: Mask) -> FloatTensor<Self>;
     fn rotate(x: FloatTensor<Self>, cos: FloatTensor<Self>, sin: FloatTensor<Self>) -> FloatTensor<Self>;
     fn cross_entropy(logits: FloatTensor<Self>, targets: IntTensor<Self>) -> FloatTensor<Self>;
     fn linear_cross_entropy(
         x: FloatTensor<Self>,
         weight: FloatTensor<Self>,
         targets: IntTensor<Self>,
+        precision: Precision,
     ) -> FloatTensor<Self>;
     fn causal_attention(
         q: FloatTensor<Self>,
@@ -39,6 +53,7 @@ pub trait FusedOps: Backend {
         v: FloatTensor<Self>,
         start: usize,
         window: usize,
+        dropout: Option<Mask>,
     ) -> FloatTensor<Self>;
 }
 
@@ -51,24 +66,31 @@ impl FusedOps for Flex {
         norm::forward(&x.to_contiguous(), &weight.to_contiguous(), None, eps).0
     }
 
-    fn gelu_tanh(x: FlexTensor) -> FlexTensor {
-        activation::gelu(&x.to_contiguous())
+    fn linear(x: FlexTensor, weight: FlexTensor, precision: Precision) -> FlexTensor {
+        linear::forward(&x.to_contiguous(), &weight.to_contiguous(), precision)
     }
 
-    fn relu2(x: FlexTensor) -> FlexTensor {
-        activation::relu2(&x.to_contiguous())
+    fn activated_linear(x: FlexTensor, weight: FlexTensor, kind: Activation, precision: Precision) -> FlexTensor {
+        linear::forward(&activation::forward(kind, &x.to_contiguous(), None), &weight.to_contiguous(), precision)
     }
 
-    fn swiglu(gate: FlexTensor, up: FlexTensor) -> FlexTensor {
-        activation::swiglu(&gate.to_contiguous(), &up.to_contiguous())
+    fn gated_linear(
+        x: FlexTensor,
+        factor: FlexTensor,
+        weight: FlexTensor,
+        kind: Activation,
+        precision: Precision,
+    ) -> FlexTensor {
+        let hidden = activation::forward(kind, &x.to_contiguous(), Some(&factor.to_contiguous()));
+        linear::forward(&hidden, &weight.to_contiguous(), precision)
     }
 
-    fn linear_bias(x: FlexTensor, weight: FlexTensor, bias: FlexTensor) -> FlexTensor {
-        linear::forward(&x.to_contiguous(), &weight.to_contiguous(), Some(&bias.to_contiguous()))
+    fn add_bias(y: FlexTensor, bias: FlexTensor) -> FlexTensor {
+        linear::add_bias(y.to_contiguous(), &bias.to_contiguous())
     }
 
-    fn linear_plain(x: FlexTensor, weight: FlexTensor) -> FlexTensor {
-        linear::forward(&x.to_contiguous(), &weight.to_contiguous(), None)
+    fn dropout(x: FlexTensor, mask: Mask) -> FlexTensor {
+        dropout::apply(&x.to_contiguous(), mask)
     }
 
     fn rotate(x: FlexTensor, cos: FlexTensor, sin: FlexTensor) -> FlexTensor {
@@ -79,13 +101,25 @@ impl FusedOps for Flex {
         cross_entropy::forward(&logits.to_contiguous(), &targets.to_contiguous()).0
     }
 
-    fn linear_cross_entropy(x: FlexTensor, weight: FlexTensor, targets: FlexTensor) -> FlexTensor {
-        cross_entropy::head_loss(&x.to_contiguous(), &weight.to_contiguous(), &targets.to_contiguous())
+    fn linear_cross_entropy(
+        x: FlexTensor,
+        weight: FlexTensor,
+        targets: FlexTensor,
+        precision: Precision,
+    ) -> FlexTensor {
+        cross_entropy::head_loss(&x.to_contiguous(), &weight.to_contiguous(), &targets.to_contiguous(), precision)
     }
 
-    fn causal_attention(q: FlexTensor, k: FlexTensor, v: FlexTensor, start: usize, window: usize) -> FlexTensor {
+    fn causal_attention(
+        q: FlexTensor,
+        k: FlexTensor,
+        v: FlexTensor,
+        start: usize,
+        window: usize,
+        dropout: Option<Mask>,
+    ) -> FlexTensor {
         let [q, k, v] = [q, k, v].map(attention::readable);
-        attention::forward(&q, &k, &v, Sizes::new(&q, &k, start, window)).0
+        attention::forward(&q, &k, &v, Sizes::new(&q, &k, start, window, dropout)).0
     }
 }
 
@@ -135,25 +169,46 @@ backward!(RmsNormBackward, 2, (FlexTensor, FlexTensor, Vec<f32>), |saved, grad, 
     [Some(dx), Some(dw)]
 });
 
-backward!(GeluBackward, 1, FlexTensor, |x, grad, _wanted| [Some(activation::gelu_backward(&x, &grad))]);
+/// Gradients of a linear layer by its input and its weight, where they are wanted.
+fn linear_gradients(
+    x: &FlexTensor,
+    weight: &FlexTensor,
+    precision: Precision,
+    grad: &FlexTensor,
+    [by_x, by_weight]: [bool; 2],
+) -> [Option<FlexTensor>; 2] {
+    [
+        by_x.then(|| linear::backward_x(grad, weight, precision)),
+        by_weight.then(|| linear::backward_weight(grad, x, precision)),
+    ]
+}
 
-backward!(Relu2Backward, 1, FlexTensor, |x, grad, _wanted| [Some(activation::relu2_backward(&x, &grad))]);
-
-backward!(SwigluBackward, 2, (FlexTensor, FlexTensor), |saved, grad, _wanted| {
-    let (gate, up) = activation::swiglu_backward(&saved.0, &saved.1, &grad);
-    [Some(gate), Some(up)]
+backward!(LinearBackward, 2, (FlexTensor, FlexTensor, Precision), |saved, grad, wanted| {
+    linear_gradients(&saved.0, &saved.1, saved.2, &grad, wanted)
 });
 
-backward!(LinearBackward, 2, (FlexTensor, FlexTensor), |saved, grad, wanted| [
-    wanted[0].then(|| linear::backward_x(&grad, &saved.1)),
-    wanted[1].then(|| linear::backward_weight(&grad, &saved.0)),
-]);
+backward!(ActivatedLinearBackward, 2, ([FlexTensor; 2], Activation, Precision), |saved, grad, wanted| {
+    let ([x, weight], kind, precision) = saved;
+    let hidden = activation::forward(kind, &x, None);
+    let [by_hidden, by_weight] = linear_gradients(&hidden, &weight, precision, &grad, wanted);
+    [by_hidden.map(|grad| activation::backward(kind, &x, None, grad).0), by_weight]
+});
 
-backward!(LinearBiasBackward, 3, (FlexTensor, FlexTensor), |saved, grad, wanted| [
-    wanted[0].then(|| linear::backward_x(&grad, &saved.1)),
-    wanted[1].then(|| linear::backward_weight(&grad, &saved.0)),
-    wanted[2].then(|| linear::backward_bias(&grad)),
-]);
+backward!(GatedLinearBackward, 3, ([FlexTensor; 3], Activation, Precision), |saved, grad, wanted| {
+    let ([x, factor, weight], kind, precision) = saved;
+    let hidden = activation::forward(kind, &x, Some(&factor));
+    let wanted = [wanted[0] || wanted[1], wanted[2]];
+    let [by_hidden, by_weight] = linear_gradients(&hidden, &weight, precision, &grad, wanted);
+    let (by_x, by_factor) = by_hidden.map(|grad| activation::backward(kind, &x, Some(&factor), grad)).unzip();
+    [by_x, by_factor.flatten(), by_weight]
+});
+
+backward!(BiasBackward, 2, (), |_saved, grad, wanted| {
+    let by_bias = wanted[1].then(|| linear::backward_bias(&grad));
+    [Some(grad), by_bias]
+});
+
+backward!(DropoutBackward, 1, Mask, |mask, grad, _wanted| [Some(dropout::apply(&grad, mask))]);
 
 backward!(RotateBackward, 1, (FlexTensor, FlexTensor), |saved, grad, _wanted| [Some(rotary::rotate(
     &grad, &saved.0, &saved.1, true
@@ -189,34 +244,44 @@ impl<C: CheckpointStrategy> FusedOps for Autodiff<Flex, C> {
         record!(RmsNormBackward, [x.node(), weight.node()], y, (xp, wp, stats))
     }
 
-    fn gelu_tanh(x: FloatTensor<Self>) -> FloatTensor<Self> {
-        let xp = x.primitive().to_contiguous();
-        let y = activation::gelu(&xp);
-        record!(GeluBackward, [x.node()], y, xp)
-    }
-
-    fn relu2(x: FloatTensor<Self>) -> FloatTensor<Self> {
-        let xp = x.primitive().to_contiguous();
-        let y = activation::relu2(&xp);
-        record!(Relu2Backward, [x.node()], y, xp)
-    }
-
-    fn swiglu(gate: FloatTensor<Self>, up: FloatTensor<Self>) -> FloatTensor<Self> {
-        let (gate_p, up_p) = (gate.primitive().to_contiguous(), up.primitive().to_contiguous());
-        let y = activation::swiglu(&gate_p, &up_p);
-        record!(SwigluBackward, [gate.node(), up.node()], y, (gate_p, up_p))
-    }
-
-    fn linear_bias(x: FloatTensor<Self>, weight: FloatTensor<Self>, bias: FloatTensor<Self>) -> FloatTensor<Self> {
+    fn linear(x: FloatTensor<Self>, weight: FloatTensor<Self>, precision: Precision) -> FloatTensor<Self> {
         let (xp, wp) = (x.primitive().to_contiguous(), weight.primitive().to_contiguous());
-        let y = linear::forward(&xp, &wp, Some(&bias.primitive().to_contiguous()));
-        record!(LinearBiasBackward, [x.node(), weight.node(), bias.node()], y, (xp, wp))
+        let y = linear::forward(&xp, &wp, precision);
+        record!(LinearBackward, [x.node(), weight.node()], y, (xp, wp, precision))
     }
 
-    fn linear_plain(x: FloatTensor<Self>, weight: FloatTensor<Self>) -> FloatTensor<Self> {
-        let (xp, wp) = (x.primitive().to_contiguous(), weight.primitive().to_contiguous());
-        let y = linear::forward(&xp, &wp, None);
-        record!(LinearBackward, [x.node(), weight.node()], y, (xp, wp))
+    fn activated_linear(
+        x: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        kind: Activation,
+        precision: Precision,
+    ) -> FloatTensor<Self> {
+        let saved = [&x, &weight].map(|tensor| tensor.primitive().to_contiguous());
+        let y = linear::forward(&activation::forward(kind, &saved[0], None), &saved[1], precision);
+        record!(ActivatedLinearBackward, [x.node(), weight.node()], y, (saved, kind, precision))
+    }
+
+    fn gated_linear(
+        x: FloatTensor<Self>,
+        factor: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        kind: Activation,
+        precision: Precision,
+    ) -> FloatTensor<Self> {
+        let saved = [&x, &factor, &weight].map(|tensor| tensor.primitive().to_contiguous());
+        let y = linear::forward(&activation::forward(kind, &saved[0], Some(&saved[1])), &saved[2], precision);
+        record!(GatedLinearBackward, [x.node(), factor.node(), weight.node()], y, (saved, kind, precision))
+    }
+
+    fn add_bias(y: FloatTensor<Self>, bias: FloatTensor<Self>) -> FloatTensor<Self> {
+        let (node, bias_node) = (y.node(), bias.node());
+        let y = linear::add_bias(y.into_primitive().to_contiguous(), &bias.primitive().to_contiguous());
+        record!(BiasBackward, [node, bias_node], y, ())
+    }
+
+    fn dropout(x: FloatTensor<Self>, mask: Mask) -> FloatTensor<Self> {
+        let y = dropout::apply(&x.primitive().to_contiguous(), mask);
+        record!(DropoutBackward, [x.node()], y, mask)
     }
 
     fn rotate(x: FloatTensor<Self>, cos: FloatTensor<Self>, sin: FloatTensor<Self>) -> FloatTensor<Self> {
@@ -236,15 +301,16 @@ impl<C: CheckpointStrategy> FusedOps for Autodiff<Flex, C> {
         x: FloatTensor<Self>,
         weight: FloatTensor<Self>,
         targets: IntTensor<Self>,
+        precision: Precision,
     ) -> FloatTensor<Self> {
         let (xp, wp) = (x.primitive().to_contiguous(), weight.primitive().to_contiguous());
         let targets = targets.to_contiguous();
         match LinearCrossEntropyBackward.prepare::<C>([x.node(), weight.node()]).compute_bound().stateful() {
             OpsKind::Tracked(prep) => {
-                let (loss, gradients) = cross_entropy::head_loss_and_gradients(&xp, &wp, &targets);
+                let (loss, gradients) = cross_entropy::head_loss_and_gradients(&xp, &wp, &targets, precision);
                 prep.finish(gradients, loss)
             }
-            OpsKind::UnTracked(prep) => prep.finish(cross_entropy::head_loss(&xp, &wp, &targets)),
+            OpsKind::UnTracked(prep) => prep.finish(cross_entropy::head_loss(&xp, &wp, &targets, precision)),
         }
     }
 
@@ -254,9 +320,10 @@ impl<C: CheckpointStrategy> FusedOps for Autodiff<Flex, C> {
         v: FloatTensor<Self>,
         start: usize,
         window: usize,
+        dropout: Option<Mask>,
     ) -> FloatTensor<Self> {
         let [qp, kp, vp] = [&q, &k, &v].map(|x| attention::readable(x.primitive().clone()));
-        let sizes = Sizes::new(&qp, &kp, start, window);
+        let sizes = Sizes::new(&qp, &kp, start, window, dropout);
         let (y, log_sums) = attention::forward(&qp, &kp, &vp, sizes);
         let saved = Saved { q: qp, k: kp, v: vp, y: y.clone(), log_sums, sizes };
         record!(AttentionBackward, [q.node(), k.node(), v.node()], y, saved)

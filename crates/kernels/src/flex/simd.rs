@@ -162,7 +162,7 @@ fn new_vector(n: usize, fill: impl Fn(usize, &mut [MaybeUninit<f32>]) + Sync) ->
     let mut y = Vec::with_capacity(n);
     let room = &mut y.spare_capacity_mut()[..n];
     room.par_chunks_mut(BLOCK).enumerate().for_each(|(block, room)| fill(block, room));
-    // SAFETY: both callers below write every value of every block.
+    // SAFETY: the callers below write every value of every block.
     #[allow(unsafe_code)]
     unsafe {
         y.set_len(n);
@@ -184,6 +184,24 @@ pub(super) fn map1(x: &[f32], f: impl Fn(f32) -> f32 + Sync) -> Vec<f32> {
         vectorized!({
             for (y, x) in y.iter_mut().zip(x) {
                 y.write(f(*x));
+            }
+        });
+    })
+}
+
+/// A new vector of `f(part, i, x)` for every value, on all cores: `part` is what `part_of` gives for the number of the
+/// value's block of [`BLOCK`], and `i` its place in it.
+pub(super) fn map_in_blocks<P: Copy>(
+    x: &[f32],
+    part_of: impl Fn(usize) -> P + Sync,
+    f: impl Fn(P, usize, f32) -> f32 + Sync,
+) -> Vec<f32> {
+    new_vector(x.len(), |block, y| {
+        let (x, part) = (block_of(x, block), part_of(block));
+        assert_eq!(x.len(), y.len());
+        vectorized!({
+            for (i, (y, x)) in y.iter_mut().zip(x).enumerate() {
+                y.write(f(part, i, *x));
             }
         });
     })

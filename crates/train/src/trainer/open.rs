@@ -4,7 +4,7 @@ use std::time::Instant;
 use burn::tensor::{DType, Device};
 use llm_checkpoint::{latest_training, load_training, write_atomic};
 use llm_data::{BatchSampler, Prepared, Progress, evaluation_windows, prepare};
-use llm_kernels::is_fused;
+use llm_kernels::{has_fast_bf16, is_fused};
 use llm_model::{CausalLm, Dropout, ModelConfig, Precision};
 
 use super::state::RunState;
@@ -181,12 +181,16 @@ pub(crate) fn check_precision(precision: Precision, device: &Device, name: &str)
 
 /// What one should know before training in `precision` on `device`, if anything.
 pub fn precision_warning(precision: Precision, device: &Device) -> Option<String> {
-    let slower = precision != Precision::F32 && is_fused(device, DType::F32);
+    let fast = precision == Precision::F32 || (precision == Precision::Bf16 && has_fast_bf16());
+    let slower = !fast && is_fused(device, DType::F32);
     slower.then(|| {
-        let name = precision_name(precision);
+        let (name, missing) = match precision {
+            Precision::Bf16 => ("bf16", "this one has no AVX512-BF16 instructions"),
+            Precision::F16 | Precision::F32 => (precision_name(precision), "no instructions for it are used"),
+        };
         format!(
-            "{name} is slower than f32 on the CPU: the fused operations are for f32, and without instructions for {name} every \
-             product converts its numbers; use it to compare results, not to save time"
+            "{name} is slower than f32 on this CPU: {missing}, so the factors of every product are rounded and then \
+             multiplied as f32; use it to compare results, not to save time"
         )
     })
 }

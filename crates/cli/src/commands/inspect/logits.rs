@@ -74,14 +74,14 @@ pub fn run(args: &LogitsArgs, printer: Printer) -> Result<(), CliError> {
 
 /// Rejects what the model cannot be given.
 fn check(ids: &[u32], config: &ModelConfig) -> Result<(), CliError> {
-    let ModelConfig { vocab_size, context_length, position, .. } = *config;
+    let ModelConfig { vocab_size, context_length, .. } = *config;
     if ids.is_empty() {
         return Err(GenerateError::EmptyPrompt.into());
     }
     if let Some(&id) = ids.iter().find(|&&id| id as usize >= vocab_size) {
         return Err(GenerateError::UnknownId { id, vocab_size }.into());
     }
-    if position == Position::Learned && ids.len() > context_length {
+    if config.position == Position::Learned && ids.len() > context_length {
         return Err(CliError::TooManyTokens { tokens: ids.len(), context: context_length });
     }
     Ok(())

@@ -1,8 +1,7 @@
 use burn::tensor::{FloatDType, Tensor};
 use serde::{Deserialize, Serialize};
 
-/// Number type of the products of the linear layers. Weights, normalization, attention and the residual stream stay in
-/// float32.
+/// Number type of the factors of a matrix product. The sums, all weights and all results are float32.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Precision {
@@ -34,4 +33,13 @@ impl Precision {
     pub(crate) fn raise<const D: usize>(self, tensor: Tensor<D>) -> Tensor<D> {
         if self == Self::F32 { tensor } else { tensor.cast(FloatDType::F32) }
     }
+}
+
+/// Whether products of bfloat16 are faster than those of float32 on this CPU: whether it has AVX512-BF16, which
+/// multiplies two pairs where float32 multiplies one.
+pub fn has_fast_bf16() -> bool {
+    #[cfg(all(feature = "cpu", target_arch = "x86_64"))]
+    return std::arch::is_x86_feature_detected!("avx512f") && std::arch::is_x86_feature_detected!("avx512bf16");
+    #[cfg(not(all(feature = "cpu", target_arch = "x86_64")))]
+    return false;
 }

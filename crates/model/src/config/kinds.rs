@@ -1,0 +1,164 @@
+use serde::{Deserialize, Serialize};
+
+/// A published architecture: it gives the defaults, and its name where several compute the same.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Family {
+    /// GPT-2 (Radford et al., 2019): LayerNorm, learned positions, GELU, biases.
+    #[default]
+    Gpt2,
+    /// Llama (Touvron et al., 2023, arXiv:2302.13971): RMSNorm, rotary positions, SwiGLU, no biases.
+    Llama,
+    /// Mistral (Jiang et al., 2023, arXiv:2310.06825): Llama, where attention may be limited to a window.
+    Mistral,
+    /// Qwen2 (Yang et al., 2024, arXiv:2407.10671): Llama with biases on queries, keys and values.
+    Qwen2,
+    /// Qwen3 (Yang et al., 2025, arXiv:2505.09388): Llama with RMSNorm on queries and keys.
+    Qwen3,
+    /// SmolLM3 (Hugging Face, 2025): Llama, where every fourth layer knows no positions.
+    SmolLm3,
+    /// Gemma 3 (Gemma Team, 2025, arXiv:2503.19786): norms before and after, scaled embeddings, GeGLU, local layers.
+    Gemma3,
+    /// OLMo 2 (OLMo Team, 2024, arXiv:2501.00656): norms after, and on all queries and all keys at once.
+    Olmo2,
+    /// Phi-3 (Abdin et al., 2024, arXiv:2404.14219): Llama, where LongRoPE may stretch the positions.
+    Phi3,
+}
+
+/// The normalization around attention and feed-forward network and at the end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum NormKind {
+    /// Mean and variance, weight and bias (Ba et al., 2016, arXiv:1607.06450).
+    LayerNorm,
+    /// Root mean square, weight only (Zhang & Sennrich, 2019, arXiv:1910.07467).
+    RmsNorm,
+    /// The same with a weight that is stored less one, as in Gemma.
+    RmsNorm1p,
+}
+
+/// Where a block normalizes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum NormPlacement {
+    /// What enters attention and feed-forward network (Xiong et al., 2020, arXiv:2002.04745).
+    #[default]
+    Before,
+    /// What leaves them, before it is added to the residual stream (OLMo 2).
+    After,
+    /// What enters and what leaves them (Gemma 3).
+    Both,
+}
+
+/// What a normalization of queries and keys covers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum QkNorm {
+    /// Each head by itself, all heads with the same weight.
+    Head,
+    /// All heads of a token at once.
+    Width,
+}
+
+/// The feed-forward network.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum FeedForwardKind {
+    /// `down(gelu(up(x)))` with the exact GELU.
+    Gelu,
+    /// The same with the tanh approximation of GELU, as GPT-2.
+    GeluTanh,
+    /// `down(relu(up(x))²)` (So et al., 2021, arXiv:2109.08668).
+    Relu2,
+    /// `down(silu(gate(x)) · up(x))` (Shazeer, 2020, arXiv:2002.05202).
+    #[serde(rename = "swiglu", alias = "swi-glu")]
+    SwiGlu,
+    /// `down(gelu(gate(x)) · up(x))` with the tanh approximation of GELU (Shazeer, 2020).
+    #[serde(rename = "geglu", alias = "ge-glu")]
+    GeGlu,
+}
+
+impl FeedForwardKind {
+    /// Whether a third matrix gates the hidden units.
+    pub fn gated(self) -> bool {
+        matches!(self, Self::SwiGlu | Self::GeGlu)
+    }
+}
+
+/// How the model knows the order of tokens.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase", tag = "kind")]
+pub enum Position {
+    /// One trained vector a position, added to the token's embedding.
+    Learned,
+    /// Rotation of queries and keys by the position.
+    Rotary(Rotary),
+}
+
+/// Rotation of queries and keys by the position (Su et al., 2021, arXiv:2104.09864).
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Rotary {
+    /// Base of the wavelengths.
+    pub theta: f64,
+    /// Stretching for contexts longer than those trained on.
+    pub scaling: RopeScaling,
+    /// Entries of a head that are turned, the first ones; `None` for all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub width: Option<usize>,
+}
+
+impl Rotary {
+    /// All entries of a head, as trained.
+    pub fn new(theta: f64) -> Self {
+        Self { theta, scaling: RopeScaling::None, width: None }
+    }
+}
+
+/// Stretching of rotary wavelengths.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase", tag = "kind", deny_unknown_fields)]
+pub enum RopeScaling {
+    /// As trained.
+    #[default]
+    None,
+    /// All positions divided by `factor` (Chen et al., 2023, arXiv:2306.15595).
+    Linear {
+        /// The divisor.
+        factor: f64,
+    },
+    /// Long wavelengths divided by `factor`, short ones kept, a smooth ramp between (Llama 3.1).
+    Llama3 {
+        /// The divisor of long wavelengths.
+        factor: f64,
+        /// Wavelengths above `original_context_length / low_freq_factor` are long.
+        low_freq_factor: f64,
+        /// Wavelengths below `original_context_length / high_freq_factor` are short.
+        high_freq_factor: f64,
+        /// The context of pretraining, in tokens.
+        original_context_length: usize,
+    },
+    /// A factor for every wavelength, one set for sequences of the original context, another for longer ones
+    /// (Ding et al., 2024, arXiv:2402.13753).
+    LongRope {
+        /// Divisors of the frequencies in sequences of up to `original_context_length` tokens.
+        short_factors: Vec<f64>,
+        /// Divisors of the frequencies in longer sequences.
+        long_factors: Vec<f64>,
+        /// The context of pretraining, in tokens.
+        original_context_length: usize,
+        /// What rotated queries and keys are multiplied by.
+        attention_factor: f64,
+    },
+}
+
+/// Dropout probabilities at the three usual places, used in training only.
+#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Dropout {
+    /// After the embeddings.
+    pub embedding: f64,
+    /// On the attention weights.
+    pub attention: f64,
+    /// On what attention and feed-forward add to the residual stream.
+    pub residual: f64,
+}

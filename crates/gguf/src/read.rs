@@ -3,10 +3,15 @@
 use std::collections::BTreeMap;
 use std::ops::Range;
 
+use rayon::prelude::*;
+
 use crate::value::id;
 use crate::{
     ALIGNMENT_KEY, Array, DEFAULT_ALIGNMENT, GgufError, MAGIC, MOST_DIMENSIONS, TensorType, Value, dequantize,
 };
+
+/// Values that one thread reads at a time: whole blocks of every type.
+const PART: usize = 1 << 16;
 
 /// A file whose header has been read and found consistent.
 #[derive(Debug)]
@@ -71,7 +76,9 @@ impl<B: AsRef<[u8]>> Gguf<B> {
     pub fn values(&self, tensor: &str) -> Result<Vec<f32>, GgufError> {
         let info = self.info(tensor)?;
         let mut values = vec![0.0; info.len()];
-        dequantize(info.kind, self.stored(tensor)?, &mut values);
+        let bytes = PART / info.kind.block_len() * info.kind.block_bytes();
+        let parts = values.par_chunks_mut(PART).zip(self.stored(tensor)?.par_chunks(bytes));
+        parts.for_each(|(values, bytes)| dequantize(info.kind, bytes, values));
         Ok(values)
     }
 

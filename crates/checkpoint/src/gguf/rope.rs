@@ -84,6 +84,10 @@ pub(super) fn write(writing: &mut Writing) -> Result<(), CheckpointError> {
                 context: number("original_max_position_embeddings")?,
             };
             let divisors = settings.divisors(theta.as_f64().unwrap_or(10_000.0), head_dim);
+            // llama.cpp reads the tensor for this architecture only.
+            if writing.architecture.name != "llama" {
+                return Err(refused(format!("llama.cpp has no scaling of Llama 3 for {}", writing.architecture.name)));
+            }
             writing.tensors.push((ROPE_FREQS, divisors));
         }
         _ => return Err(refused(format!("rope_scaling is {scaling}"))),
@@ -132,7 +136,10 @@ impl Llama3 {
             let keep = (1.0 / divisor - 1.0 / factor) / (1.0 - 1.0 / factor);
             (0.001..0.999).contains(&keep).then(|| ((keep * (HIGH - LOW) + LOW) * TAU / frequency).round())
         });
-        let candidates = contexts.chain([USUAL_CONTEXT]);
+        // Where none lies there, any context does of which the ramp falls between the two kinds.
+        let kept = frequencies(theta, head_dim).zip(&divisors).filter(|(_, divisor)| **divisor == 1.0);
+        let longest_kept = kept.map(|(frequency, _)| TAU / frequency).fold(0.0, f64::max);
+        let candidates = contexts.chain([USUAL_CONTEXT, (HIGH * longest_kept).ceil()]);
         let mut settings = candidates.map(|context| Self { factor, low: LOW, high: HIGH, context });
         let near = |(a, b): (&f32, &f64)| (f64::from(*a) - b).abs() <= TOLERANCE * b;
         settings.find(|settings| settings.divisors(theta, head_dim).iter().zip(&divisors).all(near))
@@ -157,6 +164,10 @@ mod tests {
         }
         let unusual = Llama3 { factor: 8.0, low: 1.0, high: 2.0, context: 8192.0 };
         assert_eq!(Llama3::from_divisors(&unusual.divisors(5e5, 128), 5e5), None);
+        // No wavelength on the ramp: another context, which does the same.
+        let short = Llama3 { factor: 8.0, low: 1.0, high: 4.0, context: 40.0 }.divisors(1e4, 4);
+        assert_eq!(short, [1.0, 8.0]);
+        assert_eq!(Llama3::from_divisors(&short, 1e4).unwrap().divisors(1e4, 4), short);
         assert_eq!(Llama3::from_divisors(&[1.0, 1.0], 1e4), None);
         assert_eq!(Llama3::from_divisors(&[1.0, f32::NAN, f32::INFINITY], 1e4), None);
     }

@@ -64,6 +64,8 @@ struct Parts {
     decoder: Json,
     /// How tokens of the vocabulary are spelled in `tokenizer.json`.
     spell: fn(&str) -> String,
+    /// Whether the token for what is unknown is also found in a text where it is written out.
+    adds_unknown: bool,
     /// Whether a text begins with the token for that, where the file does not say.
     adds_bos: bool,
     /// Ids that begin and end a text, where the file does not say.
@@ -198,7 +200,8 @@ fn padding(id: usize) -> String {
 /// A whole `tokenizer.json`; `around` are the tokens that begin and end every text.
 fn tokenizer_json(vocabulary: &Vocabulary, parts: Parts, around: [Option<(String, u64)>; 2]) -> Result<Json, String> {
     // Added tokens at the end of the table stand beside the vocabulary, all others in it too, which keeps their ids.
-    let others = vocabulary.iter().rev().skip_while(|(.., kind)| kind.added()).count();
+    let is_added = |kind: Kind| kind.added() && (kind != Kind::Unknown || parts.adds_unknown);
+    let others = vocabulary.iter().rev().skip_while(|(.., kind)| is_added(*kind)).count();
     let first_beside = vocabulary.iter().nth(others).map_or(usize::MAX, |(id, ..)| id);
     let beside_from = if first_beside == others { others } else { usize::MAX };
     let mut vocab = Map::new();
@@ -209,7 +212,7 @@ fn tokenizer_json(vocabulary: &Vocabulary, parts: Parts, around: [Option<(String
         if !seen.insert(spelled.clone()) {
             return Err(format!("token {id}, {token:?}, occurs twice in the vocabulary"));
         }
-        if kind.added() {
+        if is_added(kind) {
             let special = kind != Kind::UserDefined;
             added.push(json!({
                 "id": id, "content": spelled, "single_word": false, "lstrip": false, "rstrip": false,

@@ -140,6 +140,7 @@ pub(super) fn read(keys: &Keys) -> Result<Parts, CheckpointError> {
         pre_tokenizer: pre.json(),
         decoder: json!({ "type": "ByteLevel", "add_prefix_space": true, "trim_offsets": true, "use_regex": true }),
         spell: str::to_owned,
+        adds_unknown: true,
         adds_bos: pre.adds_bos,
         default_ids: [None, None],
     })

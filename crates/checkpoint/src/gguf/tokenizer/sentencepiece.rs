@@ -36,6 +36,7 @@ pub(super) fn read(keys: &Keys, vocabulary: &Vocabulary) -> Result<Parts, Checkp
             pre_tokenizer: Json::Null,
             decoder: json!({ "type": "Fuse" }),
             spell: |token| token.replace(SPACE, " "),
+            adds_unknown: false,
             adds_bos: true,
             default_ids,
         });
@@ -70,6 +71,7 @@ pub(super) fn read(keys: &Keys, vocabulary: &Vocabulary) -> Result<Parts, Checkp
         pre_tokenizer: Json::Null,
         decoder: json!({ "type": "Sequence", "decoders": decoders }),
         spell: str::to_owned,
+        adds_unknown: true,
         adds_bos: true,
         default_ids,
     })

@@ -190,7 +190,7 @@ impl<'a> Cursor<'a> {
         }
         self.at = MAGIC.len();
         let version = self.u32(|| "the version".into())?;
-        if version != 0 && version & 0xFFFF == 0 {
+        if version != 0 && version.trailing_zeros() >= 16 {
             return Err(GgufError::BigEndian);
         }
         if !matches!(version, 2 | 3) {

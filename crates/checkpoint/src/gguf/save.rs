@@ -43,11 +43,9 @@ pub fn save_gguf(
     let file_type = file_type.ok_or_else(|| CheckpointError::NotGguf(format!("{kind} is read, but not written")))?;
     let description = config::write(model_config)?;
     let (architecture, mut notes) = (description.architecture, description.notes);
-    let name = path.file_stem().unwrap_or_default().to_string_lossy();
     let mut metadata = vec![
         ("general.architecture".to_owned(), Value::String(architecture.name.to_owned())),
         ("general.type".to_owned(), Value::String("model".to_owned())),
-        ("general.name".to_owned(), Value::String(name.into_owned())),
         ("general.file_type".to_owned(), Value::U32(file_type)),
         ("general.quantization_version".to_owned(), Value::U32(QUANTIZATION_VERSION)),
     ];

@@ -96,7 +96,11 @@ pub(in super::super) fn write(
         }
         _ => {}
     }
+    let phi3 = table.is_of_phi3(&json);
     put("ggml.tokens", Value::Array(Array::String(table.tokens)));
+    if phi3 {
+        metadata.push(("general.name".to_owned(), text("Phi-3")));
+    }
     Ok((metadata, notes))
 }
 
@@ -158,6 +162,13 @@ impl Table {
             && self.merges.is_empty()
             && self.tokens.iter().zip(&self.kinds).all(single)
             && !self.tokens.iter().any(|token| token == SPACE)
+    }
+
+    /// Special tokens that take the white space after them along, which llama.cpp knows of Phi-3 only, by its name, and if
+    /// it finds these tokens.
+    fn is_of_phi3(&self, json: &Json) -> bool {
+        let stripping = json["added_tokens"].as_array().into_iter().flatten().any(|token| token["rstrip"] == true);
+        stripping && ["</s>", "<unk>", "<s>", "<|endoftext|>"].iter().all(|name| self.tokens.iter().any(|t| t == name))
     }
 
     /// Marks the tokens that stand for bytes.

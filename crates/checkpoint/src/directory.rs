@@ -3,14 +3,15 @@
 use std::fs;
 use std::path::Path;
 
-use burn::tensor::Device;
+use burn::tensor::{DType, Device};
 use llm_data::Tokenizer;
+use llm_kernels::is_fused;
 use llm_model::{CausalLm, ModelConfig};
 use serde_json::Value;
 
 use crate::config::{special_ids, write_config, write_json};
 use crate::gguf::GgufFile;
-use crate::weights::write_weights;
+use crate::weights::{self, Load, write_weights};
 use crate::{CheckpointError, Dtype, load_config, load_weights};
 
 /// Loads the model in `dir`, `config.json` and its weights, or in a GGUF file, in float32 on `device`.
@@ -20,6 +21,20 @@ use crate::{CheckpointError, Dtype, load_config, load_weights};
 pub fn load_model(dir: &Path, device: &Device) -> Result<CausalLm, CheckpointError> {
     let config = load_config(dir)?;
     load_weights(dir, CausalLm::new(&config, device))
+}
+
+/// Loads the model in `dir` for inference. On the CPU (Flex), tables and matrices stay in the number type in which they
+/// are stored, and those of safetensors files stay in the mapped file; elsewhere this is [`load_model`]. While the model
+/// is used, its files must not be written to; replacing them is well.
+///
+/// # Errors
+/// Those of [`load_model`].
+pub fn load_for_inference(dir: &Path, device: &Device) -> Result<CausalLm, CheckpointError> {
+    if !is_fused(device, DType::F32) || device.is_autodiff() {
+        return load_model(dir, device);
+    }
+    let config = load_config(dir)?;
+    weights::load(dir, CausalLm::new(&config, device), Load::AsStored)
 }
 
 /// Loads the tokenizer in `dir`, or in a GGUF file, and checks that it belongs to a model of `config`.

@@ -90,6 +90,16 @@ pub enum CheckpointError {
         message: String,
     },
 
+    /// A checkpoint of PyTorch that is damaged, or holds what is not read.
+    #[error("{}: not a usable PyTorch checkpoint: {message}\nhint: convert the weights where they come from, with \
+             model.save_pretrained(…, safe_serialization=True)", path.display())]
+    Pickled {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        message: String,
+    },
+
     /// Tensors that cannot be written.
     #[error("{}: cannot write this as safetensors: {message}", path.display())]
     Unwritable {
@@ -219,6 +229,12 @@ pub enum CheckpointError {
 }
 
 impl CheckpointError {
+    /// The error of a tensor of numbers that are no weights.
+    pub(crate) fn no_float(path: &Path, tensor: &str, found: String) -> Self {
+        let (path, tensor) = (path.to_owned(), tensor.to_owned());
+        Self::Dtype { path, tensor, found, expected: "F32, F16 and BF16" }
+    }
+
     /// An error while reading `path`; `hint` is what to do if it is not there.
     pub(crate) fn read(path: &Path, source: io::Error, hint: &str) -> Self {
         match source.kind() {

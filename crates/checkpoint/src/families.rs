@@ -93,6 +93,11 @@ impl Place {
         Self { tensor: name.to_owned(), transposed: false, part: None }
     }
 
+    /// Whether the stored tensor is the parameter as it is.
+    pub fn is_whole(&self) -> bool {
+        !self.transposed && self.part.is_none()
+    }
+
     /// The shape of the stored tensor, for a parameter of `shape`.
     pub fn stored_shape(&self, shape: &[usize]) -> Vec<usize> {
         let mut shape = shape.to_vec();
@@ -109,13 +114,13 @@ impl Place {
     }
 
     /// The parameter of `shape` out of the values of the stored tensor.
-    pub fn extract(&self, stored: &[f32], shape: &[usize]) -> Vec<f32> {
+    pub fn extract<T: Copy + Default>(&self, stored: &[T], shape: &[usize]) -> Vec<T> {
         let [rows, columns] = [shape[0], shape[1..].iter().product()]; // (out, in)
         let Part { start, total } = self.part.unwrap_or(Part { start: 0, total: rows });
         if !self.transposed {
             return stored[start * columns..(start + rows) * columns].to_vec();
         }
-        let mut values = vec![0.0; rows * columns];
+        let mut values = vec![T::default(); rows * columns];
         in_blocks(columns, rows, |column, row| {
             values[row * columns + column] = stored[column * total + start + row];
         });

@@ -3,6 +3,7 @@
 //! ```text
 //! config.json ── config ──▶ ModelConfig ─┐
 //! model.safetensors ── tensors ─ weights ┴▶ CausalLm          families/*.rs: what differs from one to the next
+//! pytorch_model.bin ── pickled ──┘
 //! training/checkpoints/step-00001000/ ── training ──▶ weights, optimizer state and state to go on from
 //! model.gguf ── gguf ──▶ ModelConfig, Tokenizer and CausalLm of a file that llama.cpp reads, and back
 //! ```
@@ -16,14 +17,18 @@ mod config;
 mod directory;
 mod error;
 mod families;
+mod floats;
 mod gguf;
+mod pickled;
 mod tensors;
 mod training;
 mod weights;
 
 pub use atomic::write_atomic;
 pub use config::{load_config, published_type, save_config};
-pub use directory::{check_vocabulary, load_model, load_tokenizer, open_tokenizer, save_model, save_model_as};
+pub use directory::{
+    check_vocabulary, load_for_inference, load_model, load_tokenizer, open_tokenizer, save_model, save_model_as,
+};
 pub use error::CheckpointError;
 pub use gguf::{is_gguf, save_gguf};
 pub use llm_gguf::TensorType;

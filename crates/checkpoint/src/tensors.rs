@@ -9,12 +9,14 @@ use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
 use burn::tensor::{DType, TensorData};
-use half::{bf16, f16};
+use bytes::Bytes;
+use llm_data::MappedFile;
 use safetensors::Dtype;
 use safetensors::tensor::{Metadata, TensorInfo};
 
 use crate::CheckpointError;
 use crate::atomic::write_sized;
+use crate::floats::{FloatKind, Floats};
 
 /// The longest header that is read, as in the reference implementation.
 const MAX_HEADER: u64 = 100_000_000;
@@ -28,6 +30,8 @@ pub(crate) struct TensorFile {
     file: File,
     metadata: Metadata,
     values_start: u64,
+    /// The whole file, where its values are not copied.
+    map: Option<Bytes>,
 }
 
 impl TensorFile {
@@ -55,7 +59,18 @@ impl TensorFile {
             let expected = expected.map_or("more than can be".to_owned(), |bytes| bytes.to_string());
             return Err(format(format!("it has {size} bytes, but its header accounts for {expected}")));
         }
-        Ok(Self { path: path.to_owned(), file, metadata, values_start })
+        Ok(Self { path: path.to_owned(), file, metadata, values_start, map: None })
+    }
+
+    /// The same file, whose values are read where the system keeps them.
+    pub fn mapped(self) -> Result<Self, CheckpointError> {
+        let map = Bytes::from_owner(MappedFile::open(&self.path)?);
+        let expected = self.values_start as usize + self.metadata.data_len();
+        if map.len() != expected {
+            let message = format!("it had {expected} bytes, and has {} now", map.len());
+            return Err(CheckpointError::Format { path: self.path, message });
+        }
+        Ok(Self { map: Some(map), ..self })
     }
 
     /// Where the file lies.
@@ -73,35 +88,16 @@ impl TensorFile {
         self.metadata.info(name).map(|info| info.shape.as_slice())
     }
 
-    /// The values of a tensor of float32, float16 or bfloat16 as float32; all must be finite.
-    pub fn read_f32(&self, name: &str) -> Result<Vec<f32>, CheckpointError> {
+    /// The values of a tensor in float32, float16 or bfloat16.
+    pub fn floats(&self, name: &str) -> Result<Floats, CheckpointError> {
         let info = self.info(name)?;
-        let values: Vec<f32> = match info.dtype {
-            Dtype::F32 => {
-                let mut values = vec![0.0; (info.data_offsets.1 - info.data_offsets.0) / size_of::<f32>()];
-                self.fill(info, bytemuck::cast_slice_mut(&mut values))?;
-                values
-            }
-            Dtype::F16 => self.read_halves(info)?.map(|bits| f16::from_bits(bits).to_f32()).collect(),
-            Dtype::BF16 => self.read_halves(info)?.map(|bits| bf16::from_bits(bits).to_f32()).collect(),
-            other => {
-                return Err(CheckpointError::Dtype {
-                    path: self.path.clone(),
-                    tensor: name.to_owned(),
-                    found: other.to_string(),
-                    expected: "F32, F16 and BF16",
-                });
-            }
+        let kind = match info.dtype {
+            Dtype::F32 => FloatKind::F32,
+            Dtype::F16 => FloatKind::F16,
+            Dtype::BF16 => FloatKind::Bf16,
+            other => return Err(CheckpointError::no_float(&self.path, name, other.to_string())),
         };
-        match values.iter().position(|value| !value.is_finite()) {
-            None => Ok(values),
-            Some(index) => Err(CheckpointError::NotFinite {
-                path: self.path.clone(),
-                tensor: name.to_owned(),
-                value: values[index],
-                index,
-            }),
-        }
+        Ok(Floats { kind, bytes: self.bytes(info)? })
     }
 
     /// A tensor as it is stored.
@@ -115,9 +111,7 @@ impl TensorFile {
                 expected: "floats and integers of 8 to 64 bits",
             });
         };
-        let mut bytes = vec![0; info.data_offsets.1 - info.data_offsets.0];
-        self.fill(info, &mut bytes)?;
-        Ok(TensorData::from_bytes_vec(bytes, info.shape.clone(), dtype))
+        Ok(TensorData::from_bytes_vec(self.bytes(info)?.into(), info.shape.clone(), dtype))
     }
 
     fn info(&self, name: &str) -> Result<&TensorInfo, CheckpointError> {
@@ -128,17 +122,18 @@ impl TensorFile {
         })
     }
 
-    fn fill(&self, info: &TensorInfo, bytes: &mut [u8]) -> Result<(), CheckpointError> {
+    fn bytes(&self, info: &TensorInfo) -> Result<Bytes, CheckpointError> {
+        let (start, end) = info.data_offsets;
+        if let Some(map) = &self.map {
+            let from = self.values_start as usize;
+            return Ok(map.slice(from + start..from + end));
+        }
+        let mut bytes = vec![0; end - start];
         let mut file = &self.file;
-        file.seek(SeekFrom::Start(self.values_start + info.data_offsets.0 as u64))
-            .and_then(|_| file.read_exact(bytes))
-            .map_err(|source| CheckpointError::Io { path: self.path.clone(), source })
-    }
-
-    fn read_halves(&self, info: &TensorInfo) -> Result<impl Iterator<Item = u16> + use<>, CheckpointError> {
-        let mut bits = vec![0u16; (info.data_offsets.1 - info.data_offsets.0) / size_of::<u16>()];
-        self.fill(info, bytemuck::cast_slice_mut(&mut bits))?;
-        Ok(bits.into_iter())
+        file.seek(SeekFrom::Start(self.values_start + start as u64))
+            .and_then(|_| file.read_exact(&mut bytes))
+            .map_err(|source| CheckpointError::Io { path: self.path.clone(), source })?;
+        Ok(bytes.into())
     }
 }
 

@@ -1,4 +1,4 @@
-//! Weights of a model directory: `model.safetensors`, or its shards with their index.
+//! Weights of a model directory: `model.safetensors` or its shards with their index, or the same of PyTorch.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Write};
@@ -6,21 +6,35 @@ use std::path::{Path, PathBuf};
 
 use burn::tensor::TensorData;
 use half::{bf16, f16};
-use llm_model::{CausalLm, ModelConfig, ParamInfo, named_params, params, replace_params};
+use llm_model::{CausalLm, ModelConfig, ParamInfo, Role, named_params, params, replace_params};
 use serde::Deserialize;
 
 use crate::CheckpointError;
 use crate::config::published;
 use crate::families::{Place, same};
+use crate::floats::Floats;
 use crate::gguf::{GgufTensors, is_gguf};
+use crate::pickled::PickledFile;
 use crate::tensors::{Announced, TensorFile, write_tensors};
 
 /// Weights in one file.
 pub(crate) const SINGLE: &str = "model.safetensors";
 /// Where the weights lie if they are spread over several files.
 const INDEX: &str = "model.safetensors.index.json";
-const NO_WEIGHTS: &str = "weights are read from model.safetensors or from model.safetensors.index.json and its shards; \
-                          convert a pytorch_model.bin with save_pretrained(…, safe_serialization=True)";
+/// The same as PyTorch writes them.
+const PICKLED: &str = "pytorch_model.bin";
+const PICKLED_INDEX: &str = "pytorch_model.bin.index.json";
+const NO_WEIGHTS: &str = "weights are read from model.safetensors or from model.safetensors.index.json and its shards, \
+                          or else from pytorch_model.bin or from pytorch_model.bin.index.json and its shards";
+
+/// In which number type weights are loaded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Load {
+    /// In float32, to go on training.
+    Float32,
+    /// Tables and matrices as they are stored, and from mapped files without a copy; the rest in float32.
+    AsStored,
+}
 
 /// Replaces all weights of `model` by those in `dir` or in a GGUF file, converted to float32. Beside the model, one tensor at a time is
 /// in memory.
@@ -29,23 +43,30 @@ const NO_WEIGHTS: &str = "weights are read from model.safetensors or from model.
 /// A missing, damaged or truncated file, and a tensor that is missing, superfluous, of another shape or type than the
 /// model's, or not finite: each with the file, the tensor and both values.
 pub fn load_weights(dir: &Path, model: CausalLm) -> Result<CausalLm, CheckpointError> {
+    load(dir, model, Load::Float32)
+}
+
+/// [`load_weights`], or the same in the number type of the file.
+pub(crate) fn load(dir: &Path, model: CausalLm, how: Load) -> Result<CausalLm, CheckpointError> {
     let config = model.config().clone();
     let place = places(&config);
-    let stored = StoredWeights::open(dir)?;
+    let stored = StoredWeights::open(dir, how)?;
     stored.check(&model, &place)?;
-    let mut last: Option<(String, Vec<f32>)> = None; // several parameters in a row may share a tensor
+    let mut last: Option<(String, Floats)> = None; // several parameters in a row may share a tensor
     replace_params(model, &mut |info: &ParamInfo| {
         let place = place(&info.name);
-        let values = match last.take() {
-            Some((tensor, values)) if tensor == place.tensor => values,
+        let floats = match last.take() {
+            Some((tensor, floats)) if tensor == place.tensor => floats,
             _ => stored.read(&place.tensor)?,
         };
-        if !place.transposed && place.part.is_none() {
-            return Ok(Some(TensorData::new(values, info.shape.clone())));
+        if !place.is_whole() {
+            last = Some((place.tensor.clone(), floats.clone()));
         }
-        let data = TensorData::new(place.extract(&values, &info.shape), info.shape.clone());
-        last = Some((place.tensor, values));
-        Ok(Some(data))
+        let table = matches!(info.role, Role::Matrix | Role::Embedding | Role::Head);
+        Ok(Some(match how {
+            Load::AsStored if table => floats.parameter_as_stored(&place, &info.shape),
+            _ => floats.parameter(&place, &info.shape),
+        }))
     })
 }
 
@@ -137,7 +158,7 @@ fn visit_param(
     visit: &mut dyn FnMut(&str, &[usize], Vec<f32>) -> io::Result<()>,
 ) -> io::Result<()> {
     let values = data.try_to_vec::<f32>().map_err(|e| io::Error::other(format!("{}: {e:?}", info.name)))?;
-    if !place.transposed && place.part.is_none() {
+    if place.is_whole() {
         return visit(&place.tensor, &info.shape, values);
     }
     let held = parts.entry(place.tensor.clone()).or_default();
@@ -157,39 +178,55 @@ fn places(config: &ModelConfig) -> impl Fn(&str) -> Place {
     move |name| place(config, name)
 }
 
-/// A file of tensors, named and laid out as in a Hugging Face checkpoint.
+/// A file of weights, of any kind.
 enum WeightFile {
-    Safetensors(TensorFile),
     Gguf(GgufTensors),
+    Safetensors(TensorFile),
+    Pickled(PickledFile),
 }
 
 impl WeightFile {
+    fn open(path: &Path, hint: &str, how: Load) -> Result<Self, CheckpointError> {
+        if path.extension().is_some_and(|extension| extension == "bin") {
+            return PickledFile::open(path, hint).map(Self::Pickled);
+        }
+        let file = TensorFile::open(path, hint)?;
+        Ok(Self::Safetensors(if how == Load::AsStored { file.mapped()? } else { file }))
+    }
+
     fn path(&self) -> &Path {
         match self {
-            Self::Safetensors(file) => file.path(),
             Self::Gguf(file) => file.path(),
+            Self::Safetensors(file) => file.path(),
+            Self::Pickled(file) => file.path(),
         }
     }
 
     fn names(&self) -> Vec<String> {
         match self {
-            Self::Safetensors(file) => file.names(),
             Self::Gguf(file) => file.names(),
+            Self::Safetensors(file) => file.names(),
+            Self::Pickled(file) => file.names(),
         }
     }
 
     fn shape(&self, name: &str) -> Option<&[usize]> {
         match self {
-            Self::Safetensors(file) => file.shape(name),
             Self::Gguf(file) => file.shape(name),
+            Self::Safetensors(file) => file.shape(name),
+            Self::Pickled(file) => file.shape(name),
         }
     }
 
-    fn read_f32(&self, name: &str) -> Result<Vec<f32>, CheckpointError> {
-        match self {
-            Self::Safetensors(file) => file.read_f32(name),
-            Self::Gguf(file) => file.read_f32(name),
-        }
+    /// The values of a tensor; all are finite.
+    fn floats(&self, name: &str) -> Result<Floats, CheckpointError> {
+        let floats = match self {
+            // It looks at all values itself.
+            Self::Gguf(file) => return file.floats(name),
+            Self::Safetensors(file) => file.floats(name),
+            Self::Pickled(file) => file.floats(name),
+        }?;
+        floats.check_finite(self.path(), name).map(|()| floats)
     }
 }
 
@@ -203,29 +240,31 @@ struct StoredWeights {
 }
 
 impl StoredWeights {
-    fn open(dir: &Path) -> Result<Self, CheckpointError> {
+    fn open(dir: &Path, how: Load) -> Result<Self, CheckpointError> {
         if is_gguf(dir) {
             return Ok(Self::single(WeightFile::Gguf(GgufTensors::open(dir)?)));
         }
-        let index = dir.join(INDEX);
-        if dir.join(SINGLE).exists() || !index.exists() {
-            return Ok(Self::single(WeightFile::Safetensors(TensorFile::open(&dir.join(SINGLE), NO_WEIGHTS)?)));
+        let kinds = [SINGLE, INDEX, PICKLED, PICKLED_INDEX];
+        let found = kinds.into_iter().find(|name| dir.join(name).exists()).unwrap_or(SINGLE);
+        let path = dir.join(found);
+        if found == SINGLE || found == PICKLED {
+            return WeightFile::open(&path, NO_WEIGHTS, how).map(Self::single);
         }
-        let weight_map = read_index(&index)?;
+        let weight_map = read_index(&path)?;
         let names: BTreeSet<&String> = weight_map.values().collect();
-        let hint = format!("{INDEX} names this file; get the whole directory");
-        let open = |name: &&String| TensorFile::open(&dir.join(name), &hint).map(WeightFile::Safetensors);
+        let hint = format!("{found} names this file; get the whole directory");
+        let open = |name: &&String| WeightFile::open(&dir.join(name), &hint, how);
         let files = names.iter().map(open).collect::<Result<Vec<_>, _>>()?;
         let mut by_name = BTreeMap::new();
         for (i, file) in files.iter().enumerate() {
             by_name.extend(file.names().into_iter().map(|name| (name, i)));
         }
         match weight_map.keys().find(|tensor| !by_name.contains_key(*tensor)) {
-            None => Ok(Self { path: index, files, by_name }),
+            None => Ok(Self { path, files, by_name }),
             Some(tensor) => Err(CheckpointError::MissingTensor {
                 path: dir.join(&weight_map[tensor]),
                 tensor: tensor.clone(),
-                hint: format!("{INDEX} says that it is there; get the whole directory again"),
+                hint: format!("{found} says that it is there; get the whole directory again"),
             }),
         }
     }
@@ -242,9 +281,9 @@ impl StoredWeights {
         Some((name, &self.files[file]))
     }
 
-    fn read(&self, tensor: &str) -> Result<Vec<f32>, CheckpointError> {
+    fn read(&self, tensor: &str) -> Result<Floats, CheckpointError> {
         let (name, file) = self.resolve(tensor).ok_or_else(|| self.missing(tensor))?;
-        file.read_f32(name)
+        file.floats(name)
     }
 
     fn missing(&self, tensor: &str) -> CheckpointError {
@@ -292,7 +331,8 @@ impl StoredWeights {
     /// Some files store a shared head twice; it must be the same.
     fn check_tied_head(&self, embedding: &str) -> Result<(), CheckpointError> {
         let Some((head, file)) = self.resolve(HEAD) else { return Ok(()) };
-        if file.read_f32(head)? == self.read(embedding)? {
+        let [ours, shared] = [file.floats(head)?, self.read(embedding)?];
+        if ours.bytes == shared.bytes || ours.into_f32() == shared.into_f32() {
             return Ok(());
         }
         Err(CheckpointError::HeadNotTied {

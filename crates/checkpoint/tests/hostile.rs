@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use burn::tensor::{Device, TensorData};
 use common::golden_dir;
-use llm_checkpoint::{CheckpointError, load_model, load_tensors, save_tensors};
+use llm_checkpoint::{CheckpointError, load_for_inference, load_model, load_tensors, save_tensors};
 use tempfile::TempDir;
 
 /// A copy of a golden model that may be damaged.
@@ -24,8 +24,12 @@ fn weights(dir: &Path) -> PathBuf {
     dir.join("model.safetensors")
 }
 
+/// Both ways of loading say the same.
 fn load(dir: &Path) -> Result<(), CheckpointError> {
-    load_model(dir, &Device::flex()).map(drop)
+    let [copied, mapped] = [load_model, load_for_inference].map(|load| load(dir, &Device::flex()).map(drop));
+    let text = |result: &Result<(), CheckpointError>| result.as_ref().err().map(ToString::to_string);
+    assert_eq!(text(&copied), text(&mapped));
+    copied
 }
 
 /// The text of the error that loading gives.

@@ -37,7 +37,7 @@ pub(crate) fn map(file: &File, path: &Path) -> Result<Mmap, DataError> {
     // is mapped. Shards and models are written beside under another name, renamed, and never opened for writing again,
     // so within this program nobody does. The readers copy numbers out of the bytes before they use them, every bit
     // pattern is a valid number as far as memory is concerned, and what is used as an index is checked after the copy:
-    // a foreign write can give wrong values or an error, never an invalid one. A foreign truncation ends the process with SIGBUS; that is
-    // what mapping files costs in any language.
+    // a foreign write can give wrong values or an error, never an invalid one. A foreign truncation ends the process
+    // with SIGBUS; that is what mapping files costs in any language.
     unsafe { Mmap::map(file) }.map_err(|source| DataError::io(path, source))
 }

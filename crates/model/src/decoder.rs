@@ -1,7 +1,7 @@
 use std::ops::Range;
 
 use burn::module::{Module, Param};
-use burn::tensor::{Device, Int, Tensor, module::embedding};
+use burn::tensor::{DType, Device, FloatDType, Int, Tensor, module::embedding};
 use llm_kernels::{Precision, dropout, linear_cross_entropy};
 
 use crate::attention::Pass;
@@ -23,9 +23,9 @@ impl Embedding {
         Self { weight: zeros([rows, d], device) }
     }
 
-    /// `(b, t)` → `(b, t, d)`.
+    /// `(b, t)` → `(b, t, d)` in float32, whatever the table is stored in.
     pub fn forward(&self, ids: Tensor<2, Int>) -> Tensor<3> {
-        embedding(self.weight.val(), ids)
+        in_float32(embedding(self.weight.val(), ids))
     }
 }
 
@@ -98,6 +98,11 @@ fn normalized(norm: Option<&Norm>, x: Tensor<3>) -> Tensor<3> {
 /// `x` with values dropped, on an autodiff device; `x` itself in inference.
 fn in_training(x: Tensor<3>, probability: f64) -> Tensor<3> {
     if x.device().is_autodiff() { dropout(x, probability) } else { x }
+}
+
+/// `x` in float32.
+fn in_float32<const D: usize>(x: Tensor<D>) -> Tensor<D> {
+    if x.dtype() == DType::F32 { x } else { x.cast(FloatDType::F32) }
 }
 
 fn new_norm(config: &ModelConfig, device: &Device) -> Norm {
@@ -209,7 +214,7 @@ impl CausalLm {
         }
         observe("model.embed_tokens", &x);
         if let Some(positions) = &self.model.embed_positions {
-            let rows = positions.weight.val().narrow(0, start, t).unsqueeze();
+            let rows = in_float32(positions.weight.val().narrow(0, start, t)).unsqueeze();
             observe("model.embed_positions", &rows);
             x = x + rows;
         }
@@ -246,7 +251,7 @@ impl CausalLm {
     fn loss_of_hidden(&self, hidden: Tensor<3>, targets: Tensor<2, Int>) -> Tensor<1> {
         let [b, t, d] = hidden.dims();
         let targets = targets.reshape([b * t]);
-        let weight = self.head_weight().val();
+        let weight = in_float32(self.head_weight().val());
         linear_cross_entropy(hidden.reshape([b * t, d]), weight, targets, self.precision)
     }
 

@@ -101,7 +101,8 @@ pub fn named_params(model: &CausalLm, visit: &mut dyn FnMut(&ParamInfo, TensorDa
     model.visit(&mut Visitor { path: Vec::new(), visit });
 }
 
-/// `model` with every parameter replaced by what `value` gives for it; `None` leaves it as it is.
+/// `model` with every parameter replaced by what `value` gives for it, in the number type of that; `None` leaves it as
+/// it is. Tables and matrices may be float16 or bfloat16 on the CPU (Flex), for inference.
 ///
 /// # Errors
 /// The first error of `value`.
@@ -135,7 +136,8 @@ pub fn replace_params<E>(
                 Ok(Some(data)) => {
                     assert_eq!(data.shape().to_vec(), info.shape, "shape of {}", info.name);
                     let id = param.id;
-                    let tensor = Tensor::from_data(data, &param.lazy_device());
+                    let dtype = data.dtype();
+                    let tensor = Tensor::from_data(data, (&param.lazy_device(), dtype));
                     param.transform_for_load(tensor, id)
                 }
                 Err(error) => {

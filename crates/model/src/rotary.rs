@@ -89,7 +89,7 @@ mod tests {
 
     #[test]
     fn what_lies_beyond_the_rotary_width_stays() {
-        let device = Device::default();
+        let device = Device::flex();
         let x = || Tensor::<1, burn::tensor::Int>::arange(0..24, &device).float().reshape([1, 2, 2, 6]);
         let rotary = Rotary { width: Some(4), ..Rotary::new(100.0) };
         let turned = RotaryTables::new(3..5, 5, 6, &rotary, &device).rotate(x());

@@ -3,12 +3,14 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use bytes::Bytes;
 use llm_gguf::{GgufError, TensorInfo};
 
 use super::GgufFile;
 use super::architecture::Architecture;
 use super::families::SETTINGS;
 use crate::CheckpointError;
+use crate::floats::{FloatKind, Floats};
 
 /// How a tensor of GGUF differs from the checkpoint's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -100,6 +102,15 @@ fn permute_rows(values: &[f32], shape: &[usize], heads: usize, undo: bool) -> Ve
     out
 }
 
+/// Values as the bytes that they are, without a copy.
+struct Values(Vec<f32>);
+
+impl AsRef<[u8]> for Values {
+    fn as_ref(&self) -> &[u8] {
+        bytemuck::cast_slice(&self.0)
+    }
+}
+
 /// The tensors of a file as a checkpoint has them.
 pub(crate) struct GgufTensors {
     file: GgufFile,
@@ -139,8 +150,8 @@ impl GgufTensors {
         self.tensors.get(name).map(|(.., shape)| shape.as_slice())
     }
 
-    /// The values of a tensor in the checkpoint's layout; all must be finite.
-    pub fn read_f32(&self, name: &str) -> Result<Vec<f32>, CheckpointError> {
+    /// The values of a tensor in the checkpoint's layout, in float32; all must be finite.
+    pub fn floats(&self, name: &str) -> Result<Floats, CheckpointError> {
         let missing = || self.file.damaged(GgufError::MissingTensor { tensor: name.to_owned() });
         let (gguf, change, shape) = self.tensors.get(name).ok_or_else(missing)?;
         let values = self.file.gguf.values(gguf).map_err(|source| self.file.damaged(source))?;
@@ -152,7 +163,8 @@ impl GgufTensors {
                 index,
             });
         }
-        Ok(change.undo(values, &change.shape(shape)))
+        let values = change.undo(values, &change.shape(shape));
+        Ok(Floats { kind: FloatKind::F32, bytes: Bytes::from_owner(Values(values)) })
     }
 }
 

@@ -2,11 +2,13 @@
 #![allow(dead_code)] // every test file uses a part of it
 
 use std::collections::BTreeMap;
+use std::fs;
 use std::path::{Path, PathBuf};
 
 use burn::tensor::{Device, Int, Tensor, TensorData};
-use llm_checkpoint::{load_model, load_tensors};
-use llm_model::CausalLm;
+use llm_checkpoint::{CheckpointError, load_config, load_model, load_tensors, save_config};
+use llm_model::{CausalLm, ModelConfig};
+use serde_json::{Value, json};
 
 /// The models in `crates/model/tests/golden`.
 pub const GOLDEN: [&str; 15] = [
@@ -63,4 +65,37 @@ pub fn assert_close(what: &str, ours: &[f32], theirs: &[f32], tolerance: f32) {
     let Some(i) = worst else { return };
     let difference = (ours[i] - theirs[i]).abs();
     assert!(difference <= tolerance, "{what}: {} against {} at {i}, differ by {difference:e}", ours[i], theirs[i]);
+}
+
+/// What a `config.json` of these keys means.
+pub fn resolve(config: &Value) -> Result<ModelConfig, CheckpointError> {
+    let dir = tempfile::tempdir().unwrap();
+    fs::write(dir.path().join("config.json"), config.to_string()).unwrap();
+    load_config(dir.path())
+}
+
+/// `base` with some keys set; a `null` removes a key.
+pub fn with(base: &Value, changes: &Value) -> Value {
+    let mut config = base.clone();
+    for (key, value) in changes.as_object().unwrap() {
+        config[key] = value.clone();
+    }
+    config
+}
+
+pub fn llama() -> Value {
+    json!({
+        "model_type": "llama", "vocab_size": 32000, "hidden_size": 64, "intermediate_size": 172,
+        "num_hidden_layers": 3, "num_attention_heads": 8, "num_key_value_heads": 4, "max_position_embeddings": 512,
+    })
+}
+
+pub fn qwen3() -> Value {
+    with(&llama(), &json!({"model_type": "qwen3", "head_dim": 8}))
+}
+
+/// `config`, written and read.
+pub fn round_trip(dir: &Path, config: &ModelConfig) -> ModelConfig {
+    save_config(dir, config, Some(1), &[2]).unwrap();
+    load_config(dir).unwrap()
 }

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use clap::{Args, ValueEnum};
-use llm_checkpoint::{load_config, load_model, load_tokenizer};
+use llm_checkpoint::{load_config, load_for_inference, load_tokenizer};
 use llm_data::Tokenizer;
 use llm_generate::{ContextOverflow, Event, GenerateError, Generation, Generator, Options, Sampling};
 use serde_json::json;
@@ -155,7 +155,7 @@ pub fn run(args: &GenerateArgs, printer: Printer) -> Result<(), CliError> {
     let prompt = args.prompt.as_deref().map(input::text).transpose()?;
     let ids = prompt_ids(prompt.as_deref(), &tokenizer)?;
     let device = args.device.open(printer)?;
-    let model = load_model(&args.model, &device.device)?;
+    let model = load_for_inference(&args.model, &device.device)?;
     let options = options(args);
     if args.verbose {
         printer.note(describe(&options.sampling));

@@ -4,6 +4,7 @@ use burn_flex::FlexTensor;
 use rayon::prelude::*;
 
 use super::gemm::{Matrix, new_product};
+use super::half;
 use crate::Precision;
 use crate::profile::measured;
 
@@ -25,8 +26,12 @@ fn matrix(x: &FlexTensor) -> Matrix<'_> {
     Matrix::new(values(x), rows, columns, columns)
 }
 
-/// `x·Wᵀ`, with `x` `(n, in)` and `weight` `(out, in)`, both contiguous → `(n, out)`.
+/// `x·Wᵀ`, with `x` `(n, in)` and `weight` `(out, in)`, both contiguous → `(n, out)`. A weight that is stored in two bytes
+/// a value stays so; there is no backward pass by one.
 pub(super) fn forward(x: &FlexTensor, weight: &FlexTensor, precision: Precision) -> FlexTensor {
+    if half::is_half(weight.dtype()) {
+        return half::forward(x, weight);
+    }
     let ([n, d_in], [d_out, _]) = (dims(x), dims(weight));
     let product = || new_product(matrix(x), matrix(weight).t(), precision);
     tensor(product_cost("linear forward", [n, d_in, d_out], product), vec![n, d_out])

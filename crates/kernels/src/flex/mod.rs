@@ -9,6 +9,7 @@ mod bf16;
 mod cross_entropy;
 mod dropout;
 mod gemm;
+mod half;
 mod linear;
 mod norm;
 mod ops;

@@ -1,0 +1,182 @@
+//! Any config, published or not, comes back from `config.json` as it was, and no value in one panics.
+
+mod common;
+
+use common::{GOLDEN, golden_dir, qwen3, resolve, round_trip, with};
+use llm_checkpoint::load_config;
+use llm_model::{
+    Dropout, Family, FeedForwardKind, ModelConfig, NormKind, NormPlacement, Position, QkNorm, RopeScaling, Rotary,
+};
+use proptest::prelude::*;
+use serde_json::{Value, json};
+
+/// Any model that can be computed. Floats are those that people write: a few digits.
+fn any_config() -> impl Strategy<Value = ModelConfig> {
+    let short = |digits: std::ops::Range<u32>, scale: f64| digits.prop_map(move |digits| f64::from(digits) / scale);
+    let scaling = prop_oneof![
+        Just(RopeScaling::None),
+        short(1..100, 4.0).prop_map(|factor| RopeScaling::Linear { factor }),
+        (short(1..100, 4.0), short(1..10, 4.0), short(1..10, 4.0), 1..10_000_usize).prop_map(
+            |(factor, low_freq_factor, more, original_context_length)| RopeScaling::Llama3 {
+                factor,
+                low_freq_factor,
+                high_freq_factor: low_freq_factor + more,
+                original_context_length,
+            }
+        ),
+        // As many factors as there are wavelengths are taken of these.
+        (proptest::collection::vec((short(1..100, 4.0), short(1..100, 4.0)), 8), 1..10_000_usize, short(1..100, 4.0))
+            .prop_map(|(factors, original_context_length, attention_factor)| {
+                let (short_factors, long_factors) = factors.into_iter().unzip();
+                RopeScaling::LongRope { short_factors, long_factors, original_context_length, attention_factor }
+            }),
+    ];
+    let rotary = (short(1..2_000_000, 1.0), scaling, proptest::option::of(1..8_usize));
+    let rotary =
+        rotary.prop_map(|(theta, scaling, width)| Rotary { theta, scaling, width: width.map(|half| 2 * half) });
+    let feed_forward = prop_oneof![
+        Just(FeedForwardKind::Gelu),
+        Just(FeedForwardKind::GeluTanh),
+        Just(FeedForwardKind::Relu2),
+        Just(FeedForwardKind::SwiGlu),
+        Just(FeedForwardKind::GeGlu),
+    ];
+    let sizes = (1..9_usize, 1..5_usize, 1..5_usize, 1..9_usize, 1..300_usize, 1..5000_usize, 1..9_usize);
+    let norm = prop_oneof![Just(NormKind::LayerNorm), Just(NormKind::RmsNorm), Just(NormKind::RmsNorm1p)];
+    let placement = prop_oneof![Just(NormPlacement::Before), Just(NormPlacement::After), Just(NormPlacement::Both)];
+    let qk_norm = prop_oneof![Just(None), Just(Some(QkNorm::Head)), Just(Some(QkNorm::Width))];
+    let position = prop_oneof![Just(Position::Learned), rotary.clone().prop_map(Position::Rotary)];
+    let kinds = (norm, placement, qk_norm, position, feed_forward, short(1..1000, 1e7));
+    let layers = (
+        proptest::option::of(1..100_usize),
+        any::<[bool; 16]>(),
+        prop_oneof![Just([false; 16]), any::<[bool; 16]>()],
+        proptest::option::of(rotary),
+        proptest::option::of(1..100_usize),
+    );
+    let dropout = (short(0..100, 100.0), short(0..100, 100.0), short(0..100, 100.0));
+    (sizes, kinds, any::<[bool; 6]>(), layers, dropout).prop_map(|(sizes, kinds, flags, layers, dropout)| {
+        let (num_layers, num_kv_heads, groups, half, width, vocab_size, multiple) = sizes;
+        let (norm, norm_placement, qk_norm, mut position, feed_forward, norm_eps) = kinds;
+        let [qkv_bias, attention_output_bias, mlp_bias, scaled_embedding, tied, natural] = flags;
+        let (window, windowed, unrotated, mut local_rotary, scalar) = layers;
+        let chosen = |flags: [bool; 16]| (0..num_layers).filter(|&layer| flags[layer]).collect::<Vec<_>>();
+        let windowed_layers = window.map_or(Vec::new(), |_| chosen(windowed));
+        let rotates = position != Position::Learned;
+        // What has no effect is not there.
+        local_rotary = local_rotary.filter(|_| rotates && !windowed_layers.is_empty());
+        if let Position::Rotary(rotary) = &mut position {
+            fit(rotary, 2 * half);
+            local_rotary.iter_mut().for_each(|rotary| fit(rotary, 2 * half));
+            local_rotary = local_rotary.filter(|local| local != rotary);
+        }
+        let num_heads = num_kv_heads * groups;
+        let hidden_size = if natural { num_heads * 2 * half } else { width };
+        ModelConfig {
+            family: Family::Gpt2,
+            vocab_size,
+            context_length: 64,
+            hidden_size,
+            num_layers,
+            num_heads,
+            num_kv_heads,
+            head_dim: 2 * half,
+            intermediate_size: width * multiple,
+            norm,
+            norm_eps,
+            norm_placement,
+            scaled_embedding,
+            position,
+            local_rotary,
+            unrotated_layers: if rotates { chosen(unrotated) } else { Vec::new() },
+            qkv_bias,
+            attention_output_bias,
+            mlp_bias,
+            qk_norm,
+            query_pre_attn_scalar: scalar.filter(|&scalar| scalar != 2 * half),
+            sliding_window: window.filter(|_| !windowed_layers.is_empty()),
+            windowed_layers,
+            feed_forward,
+            tied,
+            dropout: Dropout { embedding: dropout.0, attention: dropout.1, residual: dropout.2 },
+        }
+    })
+}
+
+/// Makes a rotation one of heads of this width.
+fn fit(rotary: &mut Rotary, head_dim: usize) {
+    rotary.width = rotary.width.filter(|&width| width < head_dim);
+    let wavelengths = rotary.width.unwrap_or(head_dim) / 2;
+    if let RopeScaling::LongRope { short_factors, long_factors, .. } = &mut rotary.scaling {
+        short_factors.truncate(wavelengths);
+        long_factors.truncate(wavelengths);
+    }
+}
+
+/// Any model that a published architecture computes: that of a golden one with other values.
+fn any_published() -> impl Strategy<Value = ModelConfig> {
+    (0..GOLDEN.len(), any_config()).prop_map(|(golden, any)| {
+        let base = load_config(&golden_dir(GOLDEN[golden])).unwrap();
+        let rotary = |base: &Rotary| match (&base.scaling, base.width) {
+            (RopeScaling::None, None) => Rotary::new(any.norm_eps * 1e9),
+            _ => base.clone(),
+        };
+        let position = match &base.position {
+            Position::Learned => Position::Learned,
+            Position::Rotary(base) => Position::Rotary(rotary(base)),
+        };
+        let local_rotary =
+            base.local_rotary.as_ref().map(rotary).filter(|local| Position::Rotary(local.clone()) != position);
+        let ModelConfig { vocab_size, intermediate_size, norm_eps, tied, .. } = any;
+        ModelConfig { position, local_rotary, vocab_size, intermediate_size, norm_eps, tied, ..base }
+    })
+}
+
+proptest! {
+    #[test]
+    fn every_published_config_stays_what_it_is(config in any_published()) {
+        let dir = tempfile::tempdir().unwrap();
+        prop_assert_eq!(round_trip(dir.path(), &config), config);
+    }
+
+    #[test]
+    fn every_config_comes_back_as_it_was(config in any_config()) {
+        let dir = tempfile::tempdir().unwrap();
+        let back = round_trip(dir.path(), &config);
+        // The family is where the defaults came from; it says nothing about what is computed.
+        prop_assert_eq!(ModelConfig { family: config.family, ..back }, config);
+    }
+
+    #[test]
+    fn no_value_of_any_key_panics(key in 0..14_usize, value in any_json()) {
+        let keys = [
+            "vocab_size", "hidden_size", "num_hidden_layers", "num_attention_heads", "num_key_value_heads", "head_dim",
+            "max_position_embeddings", "rope_theta", "rope_scaling", "rope_parameters", "layer_types",
+            "sliding_window", "max_window_layers", "model_type",
+        ];
+        let base = with(&qwen3(), &json!({"use_sliding_window": true}));
+        let mut config = base.clone();
+        config[keys[key]] = value;
+        if let Err(error) = resolve(&config) {
+            prop_assert!(error.to_string().contains(keys[key]) || error.to_string().contains("model."), "{}", error);
+        }
+    }
+}
+
+fn any_json() -> impl Strategy<Value = Value> {
+    let leaf = prop_oneof![
+        Just(Value::Null),
+        any::<bool>().prop_map(Value::from),
+        any::<i64>().prop_map(Value::from),
+        any::<u64>().prop_map(Value::from),
+        any::<f64>().prop_map(Value::from),
+        "[a-z_]{0,12}".prop_map(Value::from),
+    ];
+    leaf.prop_recursive(2, 8, 4, |inner| {
+        prop_oneof![
+            proptest::collection::vec(inner.clone(), 0..4).prop_map(Value::from),
+            proptest::collection::vec(("(rope_type|factor|rope_theta|type)", inner), 0..4)
+                .prop_map(|pairs| Value::Object(pairs.into_iter().collect())),
+        ]
+    })
+}

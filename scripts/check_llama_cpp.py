@@ -48,6 +48,9 @@ def run(llm, *arguments):
 def compare(llm, path, strict):
     """Compares both programs on a .gguf file; False if they differ where they must not."""
     config = json.loads(run(llm, "inspect", "model", "--model", path, "--json"))["config"]
+    if '"longrope"' in json.dumps(config["position"]):
+        # llama.cpp chooses the factors by the size of its context, which is 256 at least, and not by the length of the text.
+        raise Refused("written, but llama.cpp chooses the factors of LongRoPE by another rule")
     context = min(256, config["context_length"])
     # A cache in float32, as ours is.
     cache = {"type_k": llama_cpp.GGML_TYPE_F32, "type_v": llama_cpp.GGML_TYPE_F32}
@@ -99,11 +102,10 @@ def main():
             written = pathlib.Path(folder) / f"{i}-{model.stem}.f32.gguf"
             try:
                 run(args.llm, "convert", model, written, "--type", "f32", "--device", "cpu")
+                good &= compare(args.llm, written, strict=True)
             except Refused as refused:
                 print(f"{model}: {refused}")
-                continue
-            good &= compare(args.llm, written, strict=True)
-            written.unlink()
+            written.unlink(missing_ok=True)
     sys.exit(0 if good else "llm and llama.cpp differ")
 
 

@@ -20,6 +20,7 @@ pub(crate) struct Family {
     /// `model_type` in `config.json`.
     pub model_type: &'static str,
     /// Its name in this program.
+    #[allow(clippy::struct_field_names)] // it is what `ModelConfig` calls it
     pub family: Architecture,
     /// Its class in `transformers`.
     pub architecture: &'static str,

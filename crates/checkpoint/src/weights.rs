@@ -133,11 +133,11 @@ pub(crate) fn stored_tensors(model: &CausalLm) -> Vec<(String, Vec<usize>)> {
     params(model).iter().filter_map(stored).collect()
 }
 
+/// Takes the name, shape and values of a stored tensor.
+type VisitStored<'a> = dyn FnMut(&str, &[usize], Vec<f32>) -> io::Result<()> + 'a;
+
 /// Shows `visit` the name, shape and values of every tensor in a checkpoint of `model`, one at a time.
-pub(crate) fn visit_stored(
-    model: &CausalLm,
-    visit: &mut dyn FnMut(&str, &[usize], Vec<f32>) -> io::Result<()>,
-) -> io::Result<()> {
+pub(crate) fn visit_stored(model: &CausalLm, visit: &mut VisitStored) -> io::Result<()> {
     let place = places(model.config());
     // Parameters that wait until the tensor that they are a part of is complete.
     let mut parts: BTreeMap<String, Vec<Vec<f32>>> = BTreeMap::new();
@@ -155,7 +155,7 @@ fn visit_param(
     info: &ParamInfo,
     data: &TensorData,
     parts: &mut BTreeMap<String, Vec<Vec<f32>>>,
-    visit: &mut dyn FnMut(&str, &[usize], Vec<f32>) -> io::Result<()>,
+    visit: &mut VisitStored,
 ) -> io::Result<()> {
     let values = data.try_to_vec::<f32>().map_err(|e| io::Error::other(format!("{}: {e:?}", info.name)))?;
     if place.is_whole() {

@@ -7,8 +7,7 @@ use std::fs;
 use common::{GOLDEN, golden_dir, llama, qwen3, resolve, round_trip, with};
 use llm_checkpoint::{CheckpointError, load_config, published_type};
 use llm_model::{
-    Dropout, Family, FeedForwardKind, ModelConfig, ModelSection, NormKind, NormPlacement, Position, QkNorm,
-    RopeScaling, Rotary,
+    Dropout, Family, FeedForwardKind, ModelSection, NormKind, NormPlacement, Position, QkNorm, RopeScaling, Rotary,
 };
 use serde_json::{Value, json};
 

@@ -82,6 +82,7 @@ fn smollm3_layers(layers: u64) -> Json {
     (1..=layers).map(|layer| u8::from(!layer.is_multiple_of(SMOLLM3_INTERVAL))).collect::<Vec<_>>().into()
 }
 
+#[allow(clippy::unnecessary_wraps)] // as all of them
 pub(super) fn read_smollm3(reading: &mut Reading) -> Result<(), CheckpointError> {
     let layers = smollm3_layers(reading.known("num_hidden_layers"));
     reading.set("no_rope_layers", layers);

@@ -109,7 +109,9 @@ pub(super) fn read(path: &Path, metadata: &BTreeMap<String, Value>) -> Result<To
     for (key, id) in
         [("bos_token", bos), ("eos_token", eos), ("unk_token", unknown), ("pad_token", id("padding", None)?)]
     {
-        id.map(|id| config[key] = token(id).into());
+        if let Some(id) = id {
+            config[key] = token(id).into();
+        }
     }
     if adds_eos {
         config["add_eos_token"] = true.into();
@@ -121,7 +123,7 @@ pub(super) fn read(path: &Path, metadata: &BTreeMap<String, Value>) -> Result<To
     let generation = Map::from_iter([("eos_token_id".to_owned(), json!(ends))]);
 
     let [first, last] = [bos.filter(|_| adds_bos), eos.filter(|_| adds_eos)].map(|id| id.map(|id| (token(id), id)));
-    let json = tokenizer_json(&vocabulary, parts, [first, last]).map_err(|problem| problem_at(path, problem))?;
+    let json = tokenizer_json(&vocabulary, parts, &[first, last]).map_err(|problem| problem_at(path, problem))?;
     let tokenizer = Tokenizer::from_json(&json, config, &generation)?;
     vocabulary.check(&tokenizer).map_err(|problem| problem_at(path, problem))?;
     Ok(tokenizer)
@@ -198,7 +200,7 @@ fn padding(id: usize) -> String {
 }
 
 /// A whole `tokenizer.json`; `around` are the tokens that begin and end every text.
-fn tokenizer_json(vocabulary: &Vocabulary, parts: Parts, around: [Option<(String, u64)>; 2]) -> Result<Json, String> {
+fn tokenizer_json(vocabulary: &Vocabulary, parts: Parts, around: &[Option<(String, u64)>; 2]) -> Result<Json, String> {
     // Added tokens at the end of the table stand beside the vocabulary, all others in it too, which keeps their ids.
     let is_added = |kind: Kind| kind.added() && (kind != Kind::Unknown || parts.adds_unknown);
     let others = vocabulary.iter().rev().skip_while(|(.., kind)| is_added(*kind)).count();
@@ -227,7 +229,7 @@ fn tokenizer_json(vocabulary: &Vocabulary, parts: Parts, around: [Option<(String
     model.insert("vocab".to_owned(), Json::Object(vocab));
     Ok(json!({
         "version": "1.0", "truncation": null, "padding": null, "added_tokens": added, "normalizer": normalizer,
-        "pre_tokenizer": pre_tokenizer, "post_processor": template(&around), "decoder": decoder, "model": model,
+        "pre_tokenizer": pre_tokenizer, "post_processor": template(around), "decoder": decoder, "model": model,
     }))
 }
 
@@ -255,7 +257,7 @@ fn template(around: &[Option<(String, u64)>; 2]) -> Json {
 }
 
 /// A BPE model without its vocabulary.
-fn bpe(merges: Json, unknown: Option<&str>, ignore_merges: bool, fallback: bool) -> Map<String, Json> {
+fn bpe(merges: &Json, unknown: Option<&str>, ignore_merges: bool, fallback: bool) -> Map<String, Json> {
     let model = json!({
         "type": "BPE", "dropout": null, "unk_token": unknown, "continuing_subword_prefix": null,
         "end_of_word_suffix": null, "fuse_unk": fallback, "byte_fallback": fallback, "ignore_merges": ignore_merges,

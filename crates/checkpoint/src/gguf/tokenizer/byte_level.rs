@@ -135,7 +135,7 @@ pub(super) fn read(keys: &Keys) -> Result<Parts, CheckpointError> {
     let pairs: Option<Vec<Json>> = merges.iter().map(pair).collect();
     let pairs = pairs.ok_or_else(|| keys.bad(MERGES, "a list of two tokens each, with a space between"))?;
     Ok(Parts {
-        model: bpe(pairs.into(), None, pre.ignore_merges, false),
+        model: bpe(&pairs.into(), None, pre.ignore_merges, false),
         normalizer: Json::Null,
         pre_tokenizer: pre.json(),
         decoder: json!({ "type": "ByteLevel", "add_prefix_space": true, "trim_offsets": true, "use_regex": true }),

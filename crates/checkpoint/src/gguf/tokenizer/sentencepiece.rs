@@ -31,7 +31,7 @@ pub(super) fn read(keys: &Keys, vocabulary: &Vocabulary) -> Result<Parts, Checkp
             return Err(keys.bad("tokenizer.ggml.tokens", expected));
         }
         return Ok(Parts {
-            model: bpe(json!([]), unknown, false, false),
+            model: bpe(&json!([]), unknown, false, false),
             normalizer: Json::Null,
             pre_tokenizer: Json::Null,
             decoder: json!({ "type": "Fuse" }),
@@ -66,7 +66,7 @@ pub(super) fn read(keys: &Keys, vocabulary: &Vocabulary) -> Result<Parts, Checkp
         escape
     };
     Ok(Parts {
-        model: bpe(merges.into(), unknown, false, true),
+        model: bpe(&merges.into(), unknown, false, true),
         normalizer,
         pre_tokenizer: Json::Null,
         decoder: json!({ "type": "Sequence", "decoders": decoders }),

@@ -10,6 +10,9 @@ use super::sentencepiece::{SPACE, merges};
 use super::{Kind, byte_level, i32s, padding};
 use crate::CheckpointError;
 
+/// Keys and values of a file.
+type Metadata = Vec<(String, Value)>;
+
 /// What a `tokenizer.json` holds, by id.
 struct Table {
     tokens: Vec<String>,
@@ -19,10 +22,7 @@ struct Table {
 }
 
 /// The metadata of a tokenizer for a model with `rows` embeddings, and what llama.cpp will not do.
-pub(in super::super) fn write(
-    tokenizer: &Tokenizer,
-    rows: usize,
-) -> Result<(Vec<(String, Value)>, Vec<String>), CheckpointError> {
+pub(in super::super) fn write(tokenizer: &Tokenizer, rows: usize) -> Result<(Metadata, Vec<String>), CheckpointError> {
     let json = tokenizer.to_json()?;
     let mut table = Table::read(&json, rows).map_err(CheckpointError::NotGguf)?;
     let mut metadata = Vec::new();
@@ -50,7 +50,7 @@ pub(in super::super) fn write(
             table.kinds_of_bytes();
             (table.scores().map_err(CheckpointError::NotGguf)?, space_prefix(&json).ok_or_else(unwritable)?)
         } else if table.is_of_characters(&json) {
-            table.tokens.iter_mut().filter(|token| *token == " ").for_each(|token| *token = SPACE.to_owned());
+            table.tokens.iter_mut().filter(|token| *token == " ").for_each(|token| SPACE.clone_into(token));
             notes.push("llama.cpp fails on characters that the vocabulary lacks".to_owned());
             (vec![0.0; table.tokens.len()], false)
         } else {

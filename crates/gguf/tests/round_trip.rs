@@ -113,7 +113,7 @@ fn what_cannot_be_stored_is_an_error() {
     assert!(error(&[], &[plan(&[], TensorType::F32)]).contains("which cannot be stored"));
     assert!(error(&[], &[plan(&[4], TensorType::F32), plan(&[4], TensorType::F32)]).contains("tensor t occurs twice"));
     let key = ("general.alignment".to_owned(), Value::U32(64));
-    assert!(error(&[key.clone()], &[]).contains("files are written with 32"));
+    assert!(error(&[key], &[]).contains("files are written with 32"));
     let twice = ("k".to_owned(), Value::Bool(true));
     assert!(error(&[twice.clone(), twice], &[]).contains("the key k occurs twice"));
 }

@@ -5,6 +5,13 @@
 //! cargo run --release -p llm-checkpoint --example tiny_models -- /tmp/tiny
 //! python3 scripts/check_transformers.py /tmp/tiny/*
 //! ```
+//!
+//! A second argument gives all of them one kind of tokenizer. With `bpe`, llama.cpp splits texts as they do:
+//!
+//! ```text
+//! cargo run --release -p llm-checkpoint --example tiny_models -- /tmp/tiny bpe
+//! python3 scripts/check_llama_cpp.py --llm target/release/llm /tmp/tiny/*
+//! ```
 
 use std::error::Error;
 use std::path::{Path, PathBuf};
@@ -18,10 +25,13 @@ use llm_model::{
 };
 
 fn main() -> Result<(), Box<dyn Error>> {
-    let out = std::env::args_os().nth(1).map(PathBuf::from).ok_or("usage: tiny_models DIR")?;
+    let out = std::env::args_os().nth(1).map(PathBuf::from).ok_or("usage: tiny_models DIR [KIND]")?;
     let tales = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../data/tales/valid.txt");
     let corpus = Corpus::open(&[tales], CorpusOptions::default())?;
-    let kinds = [TokenizerKind::Bpe, TokenizerKind::Word, TokenizerKind::Byte, TokenizerKind::Char];
+    let kinds = match std::env::args().nth(2) {
+        Some(kind) => vec![kind.parse()?],
+        None => vec![TokenizerKind::Bpe, TokenizerKind::Word, TokenizerKind::Byte, TokenizerKind::Char],
+    };
     let train = |kind| Tokenizer::train(&TokenizerSection { kind, vocab_size: 512, ..Default::default() }, &corpus);
     let tokenizers = kinds.into_iter().map(train).collect::<Result<Vec<_>, _>>()?;
     for (i, (name, section, change)) in variants().into_iter().enumerate() {

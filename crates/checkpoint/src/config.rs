@@ -11,26 +11,35 @@ use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
 use crate::families::{FAMILIES, Family};
-use crate::{CheckpointError, write_atomic};
+use crate::gguf::{GgufFile, is_gguf};
+use crate::{CheckpointError, Dtype, write_atomic};
 use raw::RawConfig;
 
 /// `model_type` of a model that no published one describes; the key of the same name holds the whole [`ModelConfig`].
 const OWN_TYPE: &str = "llm";
 
-/// Reads `config.json` in `dir` and resolves it.
+/// Reads `config.json` in `dir`, or the metadata of a GGUF file, and resolves it.
 ///
 /// # Errors
 /// A missing or damaged file; a missing key; a key whose value this program cannot compute with, with both named:
 /// nothing that changes the result is passed over.
 pub fn load_config(dir: &Path) -> Result<ModelConfig, CheckpointError> {
+    if is_gguf(dir) {
+        return GgufFile::open(dir)?.config();
+    }
     let path = dir.join("config.json");
     let hint = "a model directory has config.json, model.safetensors and tokenizer.json; train one with `llm train`";
     let text = std::fs::read(&path).map_err(|e| CheckpointError::read(&path, e, hint))?;
     let json = |e: serde_json::Error| CheckpointError::Json { path: path.clone(), message: e.to_string() };
-    let raw = RawConfig::new(&path, serde_json::from_slice(&text).map_err(json)?);
+    resolve(&RawConfig::new(&path, serde_json::from_slice(&text).map_err(json)?))
+}
+
+/// What the keys of a `config.json` mean.
+pub(crate) fn resolve(raw: &RawConfig) -> Result<ModelConfig, CheckpointError> {
     let model_type = raw.text("model_type")?.ok_or_else(|| raw.missing("model_type"))?;
     let config = if model_type == OWN_TYPE {
         let own = raw.get(OWN_TYPE).ok_or_else(|| raw.missing(OWN_TYPE))?;
+        let json = |e: serde_json::Error| raw.damaged(&e);
         ModelConfig::deserialize(own).map_err(json)?
     } else {
         let family = FAMILIES.iter().find(|family| family.model_type == model_type);
@@ -39,7 +48,7 @@ pub fn load_config(dir: &Path) -> Result<ModelConfig, CheckpointError> {
             raw.bad("model_type", &raw::one_of(&known))
         })?;
         raw.absent("quantization_config", "absent; quantized weights are not supported")?;
-        (family.resolve)(&raw)?
+        (family.resolve)(raw)?
     };
     config.validate().map_err(|e| raw.invalid(e))?;
     Ok(config)
@@ -64,6 +73,17 @@ pub(crate) fn published(config: &ModelConfig) -> Option<&'static Family> {
 /// # Errors
 /// Those of [`write_atomic`].
 pub fn save_config(dir: &Path, config: &ModelConfig, bos: Option<u32>, eos: &[u32]) -> Result<(), CheckpointError> {
+    write_config(dir, config, bos, eos, Dtype::F32)
+}
+
+/// [`save_config`] beside weights of any type.
+pub(crate) fn write_config(
+    dir: &Path,
+    config: &ModelConfig,
+    bos: Option<u32>,
+    eos: &[u32],
+    dtype: Dtype,
+) -> Result<(), CheckpointError> {
     let mut keys = Map::new();
     if let Some(family) = published(config) {
         keys.insert("architectures".into(), json!([family.architecture]));
@@ -71,7 +91,7 @@ pub fn save_config(dir: &Path, config: &ModelConfig, bos: Option<u32>, eos: &[u3
         (family.write)(config, &mut keys);
         keys.insert("vocab_size".into(), json!(config.vocab_size));
         keys.insert("tie_word_embeddings".into(), json!(config.tied));
-        keys.insert("torch_dtype".into(), json!("float32"));
+        keys.insert("torch_dtype".into(), json!(dtype.name()));
         // Where nothing is written, some families mean an id that a small vocabulary does not have.
         keys.insert("pad_token_id".into(), Value::Null);
     } else {

@@ -9,11 +9,12 @@ use llm_kernels::is_fused;
 use llm_model::{CausalLm, ModelConfig};
 use serde_json::Value;
 
-use crate::config::{special_ids, write_json};
-use crate::weights::{self, Load};
-use crate::{CheckpointError, load_config, load_weights, save_config, save_weights};
+use crate::config::{special_ids, write_config, write_json};
+use crate::gguf::GgufFile;
+use crate::weights::{self, Load, write_weights};
+use crate::{CheckpointError, Dtype, load_config, load_weights};
 
-/// Loads the model in `dir`: `config.json` and its weights, in float32 on `device`.
+/// Loads the model in `dir`, `config.json` and its weights, or in a GGUF file, in float32 on `device`.
 ///
 /// # Errors
 /// Those of [`load_config`] and [`load_weights`].
@@ -36,14 +37,25 @@ pub fn load_for_inference(dir: &Path, device: &Device) -> Result<CausalLm, Check
     weights::load(dir, CausalLm::new(&config, device), Load::AsStored)
 }
 
-/// Loads the tokenizer in `dir` and checks that it belongs to a model of `config`.
+/// Loads the tokenizer in `dir`, or in a GGUF file, and checks that it belongs to a model of `config`.
 ///
 /// # Errors
 /// A missing or unusable tokenizer, and those of [`check_vocabulary`].
 pub fn load_tokenizer(dir: &Path, config: &ModelConfig) -> Result<Tokenizer, CheckpointError> {
-    let tokenizer = Tokenizer::load(dir)?;
+    let tokenizer = open_tokenizer(dir)?;
     check_vocabulary(&tokenizer, config)?;
     Ok(tokenizer)
+}
+
+/// Loads a tokenizer: a `tokenizer.json`, the one in a directory, or the one in a GGUF file.
+///
+/// # Errors
+/// A missing or unusable tokenizer.
+pub fn open_tokenizer(path: &Path) -> Result<Tokenizer, CheckpointError> {
+    if path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("gguf")) {
+        return GgufFile::open(path)?.tokenizer();
+    }
+    Ok(Tokenizer::load(path)?)
 }
 
 /// Checks that every id of `tokenizer` has its row in the embedding. Embeddings are often padded to a round number of
@@ -66,11 +78,19 @@ pub fn check_vocabulary(tokenizer: &Tokenizer, config: &ModelConfig) -> Result<(
 /// # Errors
 /// Those of [`write_atomic`](crate::write_atomic) and of [`Tokenizer::save`].
 pub fn save_model(dir: &Path, model: &CausalLm, tokenizer: &Tokenizer) -> Result<(), CheckpointError> {
+    save_model_as(dir, model, tokenizer, Dtype::F32)
+}
+
+/// [`save_model`] with the weights in another type.
+///
+/// # Errors
+/// As [`save_model`].
+pub fn save_model_as(dir: &Path, model: &CausalLm, tokenizer: &Tokenizer, dtype: Dtype) -> Result<(), CheckpointError> {
     let (bos, eos) = (tokenizer.bos_id(), tokenizer.eos_ids());
     fs::create_dir_all(dir).map_err(|e| CheckpointError::write(dir, e, None))?;
-    save_config(dir, model.config(), bos, eos)?;
+    write_config(dir, model.config(), bos, eos, dtype)?;
     let generation = special_ids(bos, eos);
     write_json(&dir.join("generation_config.json"), &Value::Object(generation))?;
     tokenizer.save(dir)?;
-    save_weights(dir, model)
+    write_weights(dir, model, dtype)
 }

@@ -4,6 +4,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use llm_data::DataError;
+use llm_gguf::GgufError;
 use llm_model::ConfigError;
 
 /// An error of the checkpoint room. The text says what happened, where, and what to do next.
@@ -197,6 +198,30 @@ pub enum CheckpointError {
         /// Rows of the embedding.
         model: usize,
     },
+
+    /// A damaged GGUF file, or one of a kind that is not read.
+    #[error("{}: not a usable GGUF file: {source}", path.display())]
+    Gguf {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        source: GgufError,
+    },
+
+    /// A GGUF file without a tokenizer.
+    #[error("{}: {problem}\nhint: use a file made for text generation, or the model's Hugging Face directory", path.display())]
+    GgufTokenizer {
+        /// The file.
+        path: PathBuf,
+        /// What is missing or not understood.
+        problem: String,
+    },
+
+    /// A model or tokenizer that llama.cpp does not compute as this program does.
+    #[error(
+        "this cannot be written as GGUF: {0}\nhint: programs that read Hugging Face directories take the model as it is"
+    )]
+    NotGguf(String),
 
     /// A tokenizer that cannot be read or written.
     #[error(transparent)]

@@ -2,8 +2,8 @@
 
 use std::path::Path;
 
-use crate::CheckpointError;
 use crate::config::raw::RawConfig;
+use crate::{CheckpointError, write_atomic};
 
 /// The file's name in a model directory.
 const FILE: &str = "generation_config.json";
@@ -29,11 +29,14 @@ pub struct GenerationDefaults {
     pub max_new_tokens: Option<usize>,
 }
 
-/// Reads `generation_config.json` in `dir`; without the file nothing is named.
+/// Reads `generation_config.json` in `dir`; without the file, or in a GGUF file, nothing is named.
 ///
 /// # Errors
 /// A file that cannot be read, is no JSON object, or has a value outside its range.
 pub fn load_generation(dir: &Path) -> Result<GenerationDefaults, CheckpointError> {
+    if dir.is_file() {
+        return Ok(GenerationDefaults::default());
+    }
     let path = dir.join(FILE);
     let text = match std::fs::read(&path) {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(GenerationDefaults::default()),
@@ -55,4 +58,17 @@ pub fn load_generation(dir: &Path) -> Result<GenerationDefaults, CheckpointError
         repetition_penalty: number("repetition_penalty", "a number, more than 0", |x| x > 0.0 && x < 1e6)?,
         max_new_tokens: raw.count("max_new_tokens")?,
     })
+}
+
+/// Copies `generation_config.json` from one model directory to another; does nothing where there is none.
+///
+/// # Errors
+/// A file that cannot be read, and those of [`write_atomic`].
+pub fn copy_generation(from: &Path, to: &Path) -> Result<(), CheckpointError> {
+    let path = from.join(FILE);
+    if from.is_file() || !path.exists() {
+        return Ok(());
+    }
+    let text = std::fs::read(&path).map_err(|error| CheckpointError::read(&path, error, ""))?;
+    write_atomic(&to.join(FILE), |out| out.write_all(&text))
 }

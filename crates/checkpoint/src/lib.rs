@@ -5,6 +5,7 @@
 //! model.safetensors ── tensors ─ weights ┴▶ CausalLm          families/*.rs: what differs from one to the next
 //! pytorch_model.bin ── pickled ──┘
 //! training/checkpoints/step-00001000/ ── training ──▶ weights, optimizer state and state to go on from
+//! model.gguf ── gguf ──▶ ModelConfig, Tokenizer and CausalLm of a file that llama.cpp reads, and back
 //! ```
 //!
 //! The directory is one of Hugging Face: what we write, `transformers` loads, and what it wrote, we load. Every file is
@@ -18,6 +19,7 @@ mod error;
 mod families;
 mod floats;
 mod generation;
+mod gguf;
 #[cfg(feature = "hub")]
 mod hub;
 mod pickled;
@@ -27,11 +29,15 @@ mod weights;
 
 pub use atomic::write_atomic;
 pub use config::{load_config, published_type, save_config};
-pub use directory::{check_vocabulary, load_for_inference, load_model, load_tokenizer, save_model};
+pub use directory::{
+    check_vocabulary, load_for_inference, load_model, load_tokenizer, open_tokenizer, save_model, save_model_as,
+};
 pub use error::CheckpointError;
-pub use generation::{GenerationDefaults, load_generation};
+pub use generation::{GenerationDefaults, copy_generation, load_generation};
+pub use gguf::{is_gguf, save_gguf};
 #[cfg(feature = "hub")]
 pub use hub::{Hub, HubError, HubEvent, HubId};
+pub use llm_gguf::TensorType;
 pub use tensors::{load_tensors, save_tensors};
 pub use training::{latest_training, load_training, save_training};
-pub use weights::{load_weights, save_weights};
+pub use weights::{Dtype, load_weights, save_weights};

@@ -5,14 +5,15 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use burn::tensor::TensorData;
+use half::{bf16, f16};
 use llm_model::{CausalLm, ModelConfig, ParamInfo, Role, named_params, params, replace_params};
-use safetensors::Dtype;
 use serde::Deserialize;
 
 use crate::CheckpointError;
 use crate::config::published;
 use crate::families::{Place, same};
 use crate::floats::Floats;
+use crate::gguf::{GgufTensors, is_gguf};
 use crate::pickled::PickledFile;
 use crate::tensors::{Announced, TensorFile, write_tensors};
 
@@ -35,7 +36,7 @@ pub(crate) enum Load {
     AsStored,
 }
 
-/// Replaces all weights of `model` by those in `dir`, converted to float32. Beside the model, one tensor at a time is
+/// Replaces all weights of `model` by those in `dir` or in a GGUF file, converted to float32. Beside the model, one tensor at a time is
 /// in memory.
 ///
 /// # Errors
@@ -69,48 +70,104 @@ pub(crate) fn load(dir: &Path, model: CausalLm, how: Load) -> Result<CausalLm, C
     })
 }
 
+/// How the weights of a directory are stored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Dtype {
+    /// float32, exactly what the model computes with.
+    F32,
+    /// float16.
+    F16,
+    /// bfloat16.
+    Bf16,
+}
+
+impl Dtype {
+    /// Its name in `config.json`.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::F32 => "float32",
+            Self::F16 => "float16",
+            Self::Bf16 => "bfloat16",
+        }
+    }
+}
+
 /// Writes the weights of `model` in float32 to `model.safetensors` in `dir`, atomically, under the names of the
 /// published architecture that describes the model. Beside the model, one tensor at a time is in memory.
 ///
 /// # Errors
 /// Those of [`write_atomic`](crate::write_atomic).
 pub fn save_weights(dir: &Path, model: &CausalLm) -> Result<(), CheckpointError> {
-    let place = places(model.config());
-    let announce = |info: &ParamInfo| -> Option<Announced> {
-        let place = place(&info.name);
-        place.is_last(&info.shape).then(|| (place.tensor.clone(), Dtype::F32, place.stored_shape(&info.shape)))
+    write_weights(dir, model, Dtype::F32)
+}
+
+/// [`save_weights`] in any type.
+pub(crate) fn write_weights(dir: &Path, model: &CausalLm, dtype: Dtype) -> Result<(), CheckpointError> {
+    let stored_type = match dtype {
+        Dtype::F32 => safetensors::Dtype::F32,
+        Dtype::F16 => safetensors::Dtype::F16,
+        Dtype::Bf16 => safetensors::Dtype::BF16,
     };
-    let announced = params(model).iter().filter_map(announce).collect();
+    let announce = |(name, shape): (String, Vec<usize>)| -> Announced { (name, stored_type, shape) };
+    let announced = stored_tensors(model).into_iter().map(announce).collect();
     write_tensors(&dir.join(SINGLE), announced, |out| {
-        let mut parts: BTreeMap<String, Vec<Vec<f32>>> = BTreeMap::new();
-        let mut written = Ok(());
-        named_params(model, &mut |info, data| {
-            if written.is_ok() {
-                written = write_param(out, &place(&info.name), info, &data, &mut parts);
-            }
-        });
-        written
+        visit_stored(model, &mut |_, _, values| match dtype {
+            Dtype::F32 => out.write_all(bytemuck::cast_slice(&values)),
+            Dtype::F16 => write_halves(out, &values, |x| f16::from_f32(x).to_le_bytes()),
+            Dtype::Bf16 => write_halves(out, &values, |x| bf16::from_f32(x).to_le_bytes()),
+        })
     })
 }
 
-/// Writes a parameter, or keeps it in `parts` until the tensor that it is a part of is complete.
-fn write_param(
-    out: &mut dyn Write,
+fn write_halves(out: &mut dyn Write, values: &[f32], half: fn(f32) -> [u8; 2]) -> io::Result<()> {
+    out.write_all(values.iter().flat_map(|&x| half(x)).collect::<Vec<u8>>().as_slice())
+}
+
+/// Names and shapes of the tensors in a checkpoint of `model`, in the order of [`visit_stored`].
+pub(crate) fn stored_tensors(model: &CausalLm) -> Vec<(String, Vec<usize>)> {
+    let place = places(model.config());
+    let stored = |info: &ParamInfo| {
+        let place = place(&info.name);
+        place.is_last(&info.shape).then(|| (place.tensor.clone(), place.stored_shape(&info.shape)))
+    };
+    params(model).iter().filter_map(stored).collect()
+}
+
+/// Takes the name, shape and values of a stored tensor.
+type VisitStored<'a> = dyn FnMut(&str, &[usize], Vec<f32>) -> io::Result<()> + 'a;
+
+/// Shows `visit` the name, shape and values of every tensor in a checkpoint of `model`, one at a time.
+pub(crate) fn visit_stored(model: &CausalLm, visit: &mut VisitStored) -> io::Result<()> {
+    let place = places(model.config());
+    // Parameters that wait until the tensor that they are a part of is complete.
+    let mut parts: BTreeMap<String, Vec<Vec<f32>>> = BTreeMap::new();
+    let mut done = Ok(());
+    named_params(model, &mut |info, data| {
+        if done.is_ok() {
+            done = visit_param(&place(&info.name), info, &data, &mut parts, visit);
+        }
+    });
+    done
+}
+
+fn visit_param(
     place: &Place,
     info: &ParamInfo,
     data: &TensorData,
     parts: &mut BTreeMap<String, Vec<Vec<f32>>>,
+    visit: &mut VisitStored,
 ) -> io::Result<()> {
-    if place.is_whole() {
-        return out.write_all(data.as_bytes());
-    }
     let values = data.try_to_vec::<f32>().map_err(|e| io::Error::other(format!("{}: {e:?}", info.name)))?;
+    if place.is_whole() {
+        return visit(&place.tensor, &info.shape, values);
+    }
     let held = parts.entry(place.tensor.clone()).or_default();
     held.push(values);
     if place.is_last(&info.shape) {
         let columns = info.shape[1..].iter().product();
-        out.write_all(bytemuck::cast_slice(&place.assemble(held, columns)))?;
+        let values = place.assemble(held, columns);
         parts.remove(&place.tensor);
+        visit(&place.tensor, &place.stored_shape(&info.shape), values)?;
     }
     Ok(())
 }
@@ -121,8 +178,9 @@ fn places(config: &ModelConfig) -> impl Fn(&str) -> Place {
     move |name| place(config, name)
 }
 
-/// A file of weights, of either kind.
+/// A file of weights, of any kind.
 enum WeightFile {
+    Gguf(GgufTensors),
     Safetensors(TensorFile),
     Pickled(PickledFile),
 }
@@ -138,6 +196,7 @@ impl WeightFile {
 
     fn path(&self) -> &Path {
         match self {
+            Self::Gguf(file) => file.path(),
             Self::Safetensors(file) => file.path(),
             Self::Pickled(file) => file.path(),
         }
@@ -145,6 +204,7 @@ impl WeightFile {
 
     fn names(&self) -> Vec<String> {
         match self {
+            Self::Gguf(file) => file.names(),
             Self::Safetensors(file) => file.names(),
             Self::Pickled(file) => file.names(),
         }
@@ -152,6 +212,7 @@ impl WeightFile {
 
     fn shape(&self, name: &str) -> Option<&[usize]> {
         match self {
+            Self::Gguf(file) => file.shape(name),
             Self::Safetensors(file) => file.shape(name),
             Self::Pickled(file) => file.shape(name),
         }
@@ -160,6 +221,8 @@ impl WeightFile {
     /// The values of a tensor; all are finite.
     fn floats(&self, name: &str) -> Result<Floats, CheckpointError> {
         let floats = match self {
+            // It looks at all values itself.
+            Self::Gguf(file) => return file.floats(name),
             Self::Safetensors(file) => file.floats(name),
             Self::Pickled(file) => file.floats(name),
         }?;
@@ -167,7 +230,7 @@ impl WeightFile {
     }
 }
 
-/// The tensors in a directory, wherever they lie.
+/// The tensors in a directory or a GGUF file, wherever they lie.
 struct StoredWeights {
     /// The one file, or the index.
     path: PathBuf,
@@ -178,13 +241,14 @@ struct StoredWeights {
 
 impl StoredWeights {
     fn open(dir: &Path, how: Load) -> Result<Self, CheckpointError> {
+        if is_gguf(dir) {
+            return Ok(Self::single(WeightFile::Gguf(GgufTensors::open(dir)?)));
+        }
         let kinds = [SINGLE, INDEX, PICKLED, PICKLED_INDEX];
         let found = kinds.into_iter().find(|name| dir.join(name).exists()).unwrap_or(SINGLE);
         let path = dir.join(found);
         if found == SINGLE || found == PICKLED {
-            let file = WeightFile::open(&path, NO_WEIGHTS, how)?;
-            let by_name = file.names().into_iter().map(|name| (name, 0)).collect();
-            return Ok(Self { path, files: vec![file], by_name });
+            return WeightFile::open(&path, NO_WEIGHTS, how).map(Self::single);
         }
         let weight_map = read_index(&path)?;
         let names: BTreeSet<&String> = weight_map.values().collect();
@@ -203,6 +267,11 @@ impl StoredWeights {
                 hint: format!("{found} says that it is there; get the whole directory again"),
             }),
         }
+    }
+
+    fn single(file: WeightFile) -> Self {
+        let by_name = file.names().into_iter().map(|name| (name, 0)).collect();
+        Self { path: file.path().to_owned(), files: vec![file], by_name }
     }
 
     /// The name under which `tensor` is stored: some files leave out the name of the module around all others.

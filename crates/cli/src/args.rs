@@ -5,6 +5,7 @@ use clap::{Parser, Subcommand};
 use crate::commands::bench::BenchCommand;
 use crate::commands::chat::ChatArgs;
 use crate::commands::completions::CompletionsArgs;
+use crate::commands::convert::ConvertArgs;
 use crate::commands::data::DataCommand;
 use crate::commands::generate::GenerateArgs;
 use crate::commands::inspect::InspectCommand;
@@ -51,6 +52,8 @@ pub enum Command {
     /// Prepare text for training.
     #[command(subcommand)]
     Data(DataCommand),
+    /// Write a model as a Hugging Face directory or as one GGUF file, and check the result.
+    Convert(ConvertArgs),
     /// Look into a model: its modules, its weights, its logits.
     #[command(subcommand)]
     Inspect(InspectCommand),

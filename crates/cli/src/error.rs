@@ -130,6 +130,26 @@ pub enum CliError {
         context: usize,
     },
 
+    /// A conversion onto what is there already.
+    #[error("{}: there is something already\nhint: choose another place, or replace it with --overwrite", path.display())]
+    Occupied {
+        /// Where the result was to go.
+        path: PathBuf,
+    },
+
+    /// An option that the kind of result does not have.
+    #[error("{option} is for {what}, but {} is none\nhint: use {instead}", path.display())]
+    OtherKind {
+        /// The option.
+        option: &'static str,
+        /// What has it.
+        what: &'static str,
+        /// Where the result was to go.
+        path: PathBuf,
+        /// What to use.
+        instead: &'static str,
+    },
+
     /// Training.
     #[error(transparent)]
     Train(#[from] TrainError),

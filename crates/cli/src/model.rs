@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use burn::tensor::Device;
 use clap::Args;
-use llm_checkpoint::{GenerationDefaults, load_config, load_generation, load_model, load_tokenizer};
+use llm_checkpoint::{GenerationDefaults, load_config, load_for_inference, load_generation, load_tokenizer};
 use llm_data::{ChatTemplate, DataError, Tokenizer};
 use llm_model::{CausalLm, ModelConfig};
 
@@ -15,7 +15,7 @@ use crate::printer::Printer;
 /// A model to use.
 #[derive(Debug, Clone, Args)]
 pub struct ModelArgs {
-    /// The model: a directory, as `llm train --out` or Hugging Face makes it, or ORG/NAME on the hub.
+    /// The model: a directory, as `llm train --out` or Hugging Face makes it, a .gguf file, or ORG/NAME on the hub.
     ///
     /// A model of the hub is downloaded once, into the cache that other programs use as well; ORG/NAME@REVISION names
     /// a branch, tag or commit of it. A directory of that name goes before.
@@ -42,14 +42,7 @@ pub struct ModelFiles {
 impl ModelArgs {
     /// Where the model's files are, downloaded if need be.
     pub fn locate(&self, printer: Printer) -> Result<PathBuf, CliError> {
-        let path = PathBuf::from(&self.model);
-        if path.exists() {
-            return match &self.revision {
-                Some(_) => Err(CliError::LocalRevision { path }),
-                None => Ok(path),
-            };
-        }
-        hub::download(&self.model, self.revision.as_deref(), printer)
+        locate(&self.model, self.revision.as_deref(), printer)
     }
 
     /// The model, but for its weights.
@@ -62,10 +55,20 @@ impl ModelArgs {
     }
 }
 
+/// Where the files of `model` are: it is a path, or else the name of a model on the hub, which is downloaded if need be.
+pub fn locate(model: &str, revision: Option<&str>, printer: Printer) -> Result<PathBuf, CliError> {
+    let path = PathBuf::from(model);
+    match (path.exists(), revision) {
+        (false, revision) => hub::download(model, revision, printer),
+        (true, None) => Ok(path),
+        (true, Some(_)) => Err(CliError::LocalRevision { path }),
+    }
+}
+
 impl ModelFiles {
-    /// The model with its weights on `device`.
+    /// The model with its weights on `device`, for inference only.
     pub fn load(&self, device: &Device) -> Result<CausalLm, CliError> {
-        Ok(load_model(&self.path, device)?)
+        Ok(load_for_inference(&self.path, device)?)
     }
 
     /// Its chat template, if it has one.

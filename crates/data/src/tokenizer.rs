@@ -149,6 +149,29 @@ impl Tokenizer {
         Self::from_parts(plain, special).map_err(|e| unusable(e.to_string()))
     }
 
+    /// A tokenizer out of what would stand in `tokenizer.json`, `tokenizer_config.json` and `generation_config.json`.
+    ///
+    /// # Errors
+    /// [`DataError::Tokenize`] for a `json` that is no tokenizer.
+    pub fn from_json(
+        json: &serde_json::Value,
+        config: serde_json::Map<String, serde_json::Value>,
+        generation: &serde_json::Map<String, serde_json::Value>,
+    ) -> Result<Self, DataError> {
+        let plain = tokenizers::Tokenizer::from_bytes(json.to_string()).map_err(tokenize)?;
+        let special = SpecialTokens::resolve(config, [generation], &plain);
+        Self::from_parts(plain, special)
+    }
+
+    /// What stands in `tokenizer.json`.
+    ///
+    /// # Errors
+    /// None that is known of; the `tokenizers` crate could report one.
+    pub fn to_json(&self) -> Result<serde_json::Value, DataError> {
+        let json = self.inner.plain.to_string(false).map_err(tokenize)?;
+        serde_json::from_str(&json).map_err(|e| tokenize(e.into()))
+    }
+
     fn from_parts(mut plain: tokenizers::Tokenizer, special: SpecialTokens) -> Result<Self, DataError> {
         plain.with_padding(None).with_truncation(None).map_err(tokenize)?;
         plain.set_encode_special_tokens(true);

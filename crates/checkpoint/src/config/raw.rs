@@ -144,6 +144,11 @@ impl RawConfig {
         CheckpointError::Value { path: self.path.clone(), key: self.name(key), value, expected: expected.to_owned() }
     }
 
+    /// The error of a table that is not what it should be.
+    pub fn damaged(&self, error: &serde_json::Error) -> CheckpointError {
+        CheckpointError::Json { path: self.path.clone(), message: error.to_string() }
+    }
+
     /// The error of values that make no model together.
     pub fn invalid(&self, source: ConfigError) -> CheckpointError {
         CheckpointError::Config { path: self.path.clone(), source }

@@ -1,6 +1,6 @@
 //! `llm inspect`: what a model is made of, what its weights are, and what it gives for some tokens.
 
-mod logits;
+pub mod logits;
 mod tree;
 mod weights;
 
@@ -41,8 +41,8 @@ pub fn run(command: &InspectCommand, printer: Printer) -> Result<(), CliError> {
 /// A model to load.
 #[derive(Debug, Args)]
 struct LoadArgs {
-    /// Directory of the model, as `llm train --out` or Hugging Face makes it.
-    #[arg(short, long, value_name = "DIR")]
+    /// Directory of the model, as `llm train --out` or Hugging Face makes it, or a .gguf file.
+    #[arg(short, long, value_name = "DIR|GGUF")]
     model: PathBuf,
 
     #[command(flatten)]

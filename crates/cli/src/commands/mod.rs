@@ -3,6 +3,7 @@
 pub mod bench;
 pub mod chat;
 pub mod completions;
+pub mod convert;
 pub mod data;
 pub mod generate;
 pub mod inspect;
@@ -24,6 +25,7 @@ pub fn run(command: Command, printer: Printer) -> Result<(), CliError> {
         Command::Tokenize(args) => tokenize::run(&args),
         Command::Tokenizer(command) => tokenizer::run(command, printer),
         Command::Data(command) => data::run(command, printer),
+        Command::Convert(args) => convert::run(&args, printer),
         Command::Inspect(command) => inspect::run(&command, printer),
         Command::Plan(args) => plan::run(&args, printer),
         Command::Bench(command) => bench::run(&command, printer),

@@ -6,6 +6,7 @@ use anstyle::{AnsiColor, Style};
 use clap::Args;
 use comfy_table::presets::NOTHING;
 use comfy_table::{Attribute, Cell, CellAlignment, Color, Table};
+use llm_checkpoint::open_tokenizer;
 use llm_data::{Corpus, CorpusOptions, Piece, Tokenizer, TokenizerKind, TokenizerSection};
 use serde_json::json;
 
@@ -30,7 +31,7 @@ const EXAMPLES: &str = "Examples:
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub struct TokenizeArgs {
-    /// A tokenizer.json, or a directory that holds one.
+    /// A tokenizer.json, a directory that holds one, or a .gguf file.
     #[arg(short, long, value_name = "FILE|DIR", conflicts_with = "kind")]
     tokenizer: Option<PathBuf>,
 
@@ -50,7 +51,7 @@ pub struct TokenizeArgs {
 pub fn run(args: &TokenizeArgs) -> Result<(), CliError> {
     let text = input::text(&args.text)?;
     let tokenizer = match &args.tokenizer {
-        Some(path) => Tokenizer::load(path)?,
+        Some(path) => open_tokenizer(path)?,
         None => train_on(&text, args.kind)?,
     };
     let pieces = tokenizer.pieces(&text)?;

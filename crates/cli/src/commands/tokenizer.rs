@@ -1,7 +1,8 @@
 use std::io::Write;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
+use llm_checkpoint::open_tokenizer;
 use llm_data::{Corpus, CorpusOptions, Progress, Stage, Tokenizer, TokenizerKind, TokenizerSection};
 use serde_json::Value;
 
@@ -61,7 +62,7 @@ pub struct TrainArgs {
 /// What `llm tokenizer show` takes.
 #[derive(Debug, Args)]
 pub struct ShowArgs {
-    /// A tokenizer.json, or a directory that holds one.
+    /// A tokenizer.json, a directory that holds one, or a .gguf file.
     #[arg(value_name = "FILE|DIR")]
     tokenizer: PathBuf,
 
@@ -100,8 +101,8 @@ fn train(args: TrainArgs, printer: Printer) -> Result<(), CliError> {
 }
 
 fn show(args: &ShowArgs) -> Result<(), CliError> {
-    let tokenizer = Tokenizer::load(&args.tokenizer)?;
-    let model = model(&args.tokenizer)?;
+    let tokenizer = open_tokenizer(&args.tokenizer)?;
+    let model = tokenizer.to_json()?["model"].take();
     let mut out = stdout();
     let mut line = |name: &str, value: String| writeln!(out, "{name:<15} {value}");
 
@@ -121,15 +122,6 @@ fn show(args: &ShowArgs) -> Result<(), CliError> {
     let ratio = bytes as f64 / tokens.max(1) as f64;
     line("compression", format!("{ratio:.2} bytes a token ({bytes} bytes of a sample text are {tokens} tokens)"))?;
     Ok(())
-}
-
-/// The object `model` of a `tokenizer.json` that has been loaded already.
-fn model(path: &Path) -> Result<Value, CliError> {
-    let file = if path.is_dir() { path.join("tokenizer.json") } else { path.to_owned() };
-    let unusable = |message: String| llm_data::DataError::Tokenizer { path: file.clone(), message };
-    let text = std::fs::read(&file).map_err(|error| unusable(error.to_string()))?;
-    let mut json: Value = serde_json::from_slice(&text).map_err(|error| unusable(error.to_string()))?;
-    Ok(json["model"].take())
 }
 
 /// The algorithm; for BPE without merges, what its tokens are.

@@ -53,7 +53,8 @@ impl SpecialTokens {
         Self::resolve(config, [], tokenizer)
     }
 
-    fn resolve<const N: usize>(
+    /// The special tokens by the contents of `tokenizer_config.json` and of the model's files.
+    pub(super) fn resolve<const N: usize>(
         mut config: Map<String, Value>,
         models: [&Map<String, Value>; N],
         tokenizer: &Tokenizer,

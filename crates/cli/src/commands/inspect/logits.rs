@@ -3,7 +3,7 @@ use std::io::Write;
 use burn::tensor::{Device, Int, Tensor, TensorData};
 use clap::Args;
 use comfy_table::{Cell, CellAlignment};
-use llm_checkpoint::load_tokenizer;
+use llm_checkpoint::{is_gguf, load_tokenizer};
 use llm_data::Tokenizer;
 use llm_generate::GenerateError;
 use llm_model::{CausalLm, ModelConfig, Position};
@@ -55,7 +55,7 @@ pub fn run(args: &LogitsArgs, printer: Printer) -> Result<(), CliError> {
     let (model, config, device) = args.load.load(printer)?;
     // Ids need no tokenizer; a directory without one shows them bare.
     let tokenizer = match &args.tokens.prompt {
-        None if !args.load.dir().join("tokenizer.json").exists() => None,
+        None if !is_gguf(args.load.dir()) && !args.load.dir().join("tokenizer.json").exists() => None,
         _ => Some(load_tokenizer(args.load.dir(), &config)?),
     };
     let ids = match (&args.tokens.prompt, &tokenizer) {
@@ -88,7 +88,7 @@ fn check(ids: &[u32], config: &ModelConfig) -> Result<(), CliError> {
 }
 
 /// Logits `(t, v)` of `t` ids, row-major.
-fn logits(model: &CausalLm, ids: &[u32], device: &Device) -> Result<Vec<f32>, CliError> {
+pub fn logits(model: &CausalLm, ids: &[u32], device: &Device) -> Result<Vec<f32>, CliError> {
     let signed: Vec<i32> = ids.iter().map(|&id| id as i32).collect();
     let input: Tensor<2, Int> = Tensor::from_data(TensorData::new(signed, [1, ids.len()]), device);
     let data = model.forward(input, None).into_data();

@@ -43,8 +43,8 @@ pub struct ModelArgs {
 #[derive(Debug, Args)]
 #[group(required = true, multiple = false)]
 struct Source {
-    /// Directory of the model, as `llm train --out` or Hugging Face makes it.
-    #[arg(short, long, value_name = "DIR")]
+    /// Directory of the model, as `llm train --out` or Hugging Face makes it, or a .gguf file.
+    #[arg(short, long, value_name = "DIR|GGUF")]
     model: Option<PathBuf>,
 
     /// A training configuration: shows the model that it would train.

@@ -1,0 +1,203 @@
+//! The tensors of a file, under the names and in the layout of a Hugging Face checkpoint.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use bytes::Bytes;
+use llm_gguf::{GgufError, TensorInfo};
+
+use super::GgufFile;
+use super::architecture::Architecture;
+use super::families::SETTINGS;
+use crate::CheckpointError;
+use crate::floats::{FloatKind, Floats};
+
+/// How a tensor of GGUF differs from the checkpoint's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Change {
+    /// Not at all.
+    None,
+    /// `(out, in)` here, `(in, out)` there.
+    Transposed,
+    /// The two entries that rotate together lie side by side within a head, and there half a head apart.
+    Interleaved {
+        /// Heads in the tensor.
+        heads: usize,
+    },
+    /// Has 1 added here.
+    Shifted,
+}
+
+impl Change {
+    /// What happens to the checkpoint's tensor `name` of a model with so many query and key heads.
+    pub fn of(architecture: &Architecture, name: &str, heads: usize, kv_heads: usize) -> Self {
+        let module = name.rsplit_once('.').map_or(name, |(module, _)| module);
+        let linear_of_gpt2 = || {
+            name.ends_with(".weight")
+                && ["attn.c_attn", "attn.c_proj", "mlp.c_fc", "mlp.c_proj"]
+                    .iter()
+                    .any(|linear| module.ends_with(linear))
+        };
+        match () {
+            () if architecture.interleaved && module.ends_with("self_attn.q_proj") => Self::Interleaved { heads },
+            () if architecture.interleaved && module.ends_with("self_attn.k_proj") => {
+                Self::Interleaved { heads: kv_heads }
+            }
+            () if architecture.transposed && linear_of_gpt2() => Self::Transposed,
+            () if architecture.shifted_norms && module.ends_with("norm") => Self::Shifted,
+            () => Self::None,
+        }
+    }
+
+    /// The shape there of a tensor with the `shape` here, and the other way round.
+    pub fn shape(self, shape: &[usize]) -> Vec<usize> {
+        let mut shape = shape.to_vec();
+        if self == Self::Transposed {
+            shape.reverse();
+        }
+        shape
+    }
+
+    /// The checkpoint's values out of those of GGUF, whose shape is `shape`.
+    pub fn undo(self, values: Vec<f32>, shape: &[usize]) -> Vec<f32> {
+        match self {
+            Self::None => values,
+            Self::Transposed => transpose(&values, shape),
+            Self::Interleaved { heads } => permute_rows(&values, shape, heads, true),
+            Self::Shifted => values.into_iter().map(|x| x - 1.0).collect(),
+        }
+    }
+
+    /// The values for GGUF out of the checkpoint's, whose shape is `shape`.
+    pub fn apply(self, values: Vec<f32>, shape: &[usize]) -> Vec<f32> {
+        match self {
+            Self::None => values,
+            Self::Transposed => transpose(&values, shape),
+            Self::Interleaved { heads } => permute_rows(&values, shape, heads, false),
+            Self::Shifted => values.into_iter().map(|x| x + 1.0).collect(),
+        }
+    }
+}
+
+fn transpose(values: &[f32], shape: &[usize]) -> Vec<f32> {
+    let columns = shape.get(1).copied().unwrap_or(1);
+    let mut out = Vec::with_capacity(values.len());
+    for column in 0..columns {
+        out.extend(values[column..].iter().step_by(columns));
+    }
+    out
+}
+
+/// Moves rows between the two orders: row `2·j + s` of a head here is row `s·half + j` there.
+fn permute_rows(values: &[f32], shape: &[usize], heads: usize, undo: bool) -> Vec<f32> {
+    let width = shape[1..].iter().product::<usize>();
+    let head_dim = shape[0] / heads;
+    let mut out = Vec::with_capacity(values.len());
+    for row in 0..shape[0] {
+        let (head, i) = (row / head_dim, row % head_dim);
+        let half = head_dim / 2;
+        let from = head * head_dim + if undo { i % half * 2 + i / half } else { i % 2 * half + i / 2 };
+        out.extend(&values[from * width..(from + 1) * width]);
+    }
+    out
+}
+
+/// Values as the bytes that they are, without a copy.
+struct Values(Vec<f32>);
+
+impl AsRef<[u8]> for Values {
+    fn as_ref(&self) -> &[u8] {
+        bytemuck::cast_slice(&self.0)
+    }
+}
+
+/// The tensors of a file as a checkpoint has them.
+pub(crate) struct GgufTensors {
+    file: GgufFile,
+    /// By the checkpoint's name: the name here, how it differs, and the checkpoint's shape.
+    tensors: BTreeMap<String, (String, Change, Vec<usize>)>,
+}
+
+impl GgufTensors {
+    /// Opens a file.
+    pub fn open(path: &Path) -> Result<Self, CheckpointError> {
+        let file = GgufFile::open(path)?;
+        let architecture = file.architecture()?;
+        let config = file.config()?;
+        let entry = |(gguf, info): (&String, &TensorInfo)| {
+            // What has no place keeps its name, to be reported by it.
+            let name = architecture.checkpoint_name(gguf).unwrap_or_else(|| gguf.clone());
+            let change = Change::of(architecture, &name, config.num_heads, config.num_kv_heads);
+            (name, (gguf.clone(), change, change.shape(&info.shape)))
+        };
+        let tensors =
+            file.gguf.tensors().iter().filter(|(name, _)| !SETTINGS.contains(&name.as_str())).map(entry).collect();
+        Ok(Self { file, tensors })
+    }
+
+    /// Where the file lies.
+    pub fn path(&self) -> &Path {
+        &self.file.path
+    }
+
+    /// The checkpoint's names of its tensors.
+    pub fn names(&self) -> Vec<String> {
+        self.tensors.keys().cloned().collect()
+    }
+
+    /// The shape of a tensor in a checkpoint.
+    pub fn shape(&self, name: &str) -> Option<&[usize]> {
+        self.tensors.get(name).map(|(.., shape)| shape.as_slice())
+    }
+
+    /// The values of a tensor in the checkpoint's layout, in float32; all must be finite.
+    pub fn floats(&self, name: &str) -> Result<Floats, CheckpointError> {
+        let missing = || self.file.damaged(GgufError::MissingTensor { tensor: name.to_owned() });
+        let (gguf, change, shape) = self.tensors.get(name).ok_or_else(missing)?;
+        let values = self.file.gguf.values(gguf).map_err(|source| self.file.damaged(source))?;
+        if let Some(index) = values.iter().position(|value| !value.is_finite()) {
+            return Err(CheckpointError::NotFinite {
+                path: self.file.path.clone(),
+                tensor: gguf.clone(),
+                value: values[index],
+                index,
+            });
+        }
+        let values = change.undo(values, &change.shape(shape));
+        Ok(Floats { kind: FloatKind::F32, bytes: Bytes::from_owner(Values(values)) })
+    }
+}
+
+impl GgufFile {
+    pub(super) fn damaged(&self, source: GgufError) -> CheckpointError {
+        CheckpointError::Gguf { path: self.path.clone(), source }
+    }
+
+    pub(super) fn bad_tensor(&self, tensor: &str, problem: &str) -> CheckpointError {
+        self.damaged(GgufError::Tensor { tensor: tensor.to_owned(), problem: problem.to_owned() })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rotated_pairs_are_brought_together_and_apart() {
+        // Two heads of four rows: halves (0, 1) and (2, 3) become pairs (0, 2) and (1, 3).
+        let values: Vec<f32> = (0..8u8).flat_map(|row| [f32::from(row), -f32::from(row)]).collect();
+        let change = Change::Interleaved { heads: 2 };
+        let stored = change.apply(values.clone(), &[8, 2]);
+        let rows: Vec<f32> = stored.iter().step_by(2).copied().collect();
+        assert_eq!(rows, [0.0, 2.0, 1.0, 3.0, 4.0, 6.0, 5.0, 7.0]);
+        assert_eq!(change.undo(stored, &[8, 2]), values);
+    }
+
+    #[test]
+    fn transposed_twice_is_the_same() {
+        let values: Vec<f32> = (0..6u8).map(f32::from).collect();
+        let stored = Change::Transposed.apply(values.clone(), &[2, 3]);
+        assert_eq!(stored, [0.0, 3.0, 1.0, 4.0, 2.0, 5.0]);
+        assert_eq!(Change::Transposed.undo(stored, &[3, 2]), values);
+    }
+}

@@ -1,0 +1,165 @@
+//! GGUF files that describe no model, or another one than their tensors: each an error that names what is wrong.
+
+mod common;
+
+use std::path::PathBuf;
+
+use burn::tensor::Device;
+use common::golden_model;
+use llm_checkpoint::{TensorType, load_model, open_tokenizer, save_gguf};
+use llm_gguf::{Array, Gguf, Layout, TensorPlan, Value};
+use tempfile::TempDir;
+
+type Metadata = Vec<(String, Value)>;
+type Tensors = Vec<(TensorPlan, Vec<f32>)>;
+
+/// The file of a golden model after `change`.
+fn changed(name: &str, change: impl FnOnce(&mut Metadata, &mut Tensors)) -> (TempDir, PathBuf) {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("model.gguf");
+    save_gguf(&file, &golden_model(name), None, TensorType::F32).unwrap();
+    let bytes = std::fs::read(&file).unwrap();
+    let gguf = Gguf::parse(bytes.as_slice()).unwrap();
+    let mut metadata: Metadata = gguf.metadata().iter().map(|(key, value)| (key.clone(), value.clone())).collect();
+    let mut tensors: Tensors = gguf
+        .tensors()
+        .iter()
+        .map(|(name, info)| {
+            let plan = TensorPlan { name: name.clone(), shape: info.shape.clone(), kind: info.kind };
+            (plan, gguf.values(name).unwrap())
+        })
+        .collect();
+    change(&mut metadata, &mut tensors);
+    write(&file, &metadata, &tensors);
+    (folder, file)
+}
+
+fn write(file: &std::path::Path, metadata: &Metadata, tensors: &Tensors) {
+    let plans: Vec<TensorPlan> = tensors.iter().map(|(plan, _)| plan.clone()).collect();
+    let layout = Layout::new(metadata, &plans).unwrap();
+    let mut out = Vec::new();
+    let mut writer = layout.start(&mut out).unwrap();
+    tensors.iter().for_each(|(_, values)| writer.write(values).unwrap());
+    std::fs::write(file, out).unwrap();
+}
+
+fn set(metadata: &mut Metadata, key: &str, value: Value) {
+    metadata.retain(|(known, _)| known != key);
+    metadata.push((key.to_owned(), value));
+}
+
+#[track_caller]
+fn fails(name: &str, reason: &str, change: impl FnOnce(&mut Metadata, &mut Tensors)) {
+    let (_folder, file) = changed(name, change);
+    let error = load_model(&file, &Device::flex()).unwrap_err().to_string();
+    assert!(error.contains(reason), "{error}\nlacks {reason}");
+}
+
+#[test]
+fn unchanged_it_loads() {
+    let (_folder, file) = changed("llama", |_, _| ());
+    load_model(&file, &Device::flex()).unwrap();
+}
+
+#[test]
+fn metadata_that_is_not_understood_is_named() {
+    fails("llama", "general.architecture is \"mamba\", but it must be \"llama\", \"qwen2\"", |m, _| {
+        set(m, "general.architecture", Value::String("mamba".into()));
+    });
+    fails("llama", "the key \"llama.block_count\" is missing", |m, _| m.retain(|(key, _)| key != "llama.block_count"));
+    fails("llama", "llama.attention.scale is 2, but it must be absent", |m, _| {
+        set(m, "llama.attention.scale", Value::F32(2.0));
+    });
+    fails("llama", "llama.expert_count is 8, but it must be 0", |m, _| set(m, "llama.expert_count", Value::U32(8)));
+    fails("llama", "llama.rope.scaling.type is \"yarn\", but it must be \"none\" or \"linear\"", |m, _| {
+        set(m, "llama.rope.scaling.type", Value::String("yarn".into()));
+    });
+    fails("llama", "llama.rope.dimension_count is 4", |m, _| set(m, "llama.rope.dimension_count", Value::U32(4)));
+    fails("llama", "llama.block_count is \"two\"", |m, _| set(m, "llama.block_count", Value::String("two".into())));
+    fails("llama", "llama.attention.layer_norm_rms_epsilon is NaN", |m, _| {
+        set(m, "llama.attention.layer_norm_rms_epsilon", Value::F32(f32::NAN));
+    });
+    fails("llama", "llama.attention.head_count_kv is a list of 2", |m, _| {
+        set(m, "llama.attention.head_count_kv", Value::Array(Array::U32(vec![1, 2])));
+    });
+    fails("llama", "llama.embedding_length is 999999999999", |m, _| {
+        set(m, "llama.embedding_length", Value::U64(999_999_999_999));
+    });
+}
+
+#[test]
+fn tensors_that_are_not_the_model_s_are_named() {
+    fails("llama", "tensor token_embd.weight is missing", |_, t| {
+        t.retain(|(plan, _)| plan.name != "token_embd.weight");
+    });
+    fails("llama", "tensor model.layers.1.mlp.up_proj.weight is missing", |_, t| {
+        t.retain(|(plan, _)| plan.name != "blk.1.ffn_up.weight");
+    });
+    fails(
+        "llama",
+        "1 tensors have no place in the model of config.json, blk.0.ffn_gate_inp.weight among them",
+        |_, t| {
+            let plan = TensorPlan { name: "blk.0.ffn_gate_inp.weight".into(), shape: vec![2], kind: TensorType::F32 };
+            t.push((plan, vec![0.0; 2]));
+        },
+    );
+    fails("llama", "tensor model.norm.weight has the shape [16], but", |_, t| {
+        let at = t.iter().position(|(plan, _)| plan.name == "output_norm.weight").unwrap();
+        (t[at].0.shape, t[at].1) = (vec![16], vec![1.0; 16]);
+    });
+    fails("llama", "tensor blk.0.attn_q.weight holds inf at position 3", |_, t| {
+        let at = t.iter().position(|(plan, _)| plan.name == "blk.0.attn_q.weight").unwrap();
+        t[at].1[3] = f32::INFINITY;
+    });
+    fails("llama_llama3", "tensor rope_freqs.weight does not divide frequencies as Llama 3 does", |_, t| {
+        let at = t.iter().position(|(plan, _)| plan.name == "rope_freqs.weight").unwrap();
+        t[at].1[0] = 3.0;
+    });
+}
+
+/// A vocabulary that loads, before `change`.
+fn tokenizer(change: impl FnOnce(&mut Metadata)) -> Result<llm_data::Tokenizer, String> {
+    let texts = |list: &[&str]| Value::Array(Array::String(list.iter().map(|&text| text.to_owned()).collect()));
+    let mut metadata = vec![
+        ("tokenizer.ggml.model".to_owned(), Value::String("gpt2".into())),
+        ("tokenizer.ggml.pre".to_owned(), Value::String("gpt-2".into())),
+        ("tokenizer.ggml.tokens".to_owned(), texts(&["a", "b", "ab", "<e>"])),
+        ("tokenizer.ggml.token_type".to_owned(), Value::Array(Array::I32(vec![1, 1, 1, 3]))),
+        ("tokenizer.ggml.merges".to_owned(), texts(&["a b"])),
+        ("tokenizer.ggml.eos_token_id".to_owned(), Value::U32(3)),
+    ];
+    change(&mut metadata);
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("vocabulary.gguf");
+    write(&file, &metadata, &Vec::new());
+    open_tokenizer(&file).map_err(|error| error.to_string())
+}
+
+#[test]
+fn vocabularies_that_cannot_be_are_named() {
+    let whole = tokenizer(|_| ()).unwrap();
+    assert_eq!(whole.encode("abba").unwrap(), [2, 1, 0]);
+    assert_eq!((whole.encode_prompt("<e>a").unwrap(), whole.eos_ids()), (vec![3, 0], [3].as_slice()));
+    let texts = |list: &[&str]| Value::Array(Array::String(list.iter().map(|&text| text.to_owned()).collect()));
+    for (key, value, reason) in [
+        (
+            "model",
+            Value::String("bert".into()),
+            "tokenizer.ggml.model is \"bert\", but it must be \"gpt2\" or \"llama\"",
+        ),
+        ("pre", Value::String("new".into()), "tokenizer.ggml.pre is \"new\", but it must be \"gpt-2\""),
+        ("tokens", texts(&["a", "b", "a", "<e>"]), "token 2, \"a\", occurs twice"),
+        ("tokens", Value::U32(1), "tokenizer.ggml.tokens is 1, but it must be a list of texts"),
+        ("token_type", Value::Array(Array::I32(vec![1])), "tokenizer.ggml.token_type is a list of 1, but it must be"),
+        ("token_type", Value::Array(Array::I32(vec![1, 1, 1, 9])), "a list of 4 numbers from 1 to 6"),
+        ("merges", texts(&["ab"]), "tokenizer.ggml.merges is a list of 1, but it must be a list of two tokens each"),
+        ("merges", texts(&["a x"]), "x"),
+        ("eos_token_id", Value::U32(4), "tokenizer.ggml.eos_token_id is 4, but it must be an id below 4"),
+        ("add_bos_token", Value::U32(1), "tokenizer.ggml.add_bos_token is 1, but it must be true or false"),
+    ] {
+        let error = tokenizer(|m| set(m, &format!("tokenizer.ggml.{key}"), value)).unwrap_err();
+        assert!(error.contains(reason), "{error}\nlacks {reason}");
+    }
+    let error = tokenizer(|m| m.retain(|(key, _)| key != "tokenizer.ggml.tokens")).unwrap_err();
+    assert!(error.contains("the key \"tokenizer.ggml.tokens\" is missing"), "{error}");
+}

@@ -1,0 +1,163 @@
+use std::fs;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use burn::tensor::Device;
+use clap::{Args, ValueEnum};
+use llm_checkpoint::{
+    Dtype, TensorType, copy_generation, load_config, load_model, load_tokenizer, save_gguf, save_model_as,
+};
+use llm_data::Tokenizer;
+use llm_model::{CausalLm, ModelConfig, Position};
+
+use super::inspect::logits::logits;
+use crate::device::DeviceArgs;
+use crate::error::CliError;
+use crate::model::locate;
+use crate::numbers::grouped;
+use crate::printer::{Printer, stdout};
+
+/// What both models are given in the check.
+const TEXT: &str = "Once upon a time there was a small town by the sea. In 1848, 137 people lived there: fishermen, bakers \
+                    and a teacher who said, \"It's never too late to learn!\"\n\nfn main() { println!(\"{}\", 3 * 7); }\n\
+                    Äpfel, cafés and π ≈ 3.14159 — everything that one can write about.";
+
+const EXAMPLES: &str = "Examples:
+  llm convert runs/mine mine.gguf
+  llm convert runs/mine mine.q4.gguf --type q4_k
+  llm convert mine.gguf mine-again --dtype bf16";
+
+/// What `llm convert` takes.
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
+pub struct ConvertArgs {
+    /// The model: a directory, as `llm train --out` or Hugging Face makes it, a .gguf file, or ORG/NAME on the hub.
+    #[arg(value_name = "SRC")]
+    source: String,
+
+    /// The result: a file if it ends with .gguf, else a directory.
+    #[arg(value_name = "DST")]
+    target: PathBuf,
+
+    /// How a directory stores weights [default: f32].
+    #[arg(long, value_enum, value_name = "TYPE")]
+    dtype: Option<DirectoryType>,
+
+    /// How a .gguf file stores matrices; everything else stays in float32 [default: f16].
+    #[arg(long = "type", value_enum, value_name = "TYPE")]
+    kind: Option<GgufType>,
+
+    /// Replace what is there.
+    #[arg(long)]
+    overwrite: bool,
+
+    #[command(flatten)]
+    device: DeviceArgs,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum DirectoryType {
+    F32,
+    F16,
+    Bf16,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum GgufType {
+    F32,
+    F16,
+    Bf16,
+    #[value(name = "q8_0")]
+    Q8_0,
+    #[value(name = "q4_0")]
+    Q4_0,
+    #[value(name = "q4_k")]
+    Q4K,
+}
+
+impl GgufType {
+    fn tensor_type(self) -> TensorType {
+        match self {
+            Self::F32 => TensorType::F32,
+            Self::F16 => TensorType::F16,
+            Self::Bf16 => TensorType::Bf16,
+            Self::Q8_0 => TensorType::Q8_0,
+            Self::Q4_0 => TensorType::Q4_0,
+            Self::Q4K => TensorType::Q4K,
+        }
+    }
+}
+
+impl DirectoryType {
+    fn dtype(self) -> Dtype {
+        match self {
+            Self::F32 => Dtype::F32,
+            Self::F16 => Dtype::F16,
+            Self::Bf16 => Dtype::Bf16,
+        }
+    }
+}
+
+pub fn run(args: &ConvertArgs, printer: Printer) -> Result<(), CliError> {
+    let target = &args.target;
+    let to_gguf = target.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("gguf"));
+    check_options(args, to_gguf)?;
+    let source = locate(&args.source, None, printer)?;
+    let config = load_config(&source)?;
+    let tokenizer = load_tokenizer(&source, &config)?;
+    let device = args.device.open(printer)?.device;
+    let model = load_model(&source, &device)?;
+    if to_gguf {
+        let kind = args.kind.unwrap_or(GgufType::F16).tensor_type();
+        for note in save_gguf(target, &model, Some(&tokenizer), kind)? {
+            printer.note(format_args!("note: {note}"));
+        }
+    } else {
+        save_model_as(target, &model, &tokenizer, args.dtype.unwrap_or(DirectoryType::F32).dtype())?;
+        copy_generation(&source, target)?;
+    }
+    let weights = if to_gguf { target.clone() } else { target.join("model.safetensors") };
+    let megabytes = fs::metadata(&weights).map_or(0.0, |metadata| metadata.len() as f64 / 1e6);
+    writeln!(stdout(), "{}: {megabytes:.1} MB", target.display())?;
+    check(&model, &tokenizer, target, &device, printer)
+}
+
+fn check_options(args: &ConvertArgs, to_gguf: bool) -> Result<(), CliError> {
+    let other = |option, what, instead| CliError::OtherKind { option, what, path: args.target.clone(), instead };
+    match (to_gguf, args.dtype, args.kind) {
+        (true, Some(_), _) => return Err(other("--dtype", "a directory", "--type")),
+        (false, _, Some(_)) => return Err(other("--type", "a .gguf file", "--dtype")),
+        _ => {}
+    }
+    let taken = args.target.join("config.json").exists() || args.target.is_file();
+    if taken && !args.overwrite { Err(CliError::Occupied { path: args.target.clone() }) } else { Ok(()) }
+}
+
+/// Loads the result and says how far its logits are from the source's.
+fn check(
+    source: &CausalLm,
+    tokenizer: &Tokenizer,
+    target: &Path,
+    device: &Device,
+    printer: Printer,
+) -> Result<(), CliError> {
+    let result = load_model(target, device)?;
+    let its_tokenizer = load_tokenizer(target, result.config())?;
+    let mut ids = tokenizer.encode_prompt(TEXT)?;
+    if its_tokenizer.encode_prompt(TEXT)? != ids {
+        printer.warn(format_args!("the tokenizer of {} splits the text of the check differently", target.display()));
+    }
+    let ModelConfig { vocab_size, context_length, position, .. } = source.config();
+    if *position == Position::Learned {
+        ids.truncate(*context_length);
+    }
+    let [ours, theirs] = [logits(source, &ids, device)?, logits(&result, &ids, device)?];
+    let difference = ours.iter().zip(&theirs).fold(0.0f32, |largest, (a, b)| largest.max((a - b).abs()));
+    let largest = ours.iter().fold(0.0f32, |largest, x| largest.max(x.abs()));
+    let top = |row: &[f32]| (0..row.len()).max_by(|&i, &j| row[i].total_cmp(&row[j]));
+    let agreeing = ours.chunks(*vocab_size).zip(theirs.chunks(*vocab_size)).filter(|(a, b)| top(a) == top(b)).count();
+    let mut out = stdout();
+    writeln!(out, "largest logit difference: {difference:.3e} (logits reach {largest:.1})")?;
+    writeln!(out, "same most probable token: {agreeing} of {} positions", grouped(ids.len() as u64))?;
+    Ok(())
+}

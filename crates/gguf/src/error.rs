@@ -1,0 +1,98 @@
+/// What is wrong with a GGUF file, or with what is to become one.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum GgufError {
+    /// Another kind of file.
+    #[error("it begins with the bytes {found:02x?}, not with \"GGUF\"\nhint: check that this is the right file")]
+    Magic {
+        /// Its first bytes, up to four.
+        found: Vec<u8>,
+    },
+
+    /// A version of the format that is not read.
+    #[error(
+        "it has version {found} of the format; versions 2 and 3 are read\nhint: convert the model again with a newer program"
+    )]
+    Version {
+        /// The version.
+        found: u32,
+    },
+
+    /// A file for machines of the other byte order.
+    #[error("it is big-endian, which is not read\nhint: get the little-endian file, which nearly all are")]
+    BigEndian,
+
+    /// A file that ends too early, or that claims more than it has.
+    #[error(
+        "{what} needs {needed} bytes from byte {at} on, but the file has {size}\nhint: the file may be cut short; get it again"
+    )]
+    Truncated {
+        /// What was being read.
+        what: String,
+        /// Where it begins.
+        at: u64,
+        /// Its length; `u64::MAX` for more than can be counted.
+        needed: u64,
+        /// Bytes in the file.
+        size: u64,
+    },
+
+    /// A name or text that is not UTF-8.
+    #[error("{what} is not UTF-8")]
+    Utf8 {
+        /// What was being read.
+        what: String,
+    },
+
+    /// Two keys or two tensors of one name.
+    #[error("{what} occurs twice")]
+    Duplicate {
+        /// The key or tensor.
+        what: String,
+    },
+
+    /// A metadata value that is not read.
+    #[error("the value of {key} is {problem}")]
+    Value {
+        /// The key.
+        key: String,
+        /// What is wrong with it.
+        problem: String,
+    },
+
+    /// A tensor that cannot be.
+    #[error("tensor {tensor} {problem}")]
+    Tensor {
+        /// Its name.
+        tensor: String,
+        /// What is wrong, with the values.
+        problem: String,
+    },
+
+    /// A tensor of a type that is not read.
+    #[error(
+        "tensor {tensor} is stored as {found}, which is not read; F32, F16, BF16, Q8_0, Q4_0, Q4_1, Q5_0, Q5_1, Q4_K, Q5_K \
+             and Q6_K are\nhint: get the model in one of these"
+    )]
+    TensorType {
+        /// Its name.
+        tensor: String,
+        /// The type's name, or its number.
+        found: String,
+    },
+
+    /// Two tensors that share bytes.
+    #[error("tensors {first} and {second} overlap")]
+    Overlap {
+        /// The one that begins first.
+        first: String,
+        /// The other.
+        second: String,
+    },
+
+    /// A tensor that is not there.
+    #[error("tensor {tensor} is missing")]
+    MissingTensor {
+        /// Its name.
+        tensor: String,
+    },
+}

@@ -22,6 +22,11 @@ pub fn stdout() -> anstream::AutoStream<io::StdoutLock<'static>> {
     anstream::AutoStream::auto(io::stdout().lock())
 }
 
+/// Standard output as it is, for text that a model made: its control characters are part of it.
+pub fn plain_stdout() -> io::StdoutLock<'static> {
+    io::stdout().lock()
+}
+
 impl Printer {
     /// `quiet` leaves errors only.
     pub fn new(quiet: bool) -> Self {

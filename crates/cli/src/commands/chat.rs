@@ -22,7 +22,7 @@ use crate::error::CliError;
 use crate::interrupt;
 use crate::model::{ModelArgs, ModelFiles};
 use crate::numbers::grouped;
-use crate::printer::{Printer, stdout};
+use crate::printer::{Printer, plain_stdout, stdout};
 use crate::sampling::SamplingArgs;
 use command::{Command, HELP, Setting};
 use conversation::{Conversation, Form};
@@ -274,7 +274,7 @@ impl Chat<'_> {
 
     fn generate(&mut self, ids: &[u32]) -> Result<Generation, CliError> {
         self.interrupted.store(false, Ordering::SeqCst);
-        let mut out = stdout();
+        let mut out = plain_stdout();
         let mut written = Ok(());
         let made = self.generator.generate(ids, &self.options, &mut |event| {
             if let Event::Text(text) = event {

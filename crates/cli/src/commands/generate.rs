@@ -10,7 +10,7 @@ use serde_json::json;
 use crate::device::DeviceArgs;
 use crate::error::CliError;
 use crate::model::{ModelArgs, ModelFiles};
-use crate::printer::{Printer, stdout};
+use crate::printer::{Printer, plain_stdout, stdout};
 use crate::sampling::{Resolved, SamplingArgs};
 use crate::{input, interrupt};
 
@@ -106,7 +106,7 @@ pub fn run(args: &GenerateArgs, printer: Printer) -> Result<(), CliError> {
         let made = if args.json {
             let mut check = |_: Event| while_not(&interrupted);
             let made = generator.generate(&ids, &options, &mut check)?;
-            writeln!(stdout(), "{}", to_json(prompt.as_deref(), &made, &options))?;
+            writeln!(plain_stdout(), "{}", to_json(prompt.as_deref(), &made, &options))?;
             made
         } else {
             stream(&mut generator, &ids, &options, echo, &interrupted)?
@@ -160,7 +160,7 @@ fn stream(
     echo: &str,
     interrupted: &AtomicBool,
 ) -> Result<Generation, CliError> {
-    let mut out = stdout();
+    let mut out = plain_stdout();
     write!(out, "{echo}")?;
     let mut written = Ok(());
     let made = generator.generate(ids, options, &mut |event| {

@@ -10,6 +10,7 @@ use burn_flex::FlexTensor;
 
 use super::attention::{Saved, Sizes};
 use super::dropout::{self, Mask};
+use super::simd::owned;
 use super::{activation, attention, cross_entropy, embedding, linear, norm, rotary};
 use crate::{Activation, Precision};
 
@@ -91,7 +92,7 @@ impl FusedOps for Flex {
     }
 
     fn add_bias(y: FlexTensor, bias: FlexTensor) -> FlexTensor {
-        linear::add_bias(y.to_contiguous(), &bias.to_contiguous())
+        linear::add_bias(owned(y), &bias.to_contiguous())
     }
 
     fn dropout(x: FlexTensor, mask: Mask) -> FlexTensor {
@@ -291,7 +292,7 @@ impl<C: CheckpointStrategy> FusedOps for Autodiff<Flex, C> {
 
     fn add_bias(y: FloatTensor<Self>, bias: FloatTensor<Self>) -> FloatTensor<Self> {
         let (node, bias_node) = (y.node(), bias.node());
-        let y = linear::add_bias(y.into_primitive().to_contiguous(), &bias.primitive().to_contiguous());
+        let y = linear::add_bias(owned(y.into_primitive()), &bias.primitive().to_contiguous());
         record!(BiasBackward, [node, bias_node], y, ())
     }
 

@@ -8,7 +8,7 @@ use rayon::prelude::*;
 use crate::AdamStep;
 use crate::profile::measured;
 
-use super::simd::{sum, tensor, values, vectorized};
+use super::simd::{owned, sum, tensor, values, vectorized};
 
 /// Values of one task: less than of other loops, for the sake of roots and divisions.
 const BLOCK: usize = 1 << 12;
@@ -50,11 +50,6 @@ impl OptimizerOps for Flex {
             tensor(vec![sums.iter().sum()], vec![1])
         })
     }
-}
-
-/// The tensor itself if it is contiguous, so that it can be changed in place.
-fn owned(x: FlexTensor) -> FlexTensor {
-    if x.is_contiguous() && x.layout().start_offset() == 0 { x } else { x.to_contiguous() }
 }
 
 fn update(weight: &mut [f32], m: &mut [f32], v: &mut [f32], grad: &[f32], step: AdamStep) {

@@ -42,6 +42,11 @@ pub(super) fn tensor(values: Vec<f32>, shape: Vec<usize>) -> FlexTensor {
     FlexTensor::from_data(burn::tensor::TensorData::new(values, shape))
 }
 
+/// The tensor itself if it is contiguous, so that it can be changed in place.
+pub(super) fn owned(x: FlexTensor) -> FlexTensor {
+    if x.is_contiguous() && x.layout().start_offset() == 0 { x } else { x.to_contiguous() }
+}
+
 /// The values of a contiguous float32 tensor.
 pub(super) fn values(x: &FlexTensor) -> &[f32] {
     x.storage::<f32>()

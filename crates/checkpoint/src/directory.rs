@@ -10,7 +10,7 @@ use llm_model::{CausalLm, ModelConfig};
 use serde_json::Value;
 
 use crate::config::{special_ids, write_config, write_json};
-use crate::gguf::GgufFile;
+use crate::gguf::{GgufFile, is_gguf_name};
 use crate::weights::{self, Load, write_weights};
 use crate::{CheckpointError, Dtype, load_config, load_weights};
 
@@ -52,7 +52,7 @@ pub fn load_tokenizer(dir: &Path, config: &ModelConfig) -> Result<Tokenizer, Che
 /// # Errors
 /// A missing or unusable tokenizer.
 pub fn open_tokenizer(path: &Path) -> Result<Tokenizer, CheckpointError> {
-    if path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("gguf")) {
+    if is_gguf_name(path) {
         return GgufFile::open(path)?.tokenizer();
     }
     Ok(Tokenizer::load(path)?)

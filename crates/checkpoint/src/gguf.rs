@@ -28,7 +28,12 @@ pub(crate) use tensors::GgufTensors;
 
 /// Whether `path` is to be read as a GGUF file and not as a model directory.
 pub fn is_gguf(path: &Path) -> bool {
-    path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("gguf")) || path.is_file()
+    is_gguf_name(path) || path.is_file()
+}
+
+/// Whether `path` ends with `.gguf`, in letters of any case.
+pub fn is_gguf_name(path: &Path) -> bool {
+    path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("gguf"))
 }
 
 /// A GGUF file of a known architecture.

@@ -16,8 +16,10 @@ use std::time::Duration;
 use serde::Deserialize;
 use serde_json::Value;
 
-use cache::{Repository, is_gguf};
+use cache::Repository;
 use client::Client;
+
+use crate::gguf::is_gguf_name;
 pub use error::HubError;
 pub use id::HubId;
 
@@ -174,7 +176,7 @@ impl Weights {
         if names.contains(INDEX) {
             return Ok(Self::Index);
         }
-        let gguf = names.iter().filter(|name| is_gguf(Path::new(name))).cloned().collect();
+        let gguf = names.iter().filter(|name| is_gguf_name(Path::new(name))).cloned().collect();
         let pickled = |name: &&String| Path::new(name).extension().is_some_and(|kind| kind == "bin" || kind == "pt");
         let other = names.iter().filter(pickled).cloned().collect();
         Err(HubError::NoWeights { id: Box::new(id.clone()), gguf, other })
@@ -198,7 +200,7 @@ fn gguf<'n>(id: &HubId, wanted: &str, names: &'n BTreeSet<String>) -> Result<&'n
         return Ok(name);
     }
     let part = wanted.to_lowercase();
-    let all: Vec<&String> = names.iter().filter(|name| is_gguf(Path::new(name))).collect();
+    let all: Vec<&String> = names.iter().filter(|name| is_gguf_name(Path::new(name))).collect();
     let mut fitting = all.iter().filter(|name| name.to_lowercase().contains(&part));
     if let (Some(one), None) = (fitting.next(), fitting.next()) {
         return Ok(one);

@@ -34,7 +34,7 @@ pub use directory::{
 };
 pub use error::CheckpointError;
 pub use generation::{GenerationDefaults, copy_generation, load_generation};
-pub use gguf::{is_gguf, save_gguf};
+pub use gguf::{is_gguf, is_gguf_name, save_gguf};
 #[cfg(feature = "hub")]
 pub use hub::{Hub, HubError, HubEvent, HubId};
 pub use llm_gguf::TensorType;

@@ -5,6 +5,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use super::{HubError, HubId, INDEX, WEIGHTS, shards};
+use crate::gguf::is_gguf_name;
 
 /// `models--ORG--NAME` in the cache.
 #[derive(Debug)]
@@ -75,7 +76,7 @@ impl Repository {
             let part = file.to_lowercase();
             let entries = fs::read_dir(&snapshot).into_iter().flatten().filter_map(|entry| Some(entry.ok()?.path()));
             let name = |path: &PathBuf| path.file_name().unwrap_or_default().to_string_lossy().to_lowercase();
-            let mut fitting = entries.filter(|path| is_gguf(path) && name(path).contains(&part));
+            let mut fitting = entries.filter(|path| is_gguf_name(path) && name(path).contains(&part));
             let first = fitting.next().filter(|_| fitting.next().is_none());
             return Ok(Some(snapshot.join(file)).filter(|path| path.is_file()).or(first));
         }
@@ -87,11 +88,6 @@ impl Repository {
         let whole = snapshot.join("config.json").is_file() && weights.iter().all(|name| snapshot.join(name).is_file());
         Ok(whole.then_some(snapshot))
     }
-}
-
-/// Whether a file is one of GGUF, by its name.
-pub(super) fn is_gguf(path: &Path) -> bool {
-    path.extension().is_some_and(|kind| kind.eq_ignore_ascii_case("gguf"))
 }
 
 fn is_commit(text: &str) -> bool {

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use burn::tensor::Device;
 use clap::{Args, ValueEnum};
 use llm_checkpoint::{
-    Dtype, TensorType, copy_generation, load_config, load_model, load_tokenizer, save_gguf, save_model_as,
+    Dtype, TensorType, copy_generation, is_gguf_name, load_config, load_model, load_tokenizer, save_gguf, save_model_as,
 };
 use llm_data::Tokenizer;
 use llm_model::{CausalLm, ModelConfig, Position};
@@ -100,7 +100,7 @@ impl DirectoryType {
 
 pub fn run(args: &ConvertArgs, printer: Printer) -> Result<(), CliError> {
     let target = &args.target;
-    let to_gguf = target.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("gguf"));
+    let to_gguf = is_gguf_name(target);
     check_options(args, to_gguf)?;
     let source = locate(&args.source, None, printer)?;
     let config = load_config(&source)?;

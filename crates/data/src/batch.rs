@@ -2,16 +2,21 @@
 
 mod permute;
 
+use std::sync::Arc;
+
 use crate::{DataError, TokenShards};
 use permute::{Permutation, mix};
 
-/// Windows of a text, row by row.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// Rows of tokens: windows of a text, or samples packed one behind the other.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Batch {
     /// Ids, (b, t), row-major.
     pub inputs: Vec<i32>,
     /// The id after each input, (b, t), row-major.
     pub targets: Vec<i32>,
+    /// Where in its row the sample of each token begins, (b, t), row-major: tokens attend to none before it. `None`
+    /// where every row is one text.
+    pub sample_starts: Option<Arc<[u32]>>,
     /// Rows `b`.
     pub batch: usize,
     /// Tokens of a row `t`.
@@ -128,7 +133,13 @@ pub fn evaluation_windows(
 impl Batch {
     fn with_capacity(batch: usize, time: usize) -> Self {
         let tokens = batch * time;
-        Self { inputs: Vec::with_capacity(tokens), targets: Vec::with_capacity(tokens), batch: 0, time }
+        Self {
+            inputs: Vec::with_capacity(tokens),
+            targets: Vec::with_capacity(tokens),
+            sample_starts: None,
+            batch: 0,
+            time,
+        }
     }
 
     /// Appends the window at `start`; behind the last token the text begins again.

@@ -217,7 +217,7 @@ fn batch(preset: &Preset, step: u64) -> Batch {
         let tokens = (preset.batch * preset.context) as u64;
         (step * tokens..(step + 1) * tokens).map(|i| id(i) as i32).collect()
     };
-    Batch { inputs: ids(0), targets: ids(1), batch: preset.batch, time: preset.context }
+    Batch { inputs: ids(0), targets: ids(1), sample_starts: None, batch: preset.batch, time: preset.context }
 }
 
 #[cfg(test)]

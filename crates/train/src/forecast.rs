@@ -166,12 +166,12 @@ impl Forecast {
             let Batch { mut inputs, mut targets, .. } = sampler.batch(seed, step, 0)?;
             inputs.truncate(batch * time);
             targets.truncate(batch * time);
-            return Ok(Batch { inputs, targets, batch, time });
+            return Ok(Batch { inputs, targets, sample_starts: None, batch, time });
         }
         let id = |i: usize| (i.wrapping_mul(2_654_435_761) % self.plan.vocab_size) as i32;
         let inputs = (0..batch * time).map(id).collect();
         let targets = (1..=batch * time).map(id).collect();
-        Ok(Batch { inputs, targets, batch, time })
+        Ok(Batch { inputs, targets, sample_starts: None, batch, time })
     }
 }
 

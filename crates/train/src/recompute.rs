@@ -82,7 +82,7 @@ mod tests {
         };
         let model = CausalLm::new(&section.resolve(11).unwrap(), &device).initialize(1);
         let tokens = |shift: i32| (0..16).map(|i| (i * 7 + shift) % 11).collect::<Vec<i32>>();
-        let batch = Batch { inputs: tokens(0), targets: tokens(7), batch: 2, time: 8 };
+        let batch = Batch { inputs: tokens(0), targets: tokens(7), sample_starts: None, batch: 2, time: 8 };
         let seed = |part: u64| device.seed(part + 5);
         let (loss, recomputed) = loss_and_gradients(&model, &batch, &device, 16, 1.0, seed);
 

@@ -24,7 +24,7 @@ fn batch(dir: &Path) -> Batch {
     let tensors = load_tensors(&dir.join("golden.safetensors")).unwrap();
     let [batch, time] = tensors["ids"].shape().dims();
     let ints = |name: &str| tensors[name].iter::<i32>().collect();
-    Batch { inputs: ints("ids"), targets: ints("targets"), batch, time }
+    Batch { inputs: ints("ids"), targets: ints("targets"), sample_starts: None, batch, time }
 }
 
 fn logits(model: &CausalLm, batch: &Batch, device: &Device) -> Vec<f32> {

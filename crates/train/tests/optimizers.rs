@@ -51,7 +51,7 @@ fn ten_steps_of_each_optimizer_agree_with_pytorch() {
         compared += 1;
         let [b, t] = golden["ids"].shape().dims();
         let ints = |name: &str| golden[name].iter::<i32>().collect::<Vec<_>>();
-        let batch = Batch { inputs: ints("ids"), targets: ints("targets"), batch: b, time: t };
+        let batch = Batch { inputs: ints("ids"), targets: ints("targets"), sample_starts: None, batch: b, time: t };
         for (name, kind) in kinds {
             let model = load_model(&dir, &device).unwrap();
             let mut learner = Learner::new(model, &device, &section(kind), Precision::F32, 0);
@@ -84,7 +84,7 @@ fn gradients_have_the_golden_norm() {
         let model = load_model(&dir, &device).unwrap();
         let mut learner = Learner::new(model, &device, &OptimizerSection::default(), Precision::F32, 0);
         for (targets, loss) in [("targets", "loss"), ("targets_masked", "loss_masked")] {
-            let batch = Batch { inputs: ints("ids"), targets: ints(targets), batch: b, time: t };
+            let batch = Batch { inputs: ints("ids"), targets: ints(targets), sample_starts: None, batch: b, time: t };
             let gradients = learner.gradients(0, &[batch]).unwrap();
             assert!((gradients.loss - floats(&golden[loss])[0]).abs() < 1e-5);
             if targets == "targets" {
@@ -105,10 +105,11 @@ fn accumulated_micro_batches_are_one_big_batch() {
     let inputs: Vec<i32> = golden["ids"].iter::<i32>().collect();
     let mut targets: Vec<i32> = golden["targets"].iter::<i32>().collect();
     targets[t + 3..].fill(llm_model::IGNORED);
-    let whole = [Batch { inputs: inputs.clone(), targets: targets.clone(), batch: b, time: t }];
+    let whole = [Batch { inputs: inputs.clone(), targets: targets.clone(), sample_starts: None, batch: b, time: t }];
     let rows = |row: usize| Batch {
         inputs: inputs[row * t..(row + 1) * t].to_vec(),
         targets: targets[row * t..(row + 1) * t].to_vec(),
+        sample_starts: None,
         batch: 1,
         time: t,
     };

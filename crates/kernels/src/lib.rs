@@ -26,7 +26,7 @@ mod flex;
 
 pub use activation::Activation;
 pub use allocator::keep_freed_memory;
-pub use attention::{Causal, attention, attention_reference};
+pub use attention::{Causal, SampleStarts, attention, attention_reference};
 pub use cross_entropy::{
     IGNORED, cross_entropy, cross_entropy_reference, linear_cross_entropy, linear_cross_entropy_reference,
 };

@@ -30,7 +30,7 @@ pub use config::{
 pub use decoder::{Block, CausalLm, Decoder, Embedding};
 pub use feed_forward::FeedForward;
 pub use linear::Linear;
-pub use llm_kernels::{IGNORED, Precision, cross_entropy as token_losses};
+pub use llm_kernels::{IGNORED, Precision, SampleStarts, cross_entropy as token_losses};
 pub use norm::Norm;
 pub use params::{ParamInfo, Role, named_params, params, replace_params};
 pub use rotary::RotaryTables;

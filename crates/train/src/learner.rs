@@ -166,7 +166,8 @@ impl Learner {
 
 /// Sum of the losses of a batch's targets, `(1)`.
 pub(crate) fn batch_loss(model: &CausalLm, batch: &Batch, device: &Device) -> Tensor<1> {
-    model.loss(ids(&batch.inputs, batch, device), ids(&batch.targets, batch, device))
+    let targets = ids(&batch.targets, batch, device);
+    model.loss(ids(&batch.inputs, batch, device), targets, batch.sample_starts.as_ref())
 }
 
 /// Ids of a batch, `(b, t)`.

@@ -87,11 +87,10 @@ pub(crate) fn linear_cross_entropy(
     Tensor::from_dispatch(Dispatch::linear_cross_entropy(x, weight, targets.into_dispatch(), precision))
 }
 
-pub(crate) fn attention(q: Tensor<4>, k: Tensor<4>, v: Tensor<4>, causal: Causal, dropout: f64) -> Tensor<4> {
+pub(crate) fn attention(q: Tensor<4>, k: Tensor<4>, v: Tensor<4>, causal: &Causal, dropout: f64) -> Tensor<4> {
     let mask = (dropout > 0.0).then(|| Mask::draw(dropout));
-    let window = causal.window.unwrap_or(usize::MAX);
     let (q, k, v) = (q.into_dispatch(), k.into_dispatch(), v.into_dispatch());
-    Tensor::from_dispatch(Dispatch::causal_attention(q, k, v, causal.start, window, mask))
+    Tensor::from_dispatch(Dispatch::causal_attention(q, k, v, causal.clone(), mask))
 }
 
 pub(crate) fn adam(

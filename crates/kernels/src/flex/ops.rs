@@ -12,7 +12,7 @@ use super::attention::{Saved, Sizes};
 use super::dropout::{self, Mask};
 use super::simd::owned;
 use super::{activation, attention, cross_entropy, embedding, linear, norm, rotary};
-use crate::{Activation, Precision};
+use crate::{Activation, Causal, Precision};
 
 /// The fused operations, as Burn dispatches them; see the public functions of the crate for shapes.
 #[backend_extension(Flex, Autodiff)]
@@ -53,8 +53,7 @@ pub trait FusedOps: Backend {
         q: FloatTensor<Self>,
         k: FloatTensor<Self>,
         v: FloatTensor<Self>,
-        start: usize,
-        window: usize,
+        causal: Causal,
         dropout: Option<Mask>,
     ) -> FloatTensor<Self>;
 }
@@ -120,12 +119,11 @@ impl FusedOps for Flex {
         q: FlexTensor,
         k: FlexTensor,
         v: FlexTensor,
-        start: usize,
-        window: usize,
+        causal: Causal,
         dropout: Option<Mask>,
     ) -> FlexTensor {
         let [q, k, v] = [q, k, v].map(attention::readable);
-        attention::forward(&q, &k, &v, Sizes::new(&q, &k, start, window, dropout)).0
+        attention::forward(&q, &k, &v, &Sizes::new(&q, &k, causal, dropout)).0
     }
 }
 
@@ -335,13 +333,12 @@ impl<C: CheckpointStrategy> FusedOps for Autodiff<Flex, C> {
         q: FloatTensor<Self>,
         k: FloatTensor<Self>,
         v: FloatTensor<Self>,
-        start: usize,
-        window: usize,
+        causal: Causal,
         dropout: Option<Mask>,
     ) -> FloatTensor<Self> {
         let [qp, kp, vp] = [&q, &k, &v].map(|x| attention::readable(x.primitive().clone()));
-        let sizes = Sizes::new(&qp, &kp, start, window, dropout);
-        let (y, log_sums) = attention::forward(&qp, &kp, &vp, sizes);
+        let sizes = Sizes::new(&qp, &kp, causal, dropout);
+        let (y, log_sums) = attention::forward(&qp, &kp, &vp, &sizes);
         let saved = Saved { q: qp, k: kp, v: vp, y: y.clone(), log_sums, sizes };
         record!(AttentionBackward, [q.node(), k.node(), v.node()], y, saved)
     }

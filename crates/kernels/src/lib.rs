@@ -9,6 +9,7 @@
 #![warn(missing_docs)]
 
 mod activation;
+mod adapter;
 mod allocator;
 mod attention;
 mod cross_entropy;
@@ -25,6 +26,7 @@ mod rotary;
 mod flex;
 
 pub use activation::Activation;
+pub use adapter::{Adapter, Input, adapted_linear, adapted_linear_reference};
 pub use allocator::keep_freed_memory;
 pub use attention::{Causal, SampleStarts, attention, attention_reference};
 pub use cross_entropy::{

@@ -1,14 +1,19 @@
 use std::ops::Range;
 
 use burn::module::{Module, Param};
+<<<<<<< HEAD
 use burn::tensor::{DType, Device, FloatDType, Int, Tensor, TensorData};
 use llm_kernels::{Precision, SampleStarts, dropout, embedding, linear_cross_entropy};
+=======
+use burn::tensor::{DType, Device, FloatDType, Int, Tensor};
+use llm_kernels::{Precision, cross_entropy, dropout, embedding, linear_cross_entropy};
+>>>>>>> lora
 
 use crate::attention::Pass;
 use crate::cache::LayerCache;
 use crate::linear::zeros;
 use crate::{
-    Attention, FeedForward, KvCache, Linear, ModelConfig, Norm, NormPlacement, Position, Rotary, RotaryTables,
+    Attention, FeedForward, KvCache, Linear, LoraConfig, ModelConfig, Norm, NormPlacement, Position, Rotary, RotaryTables,
 };
 
 /// A table of one vector a token or position.
@@ -101,7 +106,7 @@ fn in_training(x: Tensor<3>, probability: f64) -> Tensor<3> {
 }
 
 /// `x` in float32.
-fn in_float32<const D: usize>(x: Tensor<D>) -> Tensor<D> {
+pub(crate) fn in_float32<const D: usize>(x: Tensor<D>) -> Tensor<D> {
     if x.dtype() == DType::F32 { x } else { x.cast(FloatDType::F32) }
 }
 
@@ -134,6 +139,8 @@ pub struct CausalLm {
     config: ModelConfig,
     #[module(skip)]
     precision: Precision,
+    #[module(skip)]
+    pub(crate) lora: Option<LoraConfig>,
 }
 
 impl CausalLm {
@@ -149,7 +156,7 @@ impl CausalLm {
             dropout: config.dropout.embedding,
         };
         let lm_head = (!config.tied).then(|| Linear::new(d, v, false, device));
-        Self { model, lm_head, config: config.clone(), precision: Precision::F32 }
+        Self { model, lm_head, config: config.clone(), precision: Precision::F32, lora: None }
     }
 
     /// The same model with its matrix products in `precision`.
@@ -242,8 +249,13 @@ impl CausalLm {
 
     /// Logits `(b, t, v)` of hidden states `(b, t, d)`.
     pub fn logits(&self, hidden: Tensor<3>) -> Tensor<3> {
-        let head = Linear { weight: self.head_weight().clone(), bias: None };
-        head.forward(hidden, self.precision)
+        match &self.lm_head {
+            Some(head) => head.forward(hidden, self.precision),
+            None => {
+                let head = Linear { weight: self.model.embed_tokens.weight.clone(), bias: None, lora: None };
+                head.forward(hidden, self.precision)
+            }
+        }
     }
 
     /// Sum of the cross-entropies of predicting `targets` `(b, t)` from `ids` `(b, t)`, in nats; targets that are
@@ -288,6 +300,11 @@ impl CausalLm {
     fn loss_of_hidden(&self, hidden: Tensor<3>, targets: Tensor<2, Int>) -> Tensor<1> {
         let [b, t, d] = hidden.dims();
         let targets = targets.reshape([b * t]);
+        if self.lm_head.as_ref().is_some_and(|head| head.lora.is_some()) {
+            let logits = self.logits(hidden);
+            let [_, _, v] = logits.dims();
+            return cross_entropy(logits.reshape([b * t, v]), targets).sum();
+        }
         let weight = in_float32(self.head_weight().val());
         linear_cross_entropy(hidden.reshape([b * t, d]), weight, targets, self.precision)
     }

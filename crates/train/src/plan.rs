@@ -95,7 +95,7 @@ pub struct ParameterCount {
 
 /// Parameters by part, those parts that have any.
 pub fn parameters_by_part(model: &CausalLm) -> Vec<ParameterCount> {
-    const PARTS: [&str; 7] = [
+    const PARTS: [&str; 8] = [
         "token embedding",
         "position embedding",
         "attention matrices",
@@ -103,6 +103,7 @@ pub fn parameters_by_part(model: &CausalLm) -> Vec<ParameterCount> {
         "norms",
         "biases",
         "head",
+        "adapters",
     ];
     let mut counts = PARTS.map(|part| ParameterCount { part, count: 0 });
     for info in params(model) {
@@ -114,6 +115,7 @@ pub fn parameters_by_part(model: &CausalLm) -> Vec<ParameterCount> {
             Role::Norm => 4,
             Role::Bias => 5,
             Role::Head => 6,
+            Role::Adapter => 7,
         };
         counts[part].count += info.len();
     }

@@ -10,7 +10,7 @@ use crate::profile::measured;
 
 use super::simd::{BLOCK, column_sums, tensor, values, vectorized};
 
-fn dims(x: &FlexTensor) -> [usize; 2] {
+pub(super) fn dims(x: &FlexTensor) -> [usize; 2] {
     let shape = x.layout().shape();
     [shape[0], shape[1]]
 }
@@ -21,7 +21,7 @@ fn product_cost<R>(operation: &'static str, [n, d_in, d_out]: [usize; 3], f: imp
 }
 
 /// A contiguous tensor `(rows, columns)`.
-fn matrix(x: &FlexTensor) -> Matrix<'_> {
+pub(super) fn matrix(x: &FlexTensor) -> Matrix<'_> {
     let [rows, columns] = dims(x);
     Matrix::new(values(x), rows, columns, columns)
 }
@@ -55,10 +55,23 @@ pub(super) fn add_bias(mut y: FlexTensor, bias: &FlexTensor) -> FlexTensor {
     y
 }
 
+/// `y + other`, in place where nobody else holds `y`.
+pub(super) fn sum(mut y: FlexTensor, other: &FlexTensor) -> FlexTensor {
+    y.storage_mut::<f32>().par_chunks_mut(BLOCK).zip(values(other).par_chunks(BLOCK)).for_each(|(y, other)| {
+        vectorized!(y.iter_mut().zip(other).for_each(|(y, other)| *y += other));
+    });
+    y
+}
+
 /// Gradient by `x`: `g·W`.
 pub(super) fn backward_x(grad: &FlexTensor, weight: &FlexTensor, precision: Precision) -> FlexTensor {
     let ([n, d_out], [_, d_in]) = (dims(grad), dims(weight));
-    let product = || new_product(matrix(grad), matrix(weight), precision);
+    let widened = half::is_half(weight.dtype()).then(|| half::widened(weight));
+    let weight = || match &widened {
+        Some(widened) => Matrix::new(widened, d_out, d_in, d_in),
+        None => matrix(weight),
+    };
+    let product = || new_product(matrix(grad), weight(), precision);
     tensor(product_cost("linear backward, input", [n, d_in, d_out], product), vec![n, d_in])
 }
 

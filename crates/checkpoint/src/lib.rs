@@ -39,5 +39,5 @@ pub use gguf::{is_gguf, is_gguf_name, save_gguf};
 pub use hub::{Hub, HubError, HubEvent, HubId};
 pub use llm_gguf::TensorType;
 pub use tensors::{load_tensors, save_tensors};
-pub use training::{latest_training, load_training, save_training};
+pub use training::{SavedWeights, latest_training, load_training, save_training};
 pub use weights::{Dtype, load_weights, save_weights};

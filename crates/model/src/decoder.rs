@@ -1,19 +1,15 @@
 use std::ops::Range;
 
 use burn::module::{Module, Param};
-<<<<<<< HEAD
 use burn::tensor::{DType, Device, FloatDType, Int, Tensor, TensorData};
-use llm_kernels::{Precision, SampleStarts, dropout, embedding, linear_cross_entropy};
-=======
-use burn::tensor::{DType, Device, FloatDType, Int, Tensor};
-use llm_kernels::{Precision, cross_entropy, dropout, embedding, linear_cross_entropy};
->>>>>>> lora
+use llm_kernels::{Precision, SampleStarts, cross_entropy, dropout, embedding, linear_cross_entropy};
 
 use crate::attention::Pass;
 use crate::cache::LayerCache;
 use crate::linear::zeros;
 use crate::{
-    Attention, FeedForward, KvCache, Linear, LoraConfig, ModelConfig, Norm, NormPlacement, Position, Rotary, RotaryTables,
+    Attention, FeedForward, KvCache, Linear, LoraConfig, ModelConfig, Norm, NormPlacement, Position, Rotary,
+    RotaryTables,
 };
 
 /// A table of one vector a token or position.

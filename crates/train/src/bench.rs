@@ -12,7 +12,7 @@ use serde::Serialize;
 use crate::optim::OptimizerSection;
 use crate::plan::parameter_count;
 use crate::trainer::{check_precision, precision_name};
-use crate::{Learner, RunConfig, TrainError, matmul_peak, memory};
+use crate::{Learner, ScheduleSection, TrainError, matmul_peak, memory};
 
 /// Steps before the measured ones.
 const WARMUP: u64 = 3;
@@ -171,7 +171,10 @@ pub fn bench_train(
 
 fn train_step(mut learner: Learner, preset: &Preset, step: u64) -> Result<Learner, TrainError> {
     let gradients = learner.gradients(step, &[batch(preset, step)]);
-    Ok(learner.apply(gradients.map_err(|defect| defect.at(step, &RunConfig::default(), None))?, 1.0))
+    Ok(learner.apply(
+        gradients.map_err(|defect| defect.at(step, &OptimizerSection::default(), &ScheduleSection::default(), None))?,
+        1.0,
+    ))
 }
 
 /// The costs of `steps` steps that took `seconds` each, by operation.

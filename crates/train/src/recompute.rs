@@ -6,7 +6,7 @@ use burn::tensor::{Device, Tensor};
 use llm_data::Batch;
 use llm_model::CausalLm;
 
-use crate::learner::ids;
+use crate::objective::ids;
 
 /// The loss `(1)` of a batch, summed over its targets and divided by `targets`, and the gradients of `scale` times that.
 ///

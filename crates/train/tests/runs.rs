@@ -6,7 +6,7 @@ use std::sync::{Mutex, PoisonError};
 
 use burn::tensor::Device;
 use llm_checkpoint::load_model;
-use llm_train::{Ending, Event, Outcome, RunConfig, RunOptions, TrainError, Trainer};
+use llm_train::{ConfigFile, Ending, Event, Outcome, RunConfig, RunOptions, TextSource, TrainError, Trainer};
 use serde_json::Value;
 
 /// Dropout's random numbers come from one generator for the whole process.
@@ -52,7 +52,7 @@ impl Sandbox {
         self.dir.path().join(name)
     }
 
-    fn open(&self, name: &str, resume: bool) -> Result<Trainer, TrainError> {
+    fn open(&self, name: &str, resume: bool) -> Result<Trainer<TextSource>, TrainError> {
         let options = RunOptions {
             out: self.out(name),
             resume,

@@ -3,7 +3,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
 
 use clap::Args;
-use llm_train::{Ending, Outcome, RunConfig, RunOptions, TrainError, Trainer};
+use llm_train::{ConfigFile, Ending, Outcome, RunConfig, RunOptions, TrainError, Trainer};
 
 use crate::device::{DeviceArgs, DeviceChoice};
 use crate::error::CliError;

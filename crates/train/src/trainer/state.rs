@@ -26,6 +26,9 @@ pub struct RunState {
     pub text: String,
     /// Tokens of the training and the validation text.
     pub text_tokens: [u64; 2],
+    /// Sum of the weights that are not trained, where they are not saved.
+    #[serde(default)]
+    pub frozen: Option<f64>,
 }
 
 /// The best evaluation of a run.

@@ -243,8 +243,7 @@ backward!(LinearBackward, 2, OfLinear, |saved, grad, wanted| {
 
 backward!(ActivatedLinearBackward, 2, ([FlexTensor; 2], Activation, Precision), |saved, grad, wanted| {
     let ([x, weight], kind, precision) = saved;
-    let by_weight =
-        wanted[1].then(|| linear::backward_weight(&grad, &activation::forward(kind, &x, None), precision));
+    let by_weight = wanted[1].then(|| linear::backward_weight(&grad, &activation::forward(kind, &x, None), precision));
     let by_hidden = wanted[0].then(|| linear::backward_x(&grad, &weight, precision));
     [by_hidden.map(|grad| activation::backward(kind, &x, None, grad).0), by_weight]
 });

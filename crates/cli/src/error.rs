@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use llm_checkpoint::CheckpointError;
 use llm_data::DataError;
 use llm_generate::GenerateError;
-use llm_model::ConfigError;
+use llm_model::{ConfigError, LoraError};
 use llm_train::RunConfigError;
 use llm_train::TrainError;
 
@@ -120,6 +120,10 @@ pub enum CliError {
         /// The training configuration.
         path: PathBuf,
     },
+
+    /// An adapter that a model cannot have.
+    #[error(transparent)]
+    Lora(#[from] LoraError),
 
     /// More tokens than a model has positions for.
     #[error("{tokens} tokens, but the model has positions for {context} only\nhint: give fewer")]

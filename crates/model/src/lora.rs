@@ -193,7 +193,7 @@ impl Lora {
     }
 }
 
-/// A trained parameter.
+/// A new parameter, trained from `value` on.
 fn trained<const D: usize>(value: Tensor<D>) -> Param<Tensor<D>> {
-    Param::initialized(ParamId::new(), value).set_require_grad(true)
+    Param::initialized(ParamId::new(), value.detach()).set_require_grad(true)
 }

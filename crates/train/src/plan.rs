@@ -40,8 +40,8 @@ pub struct RunPlan {
     pub cached: bool,
     /// Tokens in the vocabulary.
     pub vocab_size: usize,
-    /// Loss of a model that knows nothing, ln(vocabulary).
-    pub uniform_loss: f64,
+    /// Loss of a model that knows nothing, ln(vocabulary), where it begins as such.
+    pub uniform_loss: Option<f64>,
     /// Measured loss of the first batch.
     pub first_loss: f32,
     /// Measured time of a step, in seconds; before a run, without the update of the weights.
@@ -121,7 +121,7 @@ impl RunPlan {
             split: text.split,
             cached: text.cached,
             vocab_size,
-            uniform_loss: (vocab_size as f64).ln(),
+            uniform_loss: Some((vocab_size as f64).ln()),
             first_loss: f32::NAN,
             seconds_per_step: 0.0,
         }

@@ -112,6 +112,7 @@ impl<S: Source> Trainer<S> {
         plan.device.clone_from(&self.options.device_name);
         plan.first_step = self.state.step;
         plan.first_loss = first_loss;
+        plan.uniform_loss = plan.uniform_loss.filter(|_| self.product == Product::Model);
         plan.seconds_per_step = seconds_per_step;
         Ok(plan)
     }

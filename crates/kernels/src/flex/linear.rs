@@ -26,14 +26,28 @@ pub(super) fn matrix(x: &FlexTensor) -> Matrix<'_> {
     Matrix::new(values(x), rows, columns, columns)
 }
 
+/// The values of a weight that is stored in two bytes a value.
+fn widened(weight: &FlexTensor) -> Option<Vec<f32>> {
+    half::is_half(weight.dtype()).then(|| half::widened(weight))
+}
+
+/// A weight, or its values where they had to be widened.
+fn of_weight<'a>(weight: &'a FlexTensor, widened: Option<&'a [f32]>) -> Matrix<'a> {
+    let [d_out, d_in] = dims(weight);
+    widened.map_or_else(|| matrix(weight), |values| Matrix::new(values, d_out, d_in, d_in))
+}
+
 /// `x·Wᵀ`, with `x` `(n, in)` and `weight` `(out, in)`, both contiguous → `(n, out)`. A weight that is stored in two bytes
-/// a value stays so; there is no backward pass by one.
+/// a value stays so, and has no gradient of its own.
 pub(super) fn forward(x: &FlexTensor, weight: &FlexTensor, precision: Precision) -> FlexTensor {
-    if half::is_half(weight.dtype()) {
+    /// Rows from which on it is faster to widen all of a weight first.
+    const MANY: usize = 128;
+    let ([n, d_in], [d_out, _]) = (dims(x), dims(weight));
+    if half::is_half(weight.dtype()) && n < MANY {
         return half::forward(x, weight);
     }
-    let ([n, d_in], [d_out, _]) = (dims(x), dims(weight));
-    let product = || new_product(matrix(x), matrix(weight).t(), precision);
+    let widened = widened(weight);
+    let product = || new_product(matrix(x), of_weight(weight, widened.as_deref()).t(), precision);
     tensor(product_cost("linear forward", [n, d_in, d_out], product), vec![n, d_out])
 }
 
@@ -66,12 +80,8 @@ pub(super) fn sum(mut y: FlexTensor, other: &FlexTensor) -> FlexTensor {
 /// Gradient by `x`: `g·W`.
 pub(super) fn backward_x(grad: &FlexTensor, weight: &FlexTensor, precision: Precision) -> FlexTensor {
     let ([n, d_out], [_, d_in]) = (dims(grad), dims(weight));
-    let widened = half::is_half(weight.dtype()).then(|| half::widened(weight));
-    let weight = || match &widened {
-        Some(widened) => Matrix::new(widened, d_out, d_in, d_in),
-        None => matrix(weight),
-    };
-    let product = || new_product(matrix(grad), weight(), precision);
+    let widened = widened(weight);
+    let product = || new_product(matrix(grad), of_weight(weight, widened.as_deref()), precision);
     tensor(product_cost("linear backward, input", [n, d_in, d_out], product), vec![n, d_in])
 }
 

@@ -60,7 +60,7 @@ impl CausalLm {
         self.each_linear(&mut |_, linear| {
             if let Some(lora) = linear.lora.take() {
                 let trained = linear.weight.val().is_require_grad();
-                let merged = lora.merged(linear.weight.val());
+                let merged = lora.merged(linear.weight.val()).detach();
                 linear.weight = Param::initialized(ParamId::new(), merged).set_require_grad(trained);
             }
         });

@@ -29,6 +29,9 @@ impl<S: Source> Trainer<S> {
         } else {
             self.state.evaluations_since_best += 1;
         }
+        if step == 0 {
+            self.state.first_val_loss = Some(val_loss);
+        }
         self.state.evaluated = Some(step);
         self.saved_step = None;
         let record = EvalRecord { step, tokens: self.state.tokens, val_loss, accuracy, seconds: self.seconds(), best };

@@ -33,6 +33,8 @@ pub struct Outcome {
     pub steps: u64,
     /// Loss of the last step, if one was done.
     pub loss: Option<f32>,
+    /// Mean validation loss before the first step.
+    pub first_val_loss: Option<f32>,
     /// The best evaluation, whose model is in the run directory.
     pub best: Option<Best>,
     /// The newest checkpoint.
@@ -109,6 +111,7 @@ impl<S: Source> Trainer<S> {
             step: self.state.step,
             steps: self.steps,
             loss,
+            first_val_loss: self.state.first_val_loss,
             best: self.state.best,
             checkpoint: self.checkpoint.clone(),
             tokens: self.state.tokens,

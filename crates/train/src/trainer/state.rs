@@ -12,6 +12,9 @@ pub struct RunState {
     pub tokens: u64,
     /// The best evaluation so far.
     pub best: Option<Best>,
+    /// Mean validation loss before the first step.
+    #[serde(default)]
+    pub first_val_loss: Option<f32>,
     /// Steps done at the last evaluation.
     pub evaluated: Option<u64>,
     /// Evaluations since the best one.

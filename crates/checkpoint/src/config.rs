@@ -11,8 +11,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
 use crate::families::{FAMILIES, Family};
-use crate::gguf::{GgufFile, is_gguf};
-use crate::{CheckpointError, Dtype, write_atomic};
+use crate::{CheckpointError, Dtype, ModelSource, write_atomic};
 use raw::RawConfig;
 
 /// `model_type` of a model that no published one describes; the key of the same name holds the whole [`ModelConfig`].
@@ -24,9 +23,11 @@ const OWN_TYPE: &str = "llm";
 /// A missing or damaged file; a missing key; a key whose value this program cannot compute with, with both named:
 /// nothing that changes the result is passed over.
 pub fn load_config(dir: &Path) -> Result<ModelConfig, CheckpointError> {
-    if is_gguf(dir) {
-        return GgufFile::open(dir)?.config();
-    }
+    ModelSource::open(dir)?.config()
+}
+
+/// Reads and resolves `config.json` in `dir`.
+pub(crate) fn read(dir: &Path) -> Result<ModelConfig, CheckpointError> {
     let path = dir.join("config.json");
     let hint = "a model directory has config.json, model.safetensors and tokenizer.json; train one with `llm train`";
     let text = std::fs::read(&path).map_err(|e| CheckpointError::read(&path, e, hint))?;

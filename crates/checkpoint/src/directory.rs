@@ -3,38 +3,30 @@
 use std::fs;
 use std::path::Path;
 
-use burn::tensor::{DType, Device};
+use burn::tensor::Device;
 use llm_data::Tokenizer;
-use llm_kernels::is_fused;
 use llm_model::{CausalLm, ModelConfig};
 use serde_json::Value;
 
 use crate::config::{special_ids, write_config, write_json};
 use crate::gguf::{GgufFile, is_gguf_name};
-use crate::weights::{self, Load, write_weights};
-use crate::{CheckpointError, Dtype, load_config, load_weights};
+use crate::weights::write_weights;
+use crate::{CheckpointError, Dtype, ModelSource};
 
 /// Loads the model in `dir`, `config.json` and its weights, or in a GGUF file, in float32 on `device`.
 ///
 /// # Errors
-/// Those of [`load_config`] and [`load_weights`].
+/// Those of [`load_config`](crate::load_config) and [`load_weights`](crate::load_weights).
 pub fn load_model(dir: &Path, device: &Device) -> Result<CausalLm, CheckpointError> {
-    let config = load_config(dir)?;
-    load_weights(dir, CausalLm::new(&config, device))
+    ModelSource::open(dir)?.load(device)
 }
 
-/// Loads the model in `dir` for inference. On the CPU (Flex), tables and matrices stay in the number type in which they
-/// are stored, and those of safetensors files stay in the mapped file; elsewhere this is [`load_model`]. While the model
-/// is used, its files must not be written to; replacing them is well.
+/// Loads the model in `dir` for inference: see [`ModelSource::load_for_inference`].
 ///
 /// # Errors
 /// Those of [`load_model`].
 pub fn load_for_inference(dir: &Path, device: &Device) -> Result<CausalLm, CheckpointError> {
-    if !is_fused(device, DType::F32) || device.is_autodiff() {
-        return load_model(dir, device);
-    }
-    let config = load_config(dir)?;
-    weights::load(dir, CausalLm::new(&config, device), Load::AsStored)
+    ModelSource::open(dir)?.load_for_inference(device)
 }
 
 /// Loads the model in `dir` for its weights to stay as they are while an adapter is trained. On the CPU (Flex), matrices
@@ -57,9 +49,7 @@ pub fn load_frozen(dir: &Path, device: &Device) -> Result<CausalLm, CheckpointEr
 /// # Errors
 /// A missing or unusable tokenizer, and those of [`check_vocabulary`].
 pub fn load_tokenizer(dir: &Path, config: &ModelConfig) -> Result<Tokenizer, CheckpointError> {
-    let tokenizer = open_tokenizer(dir)?;
-    check_vocabulary(&tokenizer, config)?;
-    Ok(tokenizer)
+    ModelSource::open(dir)?.tokenizer(config)
 }
 
 /// Loads a tokenizer: a `tokenizer.json`, the one in a directory, or the one in a GGUF file.

@@ -25,6 +25,7 @@ mod gguf;
 #[cfg(feature = "hub")]
 mod hub;
 mod pickled;
+mod source;
 mod tensors;
 mod training;
 mod weights;
@@ -42,6 +43,7 @@ pub use gguf::{is_gguf, is_gguf_name, save_gguf};
 #[cfg(feature = "hub")]
 pub use hub::{Hub, HubError, HubEvent, HubId};
 pub use llm_gguf::TensorType;
+pub use source::ModelSource;
 pub use tensors::{load_tensors, save_tensors};
 pub use training::{SavedWeights, latest_training, load_training, save_training};
 pub use weights::{Dtype, load_weights, save_weights};

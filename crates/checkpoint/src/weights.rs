@@ -3,17 +3,18 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use burn::tensor::TensorData;
 use half::{bf16, f16};
 use llm_model::{CausalLm, ModelConfig, ParamInfo, Role, named_params, params, replace_params};
 use serde::Deserialize;
 
-use crate::CheckpointError;
+use crate::{CheckpointError, ModelSource};
 use crate::config::published;
 use crate::families::{Place, same};
 use crate::floats::Floats;
-use crate::gguf::{GgufTensors, is_gguf};
+use crate::gguf::GgufTensors;
 use crate::pickled::PickledFile;
 use crate::tensors::{Announced, TensorFile, write_tensors};
 
@@ -36,21 +37,21 @@ pub(crate) enum Load {
     AsStored,
 }
 
-/// Replaces all weights of `model`, but for those of its adapters, by those in `dir` or in a GGUF file, converted to float32. Beside the model, one tensor at a time is
-/// in memory.
+/// Replaces all weights of `model`, but for those of its adapters, by those in `dir` or in a GGUF file, converted to
+/// float32. Beside the model, one tensor at a time is in memory.
 ///
 /// # Errors
 /// A missing, damaged or truncated file, and a tensor that is missing, superfluous, of another shape or type than the
 /// model's, or not finite: each with the file, the tensor and both values.
 pub fn load_weights(dir: &Path, model: CausalLm) -> Result<CausalLm, CheckpointError> {
-    load(dir, model, Load::Float32)
+    load(&ModelSource::open(dir)?, model, Load::Float32)
 }
 
 /// [`load_weights`], or the same in the number type of the file.
-pub(crate) fn load(dir: &Path, model: CausalLm, how: Load) -> Result<CausalLm, CheckpointError> {
+pub(crate) fn load(source: &ModelSource, model: CausalLm, how: Load) -> Result<CausalLm, CheckpointError> {
     let config = model.config().clone();
     let place = places(&config);
-    let stored = StoredWeights::open(dir, how)?;
+    let stored = StoredWeights::open(source, how)?;
     stored.check(&model, &place)?;
     let mut last: Option<(String, Floats)> = None; // several parameters in a row may share a tensor
     replace_params(model, &mut |info: &ParamInfo| {
@@ -243,10 +244,11 @@ struct StoredWeights {
 }
 
 impl StoredWeights {
-    fn open(dir: &Path, how: Load) -> Result<Self, CheckpointError> {
-        if is_gguf(dir) {
-            return Ok(Self::single(WeightFile::Gguf(GgufTensors::open(dir)?)));
+    fn open(source: &ModelSource, how: Load) -> Result<Self, CheckpointError> {
+        if let Some(file) = source.gguf() {
+            return Ok(Self::single(WeightFile::Gguf(GgufTensors::of(Arc::clone(file))?)));
         }
+        let dir = source.path();
         let kinds = [SINGLE, INDEX, PICKLED, PICKLED_INDEX];
         let found = kinds.into_iter().find(|name| dir.join(name).exists()).unwrap_or(SINGLE);
         let path = dir.join(found);

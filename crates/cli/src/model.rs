@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use burn::tensor::Device;
 use clap::Args;
-use llm_checkpoint::{GenerationDefaults, load_config, load_for_inference, load_generation, load_tokenizer};
+use llm_checkpoint::{GenerationDefaults, ModelSource};
 use llm_data::{ChatTemplate, DataError, Tokenizer};
 use llm_model::{CausalLm, ModelConfig};
 
@@ -30,7 +30,7 @@ pub struct ModelArgs {
 /// A model without its weights.
 #[derive(Debug)]
 pub struct ModelFiles {
-    path: PathBuf,
+    source: ModelSource,
     /// What the model is.
     pub config: ModelConfig,
     /// Its tokenizer.
@@ -45,13 +45,18 @@ impl ModelArgs {
         locate(&self.model, self.revision.as_deref(), printer)
     }
 
+    /// The model's files, of which nothing but a GGUF file's header is read.
+    pub fn source(&self, printer: Printer) -> Result<ModelSource, CliError> {
+        Ok(ModelSource::open(&self.locate(printer)?)?)
+    }
+
     /// The model, but for its weights.
     pub fn open(&self, printer: Printer) -> Result<ModelFiles, CliError> {
-        let path = self.locate(printer)?;
-        let config = load_config(&path)?;
-        let tokenizer = load_tokenizer(&path, &config)?;
-        let generation = load_generation(&path)?;
-        Ok(ModelFiles { path, config, tokenizer, generation })
+        let source = self.source(printer)?;
+        let config = source.config()?;
+        let tokenizer = source.tokenizer(&config)?;
+        let generation = source.generation()?;
+        Ok(ModelFiles { source, config, tokenizer, generation })
     }
 }
 
@@ -68,7 +73,7 @@ pub fn locate(model: &str, revision: Option<&str>, printer: Printer) -> Result<P
 impl ModelFiles {
     /// The model with its weights on `device`, for inference only.
     pub fn load(&self, device: &Device) -> Result<CausalLm, CliError> {
-        Ok(load_for_inference(&self.path, device)?)
+        Ok(self.source.load_for_inference(device)?)
     }
 
     /// Its chat template, if it has one.

@@ -26,13 +26,34 @@ pub fn dequantize(kind: TensorType, bytes: &[u8], out: &mut [f32]) {
     }
 }
 
-/// Calls `block` with the bytes and the values of every block.
+/// Blocks, and what reads one.
+struct Blocks<'a, F, const BYTES: usize, const LEN: usize> {
+    bytes: &'a [[u8; BYTES]],
+    out: &'a mut [[f32; LEN]],
+    read: F,
+}
+
+/// Calls `read` with the bytes and the values of every block, compiled for the widest vectors of this CPU.
 fn each<const BYTES: usize, const LEN: usize>(
     bytes: &[u8],
     out: &mut [f32],
-    block: impl Fn(&[u8; BYTES], &mut [f32; LEN]),
+    read: impl Fn(&[u8; BYTES], &mut [f32; LEN]),
 ) {
-    bytes.as_chunks().0.iter().zip(out.as_chunks_mut().0).for_each(|(bytes, values)| block(bytes, values));
+    pulp::Arch::new().dispatch(Blocks { bytes: bytes.as_chunks().0, out: out.as_chunks_mut().0, read });
+}
+
+impl<F, const BYTES: usize, const LEN: usize> pulp::WithSimd for Blocks<'_, F, BYTES, LEN>
+where
+    F: Fn(&[u8; BYTES], &mut [f32; LEN]),
+{
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: pulp::Simd>(self, _: S) {
+        for (bytes, values) in self.bytes.iter().zip(self.out) {
+            (self.read)(bytes, values);
+        }
+    }
 }
 
 /// The float16 at byte `at`.
@@ -40,6 +61,7 @@ pub(crate) fn half(bytes: &[u8], at: usize) -> f32 {
     f16::from_le_bytes([bytes[at], bytes[at + 1]]).to_f32()
 }
 
+#[inline(always)]
 fn q8_0(b: &[u8; 34], y: &mut [f32; 32]) {
     let d = half(b, 0);
     for (y, &q) in y.iter_mut().zip(&b[2..]) {
@@ -47,46 +69,53 @@ fn q8_0(b: &[u8; 34], y: &mut [f32; 32]) {
     }
 }
 
-/// Low and high halves of bytes, the low ones of all first.
-fn nibbles(qs: &[u8]) -> impl Iterator<Item = u8> {
-    qs.iter().map(|q| q & 15).chain(qs.iter().map(|q| q >> 4))
+/// Values of four bits, two a byte: the low halves of all bytes first. `value` makes one out of its bits.
+#[inline(always)]
+fn fours(qs: &[u8], y: &mut [f32; 32], value: impl Fn(f32) -> f32) {
+    let (low, high) = y.split_at_mut(16);
+    for ((low, high), q) in low.iter_mut().zip(high).zip(qs) {
+        *low = value(f32::from(q & 15));
+        *high = value(f32::from(q >> 4));
+    }
 }
 
+#[inline(always)]
 fn q4_0(b: &[u8; 18], y: &mut [f32; 32]) {
     let d = half(b, 0);
-    for (y, q) in y.iter_mut().zip(nibbles(&b[2..])) {
-        *y = (f32::from(q) - 8.0) * d;
-    }
+    fours(&b[2..], y, |q| (q - 8.0) * d);
 }
 
+#[inline(always)]
 fn q4_1(b: &[u8; 20], y: &mut [f32; 32]) {
     let [d, m] = [half(b, 0), half(b, 2)];
-    for (y, q) in y.iter_mut().zip(nibbles(&b[4..])) {
-        *y = f32::from(q) * d + m;
+    fours(&b[4..], y, |q| q * d + m);
+}
+
+/// Values of five bits: the fifth bits of all in four bytes, then the other four bits as in [`fours`].
+#[inline(always)]
+fn fives(b: &[u8], y: &mut [f32; 32], value: impl Fn(f32) -> f32) {
+    let fifth = u32::from_le_bytes([b[0], b[1], b[2], b[3]]);
+    let (low, high) = y.split_at_mut(16);
+    for (i, ((low, high), &q)) in low.iter_mut().zip(high).zip(&b[4..]).enumerate() {
+        *low = value((u32::from(q & 15) | (fifth >> i & 1) << 4) as f32);
+        *high = value((u32::from(q >> 4) | (fifth >> (i + 16) & 1) << 4) as f32);
     }
 }
 
-/// Values of five bits: the fifth bits of all in four bytes, then the other four bits.
-fn fives(b: &[u8]) -> impl Iterator<Item = u8> {
-    let high = u32::from_le_bytes([b[0], b[1], b[2], b[3]]);
-    nibbles(&b[4..]).enumerate().map(move |(i, q)| q | ((high >> i & 1) as u8) << 4)
-}
-
+#[inline(always)]
 fn q5_0(b: &[u8; 22], y: &mut [f32; 32]) {
     let d = half(b, 0);
-    for (y, q) in y.iter_mut().zip(fives(&b[2..])) {
-        *y = (f32::from(q) - 16.0) * d;
-    }
+    fives(&b[2..], y, |q| (q - 16.0) * d);
 }
 
+#[inline(always)]
 fn q5_1(b: &[u8; 24], y: &mut [f32; 32]) {
     let [d, m] = [half(b, 0), half(b, 2)];
-    for (y, q) in y.iter_mut().zip(fives(&b[4..])) {
-        *y = f32::from(q) * d + m;
-    }
+    fives(&b[4..], y, |q| q * d + m);
 }
 
 /// Scale and minimum `j` of eight, six bits each in twelve bytes.
+#[inline(always)]
 pub(crate) fn scale_and_min(j: usize, scales: &[u8]) -> [u8; 2] {
     if j < 4 {
         [scales[j] & 63, scales[j + 4] & 63]
@@ -96,6 +125,7 @@ pub(crate) fn scale_and_min(j: usize, scales: &[u8]) -> [u8; 2] {
     }
 }
 
+#[inline(always)]
 fn q4_k(b: &[u8; 144], y: &mut [f32; 256]) {
     let [d, m] = [half(b, 0), half(b, 2)];
     for (j, y) in y.as_chunks_mut::<32>().0.iter_mut().enumerate() {
@@ -107,6 +137,7 @@ fn q4_k(b: &[u8; 144], y: &mut [f32; 256]) {
     }
 }
 
+#[inline(always)]
 fn q5_k(b: &[u8; 176], y: &mut [f32; 256]) {
     let [d, m] = [half(b, 0), half(b, 2)];
     let high = &b[16..48];
@@ -120,6 +151,7 @@ fn q5_k(b: &[u8; 176], y: &mut [f32; 256]) {
     }
 }
 
+#[inline(always)]
 fn q6_k(b: &[u8; 210], y: &mut [f32; 256]) {
     let d = half(b, 208);
     // Two halves of 128 values; in each, four rows of 32.

@@ -2,9 +2,11 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use llm_gguf::{GgufError, TensorInfo};
+use rayon::prelude::*;
 
 use super::GgufFile;
 use super::architecture::Architecture;
@@ -113,15 +115,14 @@ impl AsRef<[u8]> for Values {
 
 /// The tensors of a file as a checkpoint has them.
 pub(crate) struct GgufTensors {
-    file: GgufFile,
+    file: Arc<GgufFile>,
     /// By the checkpoint's name: the name here, how it differs, and the checkpoint's shape.
     tensors: BTreeMap<String, (String, Change, Vec<usize>)>,
 }
 
 impl GgufTensors {
-    /// Opens a file.
-    pub fn open(path: &Path) -> Result<Self, CheckpointError> {
-        let file = GgufFile::open(path)?;
+    /// The tensors of `file`.
+    pub fn of(file: Arc<GgufFile>) -> Result<Self, CheckpointError> {
         let architecture = file.architecture()?;
         let config = file.config()?;
         let entry = |(gguf, info): (&String, &TensorInfo)| {
@@ -155,7 +156,7 @@ impl GgufTensors {
         let missing = || self.file.damaged(GgufError::MissingTensor { tensor: name.to_owned() });
         let (gguf, change, shape) = self.tensors.get(name).ok_or_else(missing)?;
         let values = self.file.gguf.values(gguf).map_err(|source| self.file.damaged(source))?;
-        if let Some(index) = values.iter().position(|value| !value.is_finite()) {
+        if let Some(index) = values.par_iter().position_first(|value| !value.is_finite()) {
             return Err(CheckpointError::NotFinite {
                 path: self.file.path.clone(),
                 tensor: gguf.clone(),

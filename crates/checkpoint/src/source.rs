@@ -1,0 +1,99 @@
+//! Where a model is read from.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use burn::tensor::{DType, Device};
+use llm_data::Tokenizer;
+use llm_kernels::is_fused;
+use llm_model::{CausalLm, ModelConfig};
+
+use crate::generation::{self, GenerationDefaults};
+use crate::gguf::{GgufFile, is_gguf};
+use crate::weights::{self, Load};
+use crate::{CheckpointError, check_vocabulary, config};
+
+/// A model on disk: a directory, or a GGUF file, whose metadata is read once for all that is asked of it.
+#[derive(Clone)]
+pub struct ModelSource {
+    path: PathBuf,
+    gguf: Option<Arc<GgufFile>>,
+}
+
+impl fmt::Debug for ModelSource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("ModelSource").field(&self.path).finish()
+    }
+}
+
+impl ModelSource {
+    /// Opens a GGUF file and reads its metadata; of a directory, nothing is read yet.
+    ///
+    /// # Errors
+    /// A GGUF file that is missing or damaged.
+    pub fn open(path: &Path) -> Result<Self, CheckpointError> {
+        let gguf = is_gguf(path).then(|| GgufFile::open(path)).transpose()?;
+        Ok(Self { path: path.to_owned(), gguf: gguf.map(Arc::new) })
+    }
+
+    /// The directory or the file.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The GGUF file, if it is one.
+    pub(crate) fn gguf(&self) -> Option<&Arc<GgufFile>> {
+        self.gguf.as_ref()
+    }
+
+    /// What the model is: see [`load_config`](crate::load_config).
+    ///
+    /// # Errors
+    /// Those of [`load_config`](crate::load_config).
+    pub fn config(&self) -> Result<ModelConfig, CheckpointError> {
+        self.gguf.as_ref().map_or_else(|| config::read(&self.path), |file| file.config())
+    }
+
+    /// The tokenizer, which must belong to a model of `config`.
+    ///
+    /// # Errors
+    /// A missing or unusable tokenizer, and those of [`check_vocabulary`].
+    pub fn tokenizer(&self, config: &ModelConfig) -> Result<Tokenizer, CheckpointError> {
+        let tokenizer = match &self.gguf {
+            Some(file) => file.tokenizer()?,
+            None => Tokenizer::load(&self.path)?,
+        };
+        check_vocabulary(&tokenizer, config)?;
+        Ok(tokenizer)
+    }
+
+    /// How its publisher wants tokens drawn: see [`load_generation`](crate::load_generation).
+    ///
+    /// # Errors
+    /// Those of [`load_generation`](crate::load_generation).
+    pub fn generation(&self) -> Result<GenerationDefaults, CheckpointError> {
+        generation::load_generation(&self.path)
+    }
+
+    /// The model in float32 on `device`.
+    ///
+    /// # Errors
+    /// Those of [`config`](Self::config) and of [`load_weights`](crate::load_weights).
+    pub fn load(&self, device: &Device) -> Result<CausalLm, CheckpointError> {
+        weights::load(self, CausalLm::new(&self.config()?, device), Load::Float32)
+    }
+
+    /// The model for inference only. On the CPU (Flex), tables and matrices stay in the number type in which they are
+    /// stored, and those of safetensors files stay in the mapped file; elsewhere this is [`load`](Self::load). While the
+    /// model is used, its files must not be written to; replacing them is well.
+    ///
+    /// # Errors
+    /// Those of [`load`](Self::load).
+    pub fn load_for_inference(&self, device: &Device) -> Result<CausalLm, CheckpointError> {
+        if !is_fused(device, DType::F32) || device.is_autodiff() {
+            return self.load(device);
+        }
+        weights::load(self, CausalLm::new(&self.config()?, device), Load::AsStored)
+    }
+}

@@ -29,19 +29,12 @@ pub fn load_for_inference(dir: &Path, device: &Device) -> Result<CausalLm, Check
     ModelSource::open(dir)?.load_for_inference(device)
 }
 
-/// Loads the model in `dir` for its weights to stay as they are while an adapter is trained. On the CPU (Flex), matrices
-/// of the blocks stay in the number type in which they are stored, and those of safetensors files in the mapped file, as
-/// in [`load_for_inference`]; elsewhere this is [`load_model`]. The weights have no gradients.
+/// Loads the model in `dir` for its weights to stay as they are: see [`ModelSource::load_frozen`].
 ///
 /// # Errors
 /// Those of [`load_model`].
 pub fn load_frozen(dir: &Path, device: &Device) -> Result<CausalLm, CheckpointError> {
-    let model = if is_fused(device, DType::F32) {
-        weights::load(dir, CausalLm::new(&load_config(dir)?, device), Load::AsStored)?
-    } else {
-        load_model(dir, device)?
-    };
-    Ok(model.freeze_except(&|_| false))
+    ModelSource::open(dir)?.load_frozen(device)
 }
 
 /// Loads the tokenizer in `dir`, or in a GGUF file, and checks that it belongs to a model of `config`.

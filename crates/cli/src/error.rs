@@ -42,6 +42,22 @@ pub enum CliError {
     #[error("the text is empty\nhint: give some text, or a tokenizer with --tokenizer")]
     NoText,
 
+    /// A text that cannot be read.
+    #[error("{}: {source}\nhint: it must be a text in UTF-8", path.display())]
+    TextFile {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+
+    /// A flag that must be given.
+    #[error("{flag} is needed\nhint: see the examples of `llm finetune --help`")]
+    Needed {
+        /// The flag, and what it says.
+        flag: &'static str,
+    },
+
     /// No prompt, and a tokenizer that knows no token to begin with.
     #[error("the tokenizer names no token that begins or ends a text\nhint: give a --prompt")]
     NothingToBeginWith,

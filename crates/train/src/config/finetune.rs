@@ -59,6 +59,23 @@ pub enum Method {
     Dpo,
 }
 
+impl Method {
+    /// The name as the configuration writes it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Lora => "lora",
+            Self::Full => "full",
+            Self::Head => "head",
+            Self::Dpo => "dpo",
+        }
+    }
+
+    /// Whether it trains an adapter and leaves the model's weights as they are.
+    pub fn adapts(self) -> bool {
+        matches!(self, Self::Lora | Self::Dpo)
+    }
+}
+
 /// The section `[finetune]`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]

@@ -4,7 +4,7 @@ use burn::module::Module;
 use llm_data::{PreferenceSampler, SampleSampler, TokenizedPairs, TokenizedSamples, Tokenizer};
 use llm_model::{CausalLm, ModelConfig};
 
-use super::open::{check_directory, check_precision};
+use super::open::{check_directory, check_memory, check_precision};
 use super::product::Product;
 use super::{PreferenceSource, RunOptions, SampleSource, Settings, Source, Trainer};
 use crate::{ConfigFile, FinetuneConfig, Learner, Method, SampleSection, TrainError};
@@ -37,8 +37,10 @@ impl Finetuning {
     ///
     /// # Errors
     /// What is wrong with them.
-    pub fn check(config: &FinetuneConfig, options: &RunOptions) -> Result<(), TrainError> {
+    pub fn check(config: &FinetuneConfig, model: &ModelConfig, options: &RunOptions) -> Result<(), TrainError> {
         config.validate()?;
+        let all = config.finetune.method.unwrap_or_else(|| Method::default_for(model)) == Method::Full;
+        check_memory(model.parameters() * if all { 8.0 } else { 4.0 })?;
         check_precision(config.train.precision, &options.device, &options.device_name)?;
         check_directory(config, options)
     }

@@ -105,6 +105,16 @@ impl<S: Source> Trainer<S> {
     }
 }
 
+/// Refuses what takes `bytes` at least, if the machine has not as many.
+pub(super) fn check_memory(bytes: f64) -> Result<(), TrainError> {
+    const GIB: f64 = (1_u64 << 30) as f64;
+    let needed = bytes / GIB;
+    match memory::total_mib().map(|mib| mib as f64 / 1024.0) {
+        Some(available) if needed > available => Err(TrainError::TooLarge { needed, available }),
+        _ => Ok(()),
+    }
+}
+
 /// FLOPs to train on a token in rows of `t`: a frozen weight has no gradient, which is a third of its work.
 fn flops_per_token(model: &CausalLm, t: usize) -> f64 {
     let all = parameter_count(model);
@@ -123,12 +133,8 @@ pub(crate) fn sampler(config: &RunConfig, data: &Prepared, model: &ModelConfig) 
 /// # Errors
 /// [`TrainError::TooLarge`] where weights and gradients alone are more than the machine's memory.
 pub(crate) fn learner(config: &RunConfig, model: &ModelConfig, device: &Device) -> Result<Learner, TrainError> {
-    const GIB: f64 = (1_u64 << 30) as f64;
     // Initial weights are drawn on the host, whatever the device.
-    let needed = 8.0 * model.parameters() / GIB;
-    if let Some(mib) = memory::total_mib().filter(|mib| needed > *mib as f64 / 1024.0) {
-        return Err(TrainError::TooLarge { needed, available: mib as f64 / 1024.0 });
-    }
+    check_memory(8.0 * model.parameters())?;
     let train = &config.train;
     let model = CausalLm::new(model, device).initialize(train.seed);
     let learner = Learner::new(model, device, &config.optimizer, train.precision, train.seed);

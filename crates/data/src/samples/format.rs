@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 
 use super::{Chat, Content, Origin};
 
-const KINDS: &str = "an object with \"messages\" (role and content), \"conversations\" (from and value), \"instruction\" \
+pub(super) const KINDS: &str = "an object with \"messages\" (role and content), \"conversations\" (from and value), \"instruction\" \
                      and \"output\", \"prompt\" and \"completion\", \"prompt\", \"chosen\" and \"rejected\", or \"text\"";
 const ROLES: [&str; 4] = ["system", "user", "assistant", "tool"];
 /// How much of a text an error shows.

@@ -47,8 +47,14 @@ impl Renderer<'_> {
                 return Some(begin..begin + place + token.len());
             }
         }
-        let content = self.content_span(chat, whole, message)?;
-        Some(self.with_end(whole, begin.unwrap_or(content.start)..content.end))
+        if let Some(content) = self.content_span(chat, whole, message) {
+            return Some(self.with_end(whole, begin.unwrap_or(content.start)..content.end));
+        }
+        // Calls are written as the template likes; what was called ends with the turn.
+        let (begin, (_, token)) = (begin?, self.end.as_ref()?);
+        let calls = messages[message]["tool_calls"].as_array().is_some_and(|calls| !calls.is_empty());
+        let place = whole[begin..].find(token.as_str()).filter(|_| calls)?;
+        Some(begin..begin + place + token.len())
     }
 
     /// The bytes of what a message says, by what stands around another word in its place.

@@ -48,7 +48,7 @@ pub enum CliError {
         /// The file.
         path: PathBuf,
         /// Why.
-        source: std::io::Error,
+        source: io::Error,
     },
 
     /// A flag that must be given.

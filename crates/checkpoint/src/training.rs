@@ -15,7 +15,10 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::atomic::{partial, sync_dir};
-use crate::{CheckpointError, load_tensors, load_weights, save_config, save_tensors, save_weights, write_atomic};
+use crate::{
+    CheckpointError, load_adapter, load_tensors, load_weights, save_adapter, save_config, save_tensors, save_weights,
+    write_atomic,
+};
 
 const OPTIMIZER: &str = "optimizer.safetensors";
 const STATE: &str = "state.json";
@@ -25,6 +28,8 @@ const REPLACED: &str = ".replaced";
 /// Writes the checkpoint of `step` and returns its directory; then removes what earlier killed saves left, all but the
 /// newest `keep` checkpoints (this one always stays), and those of later steps, which belong to a run that this one
 /// replaces.
+///
+/// Of a model with adapters, the adapters alone are written: the rest is frozen, and where it came from.
 ///
 /// `state` is whatever else the run needs; numbers in it must be finite, as JSON has no others.
 ///
@@ -63,8 +68,12 @@ fn fill(
     optimizer: &[(String, TensorData)],
     state: &impl Serialize,
 ) -> Result<(), CheckpointError> {
-    save_config(dir, model.config(), None, &[])?;
-    save_weights(dir, model)?;
+    if model.lora_config().is_some() {
+        save_adapter(dir, model, None)?;
+    } else {
+        save_config(dir, model.config(), None, &[])?;
+        save_weights(dir, model)?;
+    }
     save_tensors(&dir.join(OPTIMIZER), optimizer)?;
     write_atomic(&dir.join(STATE), |out| {
         serde_json::to_writer_pretty(&mut *out, state)?;
@@ -142,7 +151,7 @@ fn complete(all: &Path) -> io::Result<BTreeMap<u64, PathBuf>> {
     Ok(found)
 }
 
-/// Reads a checkpoint: `model` with its weights, the optimizer's tensors by name, and the state.
+/// Reads a checkpoint: `model` with its weights, or if it has adapters, those of the adapters alone, the optimizer's tensors by name, and the state.
 ///
 /// # Errors
 /// Those of [`load_weights`] and [`load_tensors`], and a state that is not the JSON that `S` asks for.
@@ -156,7 +165,9 @@ pub fn load_training<S: DeserializeOwned>(
     let state = serde_json::from_slice(&text)
         .map_err(|e| CheckpointError::Json { path: path.clone(), message: e.to_string() })?;
     let optimizer = load_tensors(&checkpoint.join(OPTIMIZER))?;
-    Ok((load_weights(checkpoint, model)?, optimizer, state))
+    let model =
+        if model.lora_config().is_some() { load_adapter(checkpoint, model)? } else { load_weights(checkpoint, model)? };
+    Ok((model, optimizer, state))
 }
 
 fn checkpoints_dir(run_dir: &Path) -> PathBuf {

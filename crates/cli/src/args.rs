@@ -9,6 +9,7 @@ use crate::commands::convert::ConvertArgs;
 use crate::commands::data::DataCommand;
 use crate::commands::generate::GenerateArgs;
 use crate::commands::inspect::InspectCommand;
+use crate::commands::merge::MergeArgs;
 use crate::commands::plan::PlanArgs;
 use crate::commands::tokenize::TokenizeArgs;
 use crate::commands::tokenizer::TokenizerCommand;
@@ -54,6 +55,8 @@ pub enum Command {
     Data(DataCommand),
     /// Write a model as a Hugging Face directory or as one GGUF file, and check the result.
     Convert(ConvertArgs),
+    /// Make a plain model of a model and its LoRA adapters.
+    Merge(MergeArgs),
     /// Look into a model: its modules, its weights, its logits.
     #[command(subcommand)]
     Inspect(InspectCommand),

@@ -1,6 +1,6 @@
 //! `--model`: where a model is, and everything that is read before its weights.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use burn::tensor::Device;
 use clap::Args;
@@ -66,6 +66,11 @@ pub fn locate(model: &str, revision: Option<&str>, printer: Printer) -> Result<P
 }
 
 impl ModelFiles {
+    /// Where its files are.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
     /// The model with its weights on `device`, for inference only.
     pub fn load(&self, device: &Device) -> Result<CausalLm, CliError> {
         Ok(load_for_inference(&self.path, device)?)

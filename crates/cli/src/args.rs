@@ -10,6 +10,7 @@ use crate::commands::data::DataCommand;
 use crate::commands::finetune::FinetuneArgs;
 use crate::commands::generate::GenerateArgs;
 use crate::commands::inspect::InspectCommand;
+use crate::commands::merge::MergeArgs;
 use crate::commands::plan::PlanArgs;
 use crate::commands::tokenize::TokenizeArgs;
 use crate::commands::tokenizer::TokenizerCommand;
@@ -57,6 +58,8 @@ pub enum Command {
     Data(DataCommand),
     /// Write a model as a Hugging Face directory or as one GGUF file, and check the result.
     Convert(ConvertArgs),
+    /// Make a plain model of a model and its LoRA adapters.
+    Merge(MergeArgs),
     /// Look into a model: its modules, its weights, its logits.
     #[command(subcommand)]
     Inspect(InspectCommand),

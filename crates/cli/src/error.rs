@@ -137,6 +137,10 @@ pub enum CliError {
         path: PathBuf,
     },
 
+    /// Nothing to merge.
+    #[error("there is nothing to merge\nhint: name an adapter with --adapter-path DIR")]
+    NothingToMerge,
+
     /// An adapter that a model cannot have.
     #[error(transparent)]
     Lora(#[from] LoraError),

@@ -10,13 +10,13 @@ use half::{bf16, f16};
 use llm_model::{CausalLm, ModelConfig, ParamInfo, Role, named_params, params, replace_params};
 use serde::Deserialize;
 
-use crate::{CheckpointError, ModelSource};
 use crate::config::published;
 use crate::families::{Place, same};
 use crate::floats::Floats;
 use crate::gguf::GgufTensors;
 use crate::pickled::PickledFile;
 use crate::tensors::{Announced, TensorFile, write_tensors};
+use crate::{CheckpointError, ModelSource};
 
 /// Weights in one file.
 pub(crate) const SINGLE: &str = "model.safetensors";

@@ -29,6 +29,14 @@ pub fn load_for_inference(dir: &Path, device: &Device) -> Result<CausalLm, Check
     ModelSource::open(dir)?.load_for_inference(device)
 }
 
+/// Loads the model in `dir` for its weights to stay as they are: see [`ModelSource::load_frozen`].
+///
+/// # Errors
+/// Those of [`load_model`].
+pub fn load_frozen(dir: &Path, device: &Device) -> Result<CausalLm, CheckpointError> {
+    ModelSource::open(dir)?.load_frozen(device)
+}
+
 /// Loads the tokenizer in `dir`, or in a GGUF file, and checks that it belongs to a model of `config`.
 ///
 /// # Errors

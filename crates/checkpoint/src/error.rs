@@ -223,6 +223,59 @@ pub enum CheckpointError {
     )]
     NotGguf(String),
 
+    /// An adapter of another model, or of another kind.
+    #[error("{}: {}\nhint: the linear layers of this model are {}, …; check that the adapter was trained on it",
+            path.display(), extra(*count, names), linears.join(", "))]
+    NoPlaceForAdapter {
+        /// The file.
+        path: PathBuf,
+        /// Number of tensors without a place.
+        count: usize,
+        /// The first few of them.
+        names: Vec<String>,
+        /// A few layers that may have an adapter, by PEFT's names.
+        linears: Vec<String>,
+    },
+
+    /// A tensor of an adapter that does not fit the model, or its own settings.
+    #[error("{}: tensor {tensor} has the shape {found:?}, but the model and adapter_config.json make it \
+             {expected:?}\nhint: check that the adapter was trained on this model", path.display())]
+    AdapterShape {
+        /// The file.
+        path: PathBuf,
+        /// The tensor's name.
+        tensor: String,
+        /// Shape in the file.
+        found: Vec<usize>,
+        /// Shape by the model and the settings.
+        expected: Vec<usize>,
+    },
+
+    /// A layer of the base model that comes with the adapter, and is another than the model's.
+    #[error("{}: tensor {tensor} differs from the model's\nhint: the adapter was trained on another model, or \
+             trained that layer too, which is not supported", path.display())]
+    AdapterOfAnotherBase {
+        /// The file.
+        path: PathBuf,
+        /// The tensor's name.
+        tensor: String,
+    },
+
+    /// Adapters that are no sum.
+    #[error("{}: an adapter of DoRA cannot be weighted, nor used with another\nhint: merge it into its model with \
+             `llm merge`", path.display())]
+    WeightedDora {
+        /// The adapter.
+        path: PathBuf,
+    },
+
+    /// A model without adapters of its own.
+    #[error("{}: the model has no adapter that could be written", path.display())]
+    NoAdapter {
+        /// Where it was to go.
+        path: PathBuf,
+    },
+
     /// A tokenizer that cannot be read or written.
     #[error(transparent)]
     Tokenizer(#[from] DataError),
@@ -274,6 +327,15 @@ fn free_bytes(dir: &Path) -> Option<u64> {
 #[cfg(not(unix))]
 fn free_bytes(_: &Path) -> Option<u64> {
     None
+}
+
+/// Why an adapter has no place in a model.
+fn extra(count: usize, names: &[String]) -> String {
+    if count == 0 {
+        "no adapter of LoRA is in this file".to_owned()
+    } else {
+        format!("{count} tensors have no place in this model, {} among them", names.join(", "))
+    }
 }
 
 /// ` (needed 1.5 MB, free 0.2 MB)`, as far as known.

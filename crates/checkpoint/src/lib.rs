@@ -5,6 +5,7 @@
 //! model.safetensors ── tensors ─ weights ┴▶ CausalLm          families/*.rs: what differs from one to the next
 //! pytorch_model.bin ── pickled ──┘
 //! training/checkpoints/step-00001000/ ── training ──▶ weights, optimizer state and state to go on from
+//! adapter_config.json, adapter_model.safetensors ── adapter ──▶ LoRA adapters of a CausalLm, and back
 //! model.gguf ── gguf ──▶ ModelConfig, Tokenizer and CausalLm of a file that llama.cpp reads, and back
 //! ```
 //!
@@ -12,6 +13,7 @@
 //! written beside, synced and renamed ([`write_atomic`]), so that a kill at any moment leaves a directory that loads.
 #![warn(missing_docs)]
 
+mod adapter;
 mod atomic;
 mod config;
 mod directory;
@@ -28,10 +30,12 @@ mod tensors;
 mod training;
 mod weights;
 
+pub use adapter::{adapter_base, is_adapter, load_adapter, load_adapters, save_adapter};
 pub use atomic::write_atomic;
 pub use config::{load_config, published_type, save_config};
 pub use directory::{
-    check_vocabulary, load_for_inference, load_model, load_tokenizer, open_tokenizer, save_model, save_model_as,
+    check_vocabulary, load_for_inference, load_frozen, load_model, load_tokenizer, open_tokenizer, save_model,
+    save_model_as,
 };
 pub use error::CheckpointError;
 pub use generation::{GenerationDefaults, copy_generation, load_generation};
@@ -41,5 +45,5 @@ pub use hub::{Hub, HubError, HubEvent, HubId};
 pub use llm_gguf::TensorType;
 pub use source::ModelSource;
 pub use tensors::{load_tensors, save_tensors};
-pub use training::{latest_training, load_training, save_training};
+pub use training::{SavedWeights, latest_training, load_training, save_training};
 pub use weights::{Dtype, load_weights, save_weights};

@@ -96,4 +96,20 @@ impl ModelSource {
         }
         weights::load(self, CausalLm::new(&self.config()?, device), Load::AsStored)
     }
+
+    /// The model for its weights to stay as they are while an adapter is trained. On the CPU (Flex), matrices of the
+    /// blocks stay in the number type in which they are stored, and those of safetensors files in the mapped file, as
+    /// in [`load_for_inference`](Self::load_for_inference); elsewhere this is [`load`](Self::load). The weights have no
+    /// gradients.
+    ///
+    /// # Errors
+    /// Those of [`load`](Self::load).
+    pub fn load_frozen(&self, device: &Device) -> Result<CausalLm, CheckpointError> {
+        let model = if is_fused(device, DType::F32) {
+            weights::load(self, CausalLm::new(&self.config()?, device), Load::AsStored)?
+        } else {
+            self.load(device)?
+        };
+        Ok(model.freeze_except(&|_| false))
+    }
 }

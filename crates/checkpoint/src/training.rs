@@ -1,16 +1,17 @@
 //! Training checkpoints: everything that an interrupted run needs to go on bit for bit.
 //!
 //! `RUN/training/checkpoints/step-00001000/` holds `config.json` and `model.safetensors` (so that it loads as a model),
-//! `optimizer.safetensors` and `state.json`. It is made in a hidden directory beside, synced, and renamed as a whole:
+//! `optimizer.safetensors` and `state.json`; that of a run which trains some of the weights only has those in
+//! `trained.safetensors`, in place of the first two. It is made in a hidden directory beside, synced, and renamed as a whole:
 //! one that has its name is complete.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
 use burn::tensor::TensorData;
-use llm_model::{CausalLm, ParamInfo, params};
+use llm_model::{CausalLm, ParamInfo, named_params, params, replace_params, trainable_params};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -18,9 +19,28 @@ use crate::atomic::{partial, sync_dir};
 use crate::{CheckpointError, load_tensors, load_weights, save_config, save_tensors, save_weights, write_atomic};
 
 const OPTIMIZER: &str = "optimizer.safetensors";
+const TRAINED: &str = "trained.safetensors";
 const STATE: &str = "state.json";
 /// What is appended to the name of a checkpoint while another of the same step takes its place.
 const REPLACED: &str = ".replaced";
+
+/// Which weights a checkpoint holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SavedWeights {
+    /// All: with its `config.json` it loads as a model.
+    All,
+    /// Those that are trained, by their names in the program, in `trained.safetensors`.
+    Trained,
+}
+
+impl SavedWeights {
+    fn of(self, model: &CausalLm) -> Vec<ParamInfo> {
+        match self {
+            Self::All => params(model),
+            Self::Trained => trainable_params(model),
+        }
+    }
+}
 
 /// Writes the checkpoint of `step` and returns its directory; then removes what earlier killed saves left, all but the
 /// newest `keep` checkpoints (this one always stays), and those of later steps, which belong to a run that this one
@@ -33,7 +53,7 @@ const REPLACED: &str = ".replaced";
 pub fn save_training(
     run_dir: &Path,
     step: u64,
-    model: &CausalLm,
+    model: (&CausalLm, SavedWeights),
     optimizer: &[(String, TensorData)],
     state: &impl Serialize,
     keep: usize,
@@ -48,7 +68,7 @@ pub fn save_training(
     if let Err(error) = filled {
         // Frees the disk; if this fails too, the next save removes it.
         let _ = fs::remove_dir_all(&made);
-        let weights: usize = params(model).iter().map(ParamInfo::len).sum::<usize>() * size_of::<f32>();
+        let weights: usize = model.1.of(model.0).iter().map(ParamInfo::len).sum::<usize>() * size_of::<f32>();
         let moments: usize = optimizer.iter().map(|(_, data)| data.as_bytes().len()).sum();
         return Err(error.after_cleanup(Some((weights + moments) as u64)));
     }
@@ -59,12 +79,17 @@ pub fn save_training(
 
 fn fill(
     dir: &Path,
-    model: &CausalLm,
+    (model, weights): (&CausalLm, SavedWeights),
     optimizer: &[(String, TensorData)],
     state: &impl Serialize,
 ) -> Result<(), CheckpointError> {
-    save_config(dir, model.config(), None, &[])?;
-    save_weights(dir, model)?;
+    match weights {
+        SavedWeights::All => {
+            save_config(dir, model.config(), None, &[])?;
+            save_weights(dir, model)?;
+        }
+        SavedWeights::Trained => save_tensors(&dir.join(TRAINED), &trained_weights(model))?,
+    }
     save_tensors(&dir.join(OPTIMIZER), optimizer)?;
     write_atomic(&dir.join(STATE), |out| {
         serde_json::to_writer_pretty(&mut *out, state)?;
@@ -149,6 +174,7 @@ fn complete(all: &Path) -> io::Result<BTreeMap<u64, PathBuf>> {
 pub fn load_training<S: DeserializeOwned>(
     checkpoint: &Path,
     model: CausalLm,
+    weights: SavedWeights,
 ) -> Result<(CausalLm, BTreeMap<String, TensorData>, S), CheckpointError> {
     let path = checkpoint.join(STATE);
     let hint = "the checkpoint is incomplete; remove it to go on from the one before";
@@ -156,7 +182,48 @@ pub fn load_training<S: DeserializeOwned>(
     let state = serde_json::from_slice(&text)
         .map_err(|e| CheckpointError::Json { path: path.clone(), message: e.to_string() })?;
     let optimizer = load_tensors(&checkpoint.join(OPTIMIZER))?;
-    Ok((load_weights(checkpoint, model)?, optimizer, state))
+    let model = match weights {
+        SavedWeights::All => load_weights(checkpoint, model)?,
+        SavedWeights::Trained => load_trained(&checkpoint.join(TRAINED), model)?,
+    };
+    Ok((model, optimizer, state))
+}
+
+fn trained_weights(model: &CausalLm) -> Vec<(String, TensorData)> {
+    let names: HashSet<String> = trainable_params(model).into_iter().map(|info| info.name).collect();
+    let mut tensors = Vec::new();
+    named_params(model, &mut |info, data| {
+        if names.contains(&info.name) {
+            tensors.push((info.name.clone(), data));
+        }
+    });
+    tensors
+}
+
+/// `model` with those of its weights that are trained from the file at `path`.
+fn load_trained(path: &Path, model: CausalLm) -> Result<CausalLm, CheckpointError> {
+    let mut tensors = load_tensors(path)?;
+    let trained: HashSet<String> = trainable_params(&model).into_iter().map(|info| info.name).collect();
+    let model = replace_params(model, &mut |info| {
+        if !trained.contains(&info.name) {
+            return Ok(None);
+        }
+        let tensor = info.name.clone();
+        let Some(data) = tensors.remove(&tensor) else {
+            let hint = "the run trained other weights; begin another with another --out".to_string();
+            return Err(CheckpointError::MissingTensor { path: path.to_path_buf(), tensor, hint });
+        };
+        if data.shape().as_slice() != info.shape {
+            let (found, expected) = (data.shape().to_vec(), info.shape.clone());
+            return Err(CheckpointError::Shape { path: path.to_path_buf(), tensor, found, expected });
+        }
+        Ok(Some(data))
+    })?;
+    let names: Vec<String> = tensors.into_keys().collect();
+    if names.is_empty() {
+        return Ok(model);
+    }
+    Err(CheckpointError::ExtraTensors { path: path.to_path_buf(), count: names.len(), names })
 }
 
 fn checkpoints_dir(run_dir: &Path) -> PathBuf {

@@ -37,8 +37,8 @@ pub(crate) enum Load {
     AsStored,
 }
 
-/// Replaces all weights of `model` by those in `dir` or in a GGUF file, converted to float32. Beside the model, one
-/// tensor at a time is in memory.
+/// Replaces all weights of `model`, but for those of its adapters, by those in `dir` or in a GGUF file, converted to
+/// float32. Beside the model, one tensor at a time is in memory.
 ///
 /// # Errors
 /// A missing, damaged or truncated file, and a tensor that is missing, superfluous, of another shape or type than the
@@ -55,6 +55,9 @@ pub(crate) fn load(source: &ModelSource, model: CausalLm, how: Load) -> Result<C
     stored.check(&model, &place)?;
     let mut last: Option<(String, Floats)> = None; // several parameters in a row may share a tensor
     replace_params(model, &mut |info: &ParamInfo| {
+        if info.role == Role::Adapter {
+            return Ok(None);
+        }
         let place = place(&info.name);
         let floats = match last.take() {
             Some((tensor, floats)) if tensor == place.tensor => floats,
@@ -93,7 +96,7 @@ impl Dtype {
     }
 }
 
-/// Writes the weights of `model` in float32 to `model.safetensors` in `dir`, atomically, under the names of the
+/// Writes the weights of `model`, but for those of its adapters, in float32 to `model.safetensors` in `dir`, atomically, under the names of the
 /// published architecture that describes the model. Beside the model, one tensor at a time is in memory.
 ///
 /// # Errors
@@ -131,7 +134,7 @@ pub(crate) fn stored_tensors(model: &CausalLm) -> Vec<(String, Vec<usize>)> {
         let place = place(&info.name);
         place.is_last(&info.shape).then(|| (place.tensor.clone(), place.stored_shape(&info.shape)))
     };
-    params(model).iter().filter_map(stored).collect()
+    params(model).iter().filter(|info| info.role != Role::Adapter).filter_map(stored).collect()
 }
 
 /// Takes the name, shape and values of a stored tensor.
@@ -144,7 +147,7 @@ pub(crate) fn visit_stored(model: &CausalLm, visit: &mut VisitStored) -> io::Res
     let mut parts: BTreeMap<String, Vec<Vec<f32>>> = BTreeMap::new();
     let mut done = Ok(());
     named_params(model, &mut |info, data| {
-        if done.is_ok() {
+        if done.is_ok() && info.role != Role::Adapter {
             done = visit_param(&place(&info.name), info, &data, &mut parts, visit);
         }
     });
@@ -174,20 +177,20 @@ fn visit_param(
 }
 
 /// The names in a checkpoint of a model of `config`.
-fn places(config: &ModelConfig) -> impl Fn(&str) -> Place {
+pub(crate) fn places(config: &ModelConfig) -> impl Fn(&str) -> Place {
     let place = published(config).map_or(same as fn(&ModelConfig, &str) -> Place, |family| family.place);
     move |name| place(config, name)
 }
 
 /// A file of weights, of any kind.
-enum WeightFile {
+pub(crate) enum WeightFile {
     Gguf(GgufTensors),
     Safetensors(TensorFile),
     Pickled(PickledFile),
 }
 
 impl WeightFile {
-    fn open(path: &Path, hint: &str, how: Load) -> Result<Self, CheckpointError> {
+    pub fn open(path: &Path, hint: &str, how: Load) -> Result<Self, CheckpointError> {
         if path.extension().is_some_and(|extension| extension == "bin") {
             return PickledFile::open(path, hint).map(Self::Pickled);
         }
@@ -195,7 +198,7 @@ impl WeightFile {
         Ok(Self::Safetensors(if how == Load::AsStored { file.mapped()? } else { file }))
     }
 
-    fn path(&self) -> &Path {
+    pub fn path(&self) -> &Path {
         match self {
             Self::Gguf(file) => file.path(),
             Self::Safetensors(file) => file.path(),
@@ -203,7 +206,7 @@ impl WeightFile {
         }
     }
 
-    fn names(&self) -> Vec<String> {
+    pub fn names(&self) -> Vec<String> {
         match self {
             Self::Gguf(file) => file.names(),
             Self::Safetensors(file) => file.names(),
@@ -211,7 +214,7 @@ impl WeightFile {
         }
     }
 
-    fn shape(&self, name: &str) -> Option<&[usize]> {
+    pub fn shape(&self, name: &str) -> Option<&[usize]> {
         match self {
             Self::Gguf(file) => file.shape(name),
             Self::Safetensors(file) => file.shape(name),
@@ -220,7 +223,7 @@ impl WeightFile {
     }
 
     /// The values of a tensor; all are finite.
-    fn floats(&self, name: &str) -> Result<Floats, CheckpointError> {
+    pub fn floats(&self, name: &str) -> Result<Floats, CheckpointError> {
         let floats = match self {
             // It looks at all values itself.
             Self::Gguf(file) => return file.floats(name),
@@ -300,7 +303,7 @@ impl StoredWeights {
     /// Holds names and shapes against the model, before anything is read or allocated.
     fn check(&self, model: &CausalLm, place: &dyn Fn(&str) -> Place) -> Result<(), CheckpointError> {
         let mut used = BTreeSet::new();
-        for info in params(model) {
+        for info in params(model).iter().filter(|info| info.role != Role::Adapter) {
             let place = place(&info.name);
             let (name, file) = self.resolve(&place.tensor).ok_or_else(|| self.missing(&place.tensor))?;
             let (found, expected) = (file.shape(name).unwrap_or_default(), place.stored_shape(&info.shape));

@@ -87,7 +87,7 @@ fn a_loss_of_a_model_for_inference_is_that_of_its_rounded_weights() {
     let golden = golden_values("qwen3");
     let [ours, expected] = [load_for_inference, load_model].map(|load| {
         let model = load(dir.path(), &device).unwrap();
-        values(model.loss(ints(&golden["ids"], &device), ints(&golden["targets"], &device)))[0]
+        values(model.loss(ints(&golden["ids"], &device), ints(&golden["targets"], &device), None))[0]
     });
     assert!((ours - expected).abs() < 1e-3, "{ours}, not {expected}");
 }

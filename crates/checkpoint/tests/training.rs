@@ -9,8 +9,8 @@ use std::path::{Path, PathBuf};
 use burn::tensor::{Device, TensorData};
 use common::{GOLDEN, golden_model};
 use llm_checkpoint::{
-    CheckpointError, latest_training, load_model, load_tensors, load_training, save_tensors, save_training,
-    write_atomic,
+    CheckpointError, SavedWeights, latest_training, load_model, load_tensors, load_training, save_tensors,
+    save_training, write_atomic,
 };
 use llm_model::{CausalLm, named_params};
 use serde::{Deserialize, Serialize};
@@ -36,7 +36,7 @@ fn moments() -> Vec<(String, TensorData)> {
 }
 
 fn save(run: &Path, step: u64, keep: usize) -> Result<PathBuf, CheckpointError> {
-    save_training(run, step, &golden_model("gpt2"), &moments(), &state(step), keep)
+    save_training(run, step, (&golden_model("gpt2"), SavedWeights::All), &moments(), &state(step), keep)
 }
 
 fn checkpoints(run: &Path) -> Vec<String> {
@@ -59,11 +59,11 @@ fn weights_optimizer_and_state_come_back_bit_for_bit() {
     for (i, name) in GOLDEN.iter().enumerate() {
         let model = golden_model(name);
         let step = 1000 + i as u64;
-        let path = save_training(run.path(), step, &model, &moments(), &state(step), 2).unwrap();
+        let path = save_training(run.path(), step, (&model, SavedWeights::All), &moments(), &state(step), 2).unwrap();
         assert_eq!(latest_training(run.path()).unwrap(), Some((step, path.clone())));
 
         let fresh = CausalLm::new(model.config(), &device).initialize(1);
-        let (loaded, optimizer, found) = load_training::<State>(&path, fresh).unwrap();
+        let (loaded, optimizer, found) = load_training::<State>(&path, fresh, SavedWeights::All).unwrap();
         assert_eq!(parameters(&loaded), parameters(&model), "{name}");
         assert_eq!(found, state(step));
         assert_eq!(optimizer.len(), moments().len());
@@ -104,7 +104,7 @@ fn what_a_killed_save_left_is_not_taken_for_a_checkpoint_and_goes_with_the_next(
     fs::write(all.join("notes.txt"), "mine").unwrap();
     let (step, path) = latest_training(run.path()).unwrap().unwrap();
     assert_eq!((step, path.file_name().unwrap()), (10, "step-00000010.replaced".as_ref()));
-    load_training::<State>(&path, golden_model("gpt2")).unwrap();
+    load_training::<State>(&path, golden_model("gpt2"), SavedWeights::All).unwrap();
 
     save(run.path(), 20, 3).unwrap();
     assert_eq!(latest_training(run.path()).unwrap().unwrap().0, 20);
@@ -162,10 +162,10 @@ impl Serialize for Failing {
 fn a_save_that_fails_leaves_the_older_checkpoint_and_nothing_else() {
     let run = tempfile::tempdir().unwrap();
     let older = save(run.path(), 10, 1).unwrap();
-    save_training(run.path(), 20, &golden_model("gpt2"), &moments(), &Failing, 1).unwrap_err();
+    save_training(run.path(), 20, (&golden_model("gpt2"), SavedWeights::All), &moments(), &Failing, 1).unwrap_err();
     assert_eq!(checkpoints(run.path()), ["step-00000010"]);
     assert_eq!(latest_training(run.path()).unwrap(), Some((10, older.clone())));
-    load_training::<State>(&older, golden_model("gpt2")).unwrap();
+    load_training::<State>(&older, golden_model("gpt2"), SavedWeights::All).unwrap();
 }
 
 #[test]
@@ -173,14 +173,14 @@ fn a_damaged_state_names_its_file() {
     let run = tempfile::tempdir().unwrap();
     let path = save(run.path(), 10, 1).unwrap();
     fs::write(path.join("state.json"), "{\"step\": \"ten\"}").unwrap();
-    let error = load_training::<State>(&path, golden_model("gpt2")).unwrap_err().to_string();
+    let error = load_training::<State>(&path, golden_model("gpt2"), SavedWeights::All).unwrap_err().to_string();
     assert!(error.contains("state.json") && error.contains("line 1"), "{error}");
     fs::remove_file(path.join("state.json")).unwrap();
-    let error = load_training::<State>(&path, golden_model("gpt2")).unwrap_err();
+    let error = load_training::<State>(&path, golden_model("gpt2"), SavedWeights::All).unwrap_err();
     assert!(matches!(error, CheckpointError::Missing { .. }), "{error}");
 
     let path = save(run.path(), 10, 1).unwrap();
-    let error = load_training::<State>(&path, golden_model("llama")).unwrap_err().to_string();
+    let error = load_training::<State>(&path, golden_model("llama"), SavedWeights::All).unwrap_err().to_string();
     assert!(error.contains("model.safetensors"), "{error}");
 }
 

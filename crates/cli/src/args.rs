@@ -7,6 +7,7 @@ use crate::commands::chat::ChatArgs;
 use crate::commands::completions::CompletionsArgs;
 use crate::commands::convert::ConvertArgs;
 use crate::commands::data::DataCommand;
+use crate::commands::finetune::FinetuneArgs;
 use crate::commands::generate::GenerateArgs;
 use crate::commands::inspect::InspectCommand;
 use crate::commands::plan::PlanArgs;
@@ -39,6 +40,8 @@ pub enum Command {
     /// Train a language model on text.
     #[command(visible_alias = "pretrain")]
     Train(TrainArgs),
+    /// Train a model further, on samples of one's own: an adapter, parts of it or all.
+    Finetune(FinetuneArgs),
     /// Generate text with a model.
     #[command(visible_alias = "infer")]
     Generate(GenerateArgs),

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use llm_checkpoint::CheckpointError;
 use llm_data::DataError;
 use llm_generate::GenerateError;
-use llm_model::ConfigError;
+use llm_model::{ConfigError, LoraError};
 use llm_train::RunConfigError;
 use llm_train::TrainError;
 
@@ -41,6 +41,22 @@ pub enum CliError {
     /// A text to train a tokenizer on that is empty.
     #[error("the text is empty\nhint: give some text, or a tokenizer with --tokenizer")]
     NoText,
+
+    /// A text that cannot be read.
+    #[error("{}: {source}\nhint: it must be a text in UTF-8", path.display())]
+    TextFile {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+
+    /// A flag that must be given.
+    #[error("{flag} is needed\nhint: see the examples of `llm finetune --help`")]
+    Needed {
+        /// The flag, and what it says.
+        flag: &'static str,
+    },
 
     /// No prompt, and a tokenizer that knows no token to begin with.
     #[error("the tokenizer names no token that begins or ends a text\nhint: give a --prompt")]
@@ -120,6 +136,10 @@ pub enum CliError {
         /// The training configuration.
         path: PathBuf,
     },
+
+    /// An adapter that a model cannot have.
+    #[error(transparent)]
+    Lora(#[from] LoraError),
 
     /// More tokens than a model has positions for.
     #[error("{tokens} tokens, but the model has positions for {context} only\nhint: give fewer")]

@@ -1,4 +1,6 @@
+use std::fs;
 use std::io::Read;
+use std::path::Path;
 
 use crate::error::CliError;
 
@@ -18,4 +20,9 @@ pub fn text(typed: &str) -> Result<String, CliError> {
         }
     }
     Ok(text)
+}
+
+/// The text of a file.
+pub fn file(path: &Path) -> Result<String, CliError> {
+    fs::read_to_string(path).map_err(|source| CliError::TextFile { path: path.to_owned(), source })
 }

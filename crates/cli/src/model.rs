@@ -1,6 +1,6 @@
 //! `--model`: where a model is, and everything that is read before its weights.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use burn::tensor::Device;
 use clap::Args;
@@ -52,11 +52,7 @@ impl ModelArgs {
 
     /// The model, but for its weights.
     pub fn open(&self, printer: Printer) -> Result<ModelFiles, CliError> {
-        let source = self.source(printer)?;
-        let config = source.config()?;
-        let tokenizer = source.tokenizer(&config)?;
-        let generation = source.generation()?;
-        Ok(ModelFiles { source, config, tokenizer, generation })
+        ModelFiles::read(self.source(printer)?)
     }
 }
 
@@ -71,6 +67,34 @@ pub fn locate(model: &str, revision: Option<&str>, printer: Printer) -> Result<P
 }
 
 impl ModelFiles {
+    /// Reads everything but the weights.
+    pub fn read(source: ModelSource) -> Result<Self, CliError> {
+        let config = source.config()?;
+        let tokenizer = source.tokenizer(&config)?;
+        let generation = source.generation()?;
+        Ok(Self { source, config, tokenizer, generation })
+    }
+
+    /// The directory or the file.
+    pub fn path(&self) -> &Path {
+        self.source.path()
+    }
+
+    /// The tokens that end an answer or a text: the one that ends a turn of its chat template first, then the
+    /// tokenizer's own.
+    pub fn stop_tokens(&self, template: Option<&ChatTemplate>) -> Vec<u32> {
+        let end = template.and_then(|template| template.end_of_turn(&self.tokenizer));
+        let mut stops: Vec<u32> = end.into_iter().chain(self.tokenizer.eos_ids().iter().copied()).collect();
+        stops.dedup();
+        stops
+    }
+
+    /// The model on the autodiff device of `device`; with `frozen`, only an adapter will be trained.
+    pub fn load_to_train(&self, device: &Device, frozen: bool) -> Result<CausalLm, CliError> {
+        let device = device.clone().autodiff();
+        Ok(if frozen { self.source.load_frozen(&device)? } else { self.source.load(&device)? })
+    }
+
     /// The model with its weights on `device`, for inference only.
     pub fn load(&self, device: &Device) -> Result<CausalLm, CliError> {
         Ok(self.source.load_for_inference(device)?)

@@ -209,11 +209,18 @@ pub fn plan_lines(plan: &RunPlan) -> [String; 2] {
         step => format!("resuming after step {}", grouped(step)),
     };
     let micro = if plan.accumulation > 1 { format!(" × {} micro-batches", plan.accumulation) } else { String::new() };
+    let trained = if plan.trained_parameters == plan.parameters {
+        String::new()
+    } else {
+        let share = 100.0 * plan.trained_parameters as f64 / plan.parameters as f64;
+        format!(", {} of them trained ({share:.2} %)", grouped(plan.trained_parameters as u64))
+    };
     let first = format!(
-        "{begin} on {}: {} parameters; {} sequences × {} tokens{micro} = {} tokens a step; {} steps = {} tokens{} \
+        "{begin} on {}: {} parameters{}; {} sequences × {} tokens{micro} = {} tokens a step; {} steps = {} tokens{} \
          in about {}; first loss {:.3}{}",
         plan.device,
         grouped(plan.parameters as u64),
+        trained,
         plan.micro_batch_size,
         plan.context_length,
         grouped(plan.tokens_per_step() as u64),
@@ -222,11 +229,9 @@ pub fn plan_lines(plan: &RunPlan) -> [String; 2] {
         if plan.epochs > 0.0 { format!(" ({:.1} epochs)", plan.epochs) } else { String::new() },
         duration(plan.seconds()),
         plan.first_loss,
-        if plan.first_step == 0 {
-            format!(", expected ln({}) = {:.3}", plan.vocab_size, plan.uniform_loss)
-        } else {
-            String::new()
-        },
+        plan.uniform_loss
+            .filter(|_| plan.first_step == 0)
+            .map_or(String::new(), |loss| { format!(", expected ln({}) = {loss:.3}", plan.vocab_size) }),
     );
     if plan.train_tokens == 0 {
         return [first, "text: none given; time and loss are those of random tokens".into()];
@@ -251,6 +256,7 @@ mod tests {
             device: "cpu".into(),
             precision: llm_model::Precision::F32,
             parameters: 10_000,
+            trained_parameters: 10_000,
             micro_batch_size: 16,
             context_length: 512,
             accumulation: 4,
@@ -262,7 +268,7 @@ mod tests {
             split: "validation: last 10 % of the text".into(),
             cached: false,
             vocab_size: 65,
-            uniform_loss: 65_f64.ln(),
+            uniform_loss: Some(65_f64.ln()),
             first_loss: 4.2,
             seconds_per_step: 1.5,
         };

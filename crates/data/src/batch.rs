@@ -5,7 +5,7 @@ mod permute;
 use std::sync::Arc;
 
 use crate::{DataError, TokenShards};
-use permute::{Permutation, mix};
+pub(crate) use permute::{Permutation, mix};
 
 /// Rows of tokens: windows of a text, or samples packed one behind the other.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]

@@ -3,6 +3,8 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use crate::samples::{BadLine, Origin};
+
 /// An error of the data room. The text says what happened, where, and what to do next.
 #[derive(Debug, thiserror::Error)]
 pub enum DataError {
@@ -186,6 +188,45 @@ pub enum DataError {
         message: String,
     },
 
+    /// Lines of a file of samples that cannot be used, all of them.
+    #[error("{}", bad_samples(lines))]
+    BadSamples {
+        /// What is wrong with each.
+        lines: Vec<BadLine>,
+    },
+
+    /// A folder without samples to train on.
+    #[error("{}: no train.jsonl or train.json in this folder\nhint: name a file, or a folder with train.jsonl and, if \
+             there are any, valid.jsonl and test.jsonl", path.display())]
+    NoTrainFile {
+        /// The folder.
+        path: PathBuf,
+    },
+
+    /// A share of samples for validation that leaves none to train on.
+    #[error("valid_fraction is {fraction}, but it must be at least 0 and less than 1\nhint: 0.05 is usual")]
+    BadSampleFraction {
+        /// The value given.
+        fraction: f64,
+    },
+
+    /// No sample that could be trained on.
+    #[error("no sample is left to train on\nhint: llm data check shows what is wrong with each")]
+    NoSamples,
+
+    /// A sample that does not fit into a row.
+    #[error(
+        "{origin}: the sample has {tokens} tokens, but a row has {max_length}\nhint: a larger max_length, or truncate"
+    )]
+    SampleTooLong {
+        /// Where it stands.
+        origin: Origin,
+        /// Its tokens.
+        tokens: usize,
+        /// Tokens of a row.
+        max_length: usize,
+    },
+
     /// A chat template that is no Jinja, or fails while it is rendered.
     #[error("the chat template{}: {message}\nhint: it comes from chat_template.jinja or tokenizer_config.json in the \
              model's directory", in_line(*line))]
@@ -259,6 +300,23 @@ impl DataError {
         let base = std::env::current_dir().unwrap_or_else(|_| PathBuf::from("."));
         Self::Missing { path: path.to_owned(), base }
     }
+}
+
+/// The most lines that one error shows.
+const SHOWN: usize = 20;
+
+/// One line each, up to [`SHOWN`] of them.
+fn bad_samples(lines: &[BadLine]) -> String {
+    let mut text: String = lines.iter().take(SHOWN).map(|line| format!("{line}\n")).collect();
+    if lines.len() > SHOWN {
+        text.push_str(&format!("and {} more\n", lines.len() - SHOWN));
+    }
+    let what = if lines.len() == 1 {
+        "1 line is not usable".to_owned()
+    } else {
+        format!("{} lines are not usable", lines.len())
+    };
+    format!("{text}{what}, and nothing was trained\nhint: mend them or take them out")
 }
 
 /// `, line 3`, where the line is known.

@@ -17,6 +17,7 @@ mod corpus;
 mod error;
 mod mmap;
 mod prepare;
+mod samples;
 mod shards;
 mod tokenizer;
 
@@ -26,5 +27,10 @@ pub use corpus::{Corpus, CorpusOptions, FileStats, Segment, Segments};
 pub use error::DataError;
 pub use mmap::MappedFile;
 pub use prepare::{DataSection, Prepared, Progress, Split, Stage, default_cache_dir, prepare, prepare_split};
+pub use samples::{
+    BadLine, Chat, Content, Finding, FindingKind, LeftOut, LeftOutReason, Origin, PreferenceBatch, PreferenceSampler,
+    Rendering, Sample, SampleLimits, SampleSampler, SampleSection, SampleSet, SampleSummary, Severity, TokenizedPair,
+    TokenizedPairs, TokenizedSample, TokenizedSamples, TrainOn, Truncated, check_samples,
+};
 pub use shards::{ShardHeader, ShardWriter, TokenShards};
 pub use tokenizer::{END_OF_TEXT, Piece, TextStream, Tokenizer, TokenizerKind, TokenizerSection};

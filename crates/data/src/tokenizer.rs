@@ -246,12 +246,37 @@ impl Tokenizer {
     }
 
     fn encode_with_special(&self, text: &str, add: bool) -> Result<Vec<u32>, DataError> {
-        let prompting = self.inner.prompting.get_or_init(|| {
+        Ok(self.prompting().encode_fast(text, add).map_err(tokenize)?.get_ids().to_vec())
+    }
+
+    fn prompting(&self) -> &tokenizers::Tokenizer {
+        self.inner.prompting.get_or_init(|| {
             let mut prompting = self.inner.plain.clone();
             prompting.set_encode_special_tokens(false);
             prompting
-        });
-        Ok(prompting.encode_fast(text, add).map_err(tokenize)?.get_ids().to_vec())
+        })
+    }
+
+    /// Ids of a text in which special tokens are read, each with the bytes that it stands for: as a prompt, or else
+    /// with no token added. A token that the tokenizer adds stands for no bytes.
+    pub(crate) fn encode_with_places(
+        &self,
+        text: &str,
+        as_prompt: bool,
+    ) -> Result<Vec<(u32, Range<usize>)>, DataError> {
+        let encoding = self.prompting().encode(text, as_prompt).map_err(tokenize)?;
+        let places = encoding.get_offsets().iter().map(|&(start, end)| start..end);
+        let mut tokens: Vec<_> = encoding.get_ids().iter().copied().zip(places).collect();
+        if as_prompt && let Some(bos) = self.inner.special.bos {
+            let begins = tokens.iter().take_while(|(id, _)| *id == bos).count();
+            if begins > 1 {
+                // It was written in the text and added again.
+                tokens.drain(1..begins);
+            } else if begins == 0 && self.inner.special.add_bos {
+                tokens.insert(0, (bos, 0..0));
+            }
+        }
+        Ok(tokens)
     }
 
     /// The tokens of a text one by one, with what they stand for.

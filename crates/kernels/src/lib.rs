@@ -9,6 +9,7 @@
 #![warn(missing_docs)]
 
 mod activation;
+mod adapter;
 mod allocator;
 mod attention;
 mod cross_entropy;
@@ -25,8 +26,9 @@ mod rotary;
 mod flex;
 
 pub use activation::Activation;
+pub use adapter::{Adapter, Input, adapted_linear, adapted_linear_reference};
 pub use allocator::keep_freed_memory;
-pub use attention::{Causal, attention, attention_reference};
+pub use attention::{Causal, SampleStarts, attention, attention_reference};
 pub use cross_entropy::{
     IGNORED, cross_entropy, cross_entropy_reference, linear_cross_entropy, linear_cross_entropy_reference,
 };

@@ -206,10 +206,10 @@ fn dropout_keeps_the_share_and_the_mean_and_repeats_with_the_seed() {
 fn attention_with_dropout() {
     let (b, t, h, kv, hd) = (2, 70, 4, 2, 8);
     let [q, k, v] = [random([b, t, h, hd], 1.0), random([b, t, kv, hd], 1.0), random([b, t, kv, hd], 1.0)];
-    let causal = Causal { start: 0, window: Some(50) };
+    let causal = Causal::whole(Some(50));
     let run = |v: Tensor<4>| {
         device().seed(3);
-        attention(q.clone(), k.clone(), v, causal, 0.3)
+        attention(q.clone(), k.clone(), v, &causal, 0.3)
     };
     // With values of one, an output is the sum of the weights that are left; the mean of all is near 1.
     let sums = run(v.ones_like()).inner();
@@ -223,7 +223,7 @@ fn attention_with_dropout() {
     let weights = values(y.dims(), 1.0);
     let loss = |q: &Tensor<4>, k: &Tensor<4>, v: &Tensor<4>| {
         device().seed(3);
-        (attention(q.clone(), k.clone(), v.clone(), causal, 0.3) * weights.clone()).sum()
+        (attention(q.clone(), k.clone(), v.clone(), &causal, 0.3) * weights.clone()).sum()
     };
     let grads = loss(&q, &k, &v).backward();
     for (name, leaf) in [("q", &q), ("k", &k), ("v", &v)] {
@@ -280,13 +280,19 @@ fn attentions() {
         for (start, window) in [(0, None), (0, Some(1)), (0, Some(9)), (5, None), (70, Some(66))] {
             let s = start + t;
             let (q, k, v) = (random([b, t, h, hd], 2.0), random([b, s, kv, hd], 2.0), random([b, s, kv, hd], 1.0));
-            let causal = Causal { start, window };
-            assert_parity!(
-                attention(q.clone(), k.clone(), v.clone(), causal, 0.0),
-                attention_reference(q.clone(), k.clone(), v.clone(), causal, 0.0),
-                [q, k, v],
-                format!("({b}, {t}, {h}/{kv}, {hd}), {causal:?}")
-            );
+            // Samples of 13 tokens, the first of each row shorter than that of the row before.
+            let start_of = |b: usize, i: usize| ((i + b) / 13 * 13).saturating_sub(b);
+            let starts = (0..b * t).map(|query| start_of(query / t, query % t) as u32).collect();
+            let samples = (start == 0).then_some(starts);
+            for samples in [None, samples] {
+                let causal = Causal { start, window, samples };
+                assert_parity!(
+                    attention(q.clone(), k.clone(), v.clone(), &causal, 0.0),
+                    attention_reference(q.clone(), k.clone(), v.clone(), &causal, 0.0),
+                    [q, k, v],
+                    format!("({b}, {t}, {h}/{kv}, {hd}), {causal:?}")
+                );
+            }
         }
     }
 }
@@ -295,10 +301,10 @@ fn attentions() {
 fn attention_reads_a_part_of_a_cache_in_place() {
     let (q, cache) = (random([2, 3, 4, 8], 1.0), random([2, 40, 2, 8], 1.0));
     let keys = || cache.clone().narrow(1, 0, 13);
-    let causal = Causal { start: 10, window: None };
+    let causal = Causal { start: 10, ..Causal::default() };
     assert_parity!(
-        attention(q.clone(), keys(), keys(), causal, 0.0),
-        attention_reference(q.clone(), keys(), keys(), causal, 0.0),
+        attention(q.clone(), keys(), keys(), &causal, 0.0),
+        attention_reference(q.clone(), keys(), keys(), &causal, 0.0),
         [q, cache],
         "cache"
     );
@@ -376,7 +382,7 @@ fn results_do_not_depend_on_the_number_of_threads() {
         let y = activated_linear(Activation::GeluTanh, y, None, square, None, Precision::Bf16);
         let y = y.reshape([2, 150, 4, 16]);
         device().seed(1);
-        let y = dropout(attention(y.clone(), y.clone(), y, Causal { start: 0, window: None }, 0.1), 0.1);
+        let y = dropout(attention(y.clone(), y.clone(), y, &Causal::whole(None), 0.1), 0.1);
         let y = y.reshape([300, 64]);
         let grads = linear_cross_entropy(y, weight.clone(), targets.clone(), Precision::F32).backward();
         let weights = [w.grad(&grads).unwrap(), b.grad(&grads).unwrap()].map(Tensor::into_data);

@@ -1,6 +1,6 @@
 use burn::module::Module;
 use burn::tensor::{Device, Tensor};
-use llm_kernels::{Causal, Precision, attention};
+use llm_kernels::{Causal, Precision, SampleStarts, attention};
 
 use crate::cache::LayerCache;
 use crate::{Linear, ModelConfig, Norm, NormKind, QkNorm, RotaryTables};
@@ -38,6 +38,8 @@ pub(crate) struct Pass {
     /// For layers with a window, where they have their own.
     pub local_rotary: Option<RotaryTables>,
     pub precision: Precision,
+    /// Without a cache only.
+    pub samples: Option<SampleStarts>,
 }
 
 impl Attention {
@@ -91,13 +93,13 @@ impl Attention {
         if let Some(factor) = self.query_factor {
             q = q * factor;
         }
-        let mut causal = Causal { start: 0, window: self.window };
+        let mut causal = Causal { samples: pass.samples.clone(), ..Causal::whole(self.window) };
         if let Some((cache, start)) = cache {
             causal.start = start;
             (k, v) = cache.append(start, k, v);
         }
         let dropout = if q.device().is_autodiff() { self.dropout } else { 0.0 };
-        let y = attention(q, k, v, causal, dropout);
+        let y = attention(q, k, v, &causal, dropout);
         self.o_proj.forward(y.reshape([b, t, h * hd]), pass.precision)
     }
 }

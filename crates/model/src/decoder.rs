@@ -1,14 +1,15 @@
 use std::ops::Range;
 
 use burn::module::{Module, Param};
-use burn::tensor::{DType, Device, FloatDType, Int, Tensor};
-use llm_kernels::{Precision, dropout, embedding, linear_cross_entropy};
+use burn::tensor::{DType, Device, FloatDType, Int, Tensor, TensorData};
+use llm_kernels::{Precision, SampleStarts, cross_entropy, dropout, embedding, linear_cross_entropy};
 
 use crate::attention::Pass;
 use crate::cache::LayerCache;
 use crate::linear::zeros;
 use crate::{
-    Attention, FeedForward, KvCache, Linear, ModelConfig, Norm, NormPlacement, Position, Rotary, RotaryTables,
+    Attention, FeedForward, KvCache, Linear, LoraConfig, ModelConfig, Norm, NormPlacement, Position, Rotary,
+    RotaryTables,
 };
 
 /// A table of one vector a token or position.
@@ -101,7 +102,7 @@ fn in_training(x: Tensor<3>, probability: f64) -> Tensor<3> {
 }
 
 /// `x` in float32.
-fn in_float32<const D: usize>(x: Tensor<D>) -> Tensor<D> {
+pub(crate) fn in_float32<const D: usize>(x: Tensor<D>) -> Tensor<D> {
     if x.dtype() == DType::F32 { x } else { x.cast(FloatDType::F32) }
 }
 
@@ -134,6 +135,8 @@ pub struct CausalLm {
     config: ModelConfig,
     #[module(skip)]
     precision: Precision,
+    #[module(skip)]
+    pub(crate) lora: Option<LoraConfig>,
 }
 
 impl CausalLm {
@@ -149,7 +152,7 @@ impl CausalLm {
             dropout: config.dropout.embedding,
         };
         let lm_head = (!config.tied).then(|| Linear::new(d, v, false, device));
-        Self { model, lm_head, config: config.clone(), precision: Precision::F32 }
+        Self { model, lm_head, config: config.clone(), precision: Precision::F32, lora: None }
     }
 
     /// The same model with its matrix products in `precision`.
@@ -184,9 +187,9 @@ impl CausalLm {
     ) -> Tensor<3> {
         let [_, t] = ids.dims();
         let start = cache.as_ref().map_or(0, |cache| cache.len());
-        let mut x = self.embed_from(ids, start, observe);
+        let mut x = self.embed_from(ids, start, None, observe);
         let total = cache.as_ref().map_or(t, |cache| cache.total(t));
-        let pass = self.pass(start..start + t, total, &x.device());
+        let pass = self.pass(start..start + t, total, None, &x.device());
         for (i, layer) in self.model.layers.iter().enumerate() {
             let layer_cache = cache.as_mut().map(|cache| cache.layer(i));
             x = layer.forward(x, &pass, layer_cache, &mut |part, y| observe(&format!("model.layers.{i}.{part}"), y));
@@ -202,19 +205,31 @@ impl CausalLm {
     /// The embeddings `(b, t, d)` of `ids` `(b, t)`: what enters the first block.
     ///
     /// [`Self::embed`], [`Self::block`] for every layer and [`Self::head_loss`] together are [`Self::loss`].
-    pub fn embed(&self, ids: Tensor<2, Int>) -> Tensor<3> {
-        self.embed_from(ids, 0, &mut |_, _| ())
+    pub fn embed(&self, ids: Tensor<2, Int>, samples: Option<&SampleStarts>) -> Tensor<3> {
+        self.embed_from(ids, 0, samples, &mut |_, _| ())
     }
 
-    fn embed_from(&self, ids: Tensor<2, Int>, start: usize, observe: &mut dyn FnMut(&str, &Tensor<3>)) -> Tensor<3> {
-        let [_, t] = ids.dims();
+    fn embed_from(
+        &self,
+        ids: Tensor<2, Int>,
+        start: usize,
+        samples: Option<&SampleStarts>,
+        observe: &mut dyn FnMut(&str, &Tensor<3>),
+    ) -> Tensor<3> {
+        let [b, t] = ids.dims();
         let mut x = self.model.embed_tokens.forward(ids); // (b, t, d)
         if self.config.scaled_embedding {
             x = x * (self.config.hidden_size as f32).sqrt();
         }
         observe("model.embed_tokens", &x);
         if let Some(positions) = &self.model.embed_positions {
-            let rows = in_float32(positions.weight.val().narrow(0, start, t)).unsqueeze();
+            let rows = match samples {
+                None => in_float32(positions.weight.val().narrow(0, start, t)).unsqueeze(),
+                Some(starts) => {
+                    let places = starts.iter().enumerate().map(|(i, start)| (i % t) as i32 - *start as i32);
+                    positions.forward(Tensor::from_data(TensorData::new(places.collect(), [b, t]), &x.device()))
+                }
+            };
             observe("model.embed_positions", &rows);
             x = x + rows;
         }
@@ -222,25 +237,55 @@ impl CausalLm {
     }
 
     /// Block number `layer`, from 0, without a cache: `(b, t, d)` → `(b, t, d)`.
-    pub fn block(&self, layer: usize, x: Tensor<3>) -> Tensor<3> {
+    pub fn block(&self, layer: usize, x: Tensor<3>, samples: Option<&SampleStarts>) -> Tensor<3> {
         let [_, t, _] = x.dims();
-        let pass = self.pass(0..t, t, &x.device());
+        let pass = self.pass(0..t, t, samples, &x.device());
         self.model.layers[layer].forward(x, &pass, None, &mut |_, _| ())
     }
 
     /// Logits `(b, t, v)` of hidden states `(b, t, d)`.
     pub fn logits(&self, hidden: Tensor<3>) -> Tensor<3> {
-        let head = Linear { weight: self.head_weight().clone(), bias: None };
-        head.forward(hidden, self.precision)
+        match &self.lm_head {
+            Some(head) => head.forward(hidden, self.precision),
+            None => {
+                let head = Linear { weight: self.model.embed_tokens.weight.clone(), bias: None, lora: None };
+                head.forward(hidden, self.precision)
+            }
+        }
     }
 
     /// Sum of the cross-entropies of predicting `targets` `(b, t)` from `ids` `(b, t)`, in nats; targets that are
     /// [`IGNORED`](crate::IGNORED) do not count. Shape `(1)`.
     ///
+    /// With `samples`, each row holds several samples that know nothing of one another: attention and learned positions
+    /// begin anew where a sample does.
+    ///
     /// # Panics
     /// As [`Self::forward`].
-    pub fn loss(&self, ids: Tensor<2, Int>, targets: Tensor<2, Int>) -> Tensor<1> {
-        self.loss_of_hidden(self.hidden_states(ids, None, &mut |_, _| ()), targets)
+    pub fn loss(&self, ids: Tensor<2, Int>, targets: Tensor<2, Int>, samples: Option<&SampleStarts>) -> Tensor<1> {
+        self.head_loss(self.blocks(ids, samples), targets)
+    }
+
+    /// [`Self::loss`] of every row by itself, `(b)`.
+    ///
+    /// # Panics
+    /// As [`Self::forward`].
+    pub fn row_losses(&self, ids: Tensor<2, Int>, targets: Tensor<2, Int>) -> Tensor<1> {
+        let [b, _] = ids.dims();
+        let x = self.model.norm.forward(self.blocks(ids, None));
+        let row = |row| self.loss_of_hidden(x.clone().narrow(0, row, 1), targets.clone().narrow(0, row, 1));
+        Tensor::cat((0..b).map(row).collect(), 0)
+    }
+
+    /// What leaves the last block, `(b, t, d)`.
+    fn blocks(&self, ids: Tensor<2, Int>, samples: Option<&SampleStarts>) -> Tensor<3> {
+        let [_, t] = ids.dims();
+        let mut x = self.embed(ids, samples);
+        let pass = self.pass(0..t, t, samples, &x.device());
+        for layer in &self.model.layers {
+            x = layer.forward(x, &pass, None, &mut |_, _| ());
+        }
+        x
     }
 
     /// [`Self::loss`] of what leaves the last block, `(b, t, d)`.
@@ -251,6 +296,11 @@ impl CausalLm {
     fn loss_of_hidden(&self, hidden: Tensor<3>, targets: Tensor<2, Int>) -> Tensor<1> {
         let [b, t, d] = hidden.dims();
         let targets = targets.reshape([b * t]);
+        if self.lm_head.as_ref().is_some_and(|head| head.lora.is_some()) {
+            let logits = self.logits(hidden);
+            let [_, _, v] = logits.dims();
+            return cross_entropy(logits.reshape([b * t, v]), targets).sum();
+        }
         let weight = in_float32(self.head_weight().val());
         linear_cross_entropy(hidden.reshape([b * t, d]), weight, targets, self.precision)
     }
@@ -260,14 +310,26 @@ impl CausalLm {
         self.lm_head.as_ref().map_or(&self.model.embed_tokens.weight, |head| &head.weight)
     }
 
-    /// What a pass over `positions` of a sequence of `total` tokens needs.
-    fn pass(&self, positions: Range<usize>, total: usize, device: &Device) -> Pass {
+    /// What a pass over `positions` of a sequence of `total` tokens, or of samples, needs. Rotary positions need not begin
+    /// anew with a sample, as attention sees their differences only.
+    fn pass(&self, positions: Range<usize>, total: usize, samples: Option<&SampleStarts>, device: &Device) -> Pass {
         let config = &self.config;
+        let total = samples.map_or(total, |starts| longest_sample(starts, total));
         let tables = |rotary: &Rotary| RotaryTables::new(positions.clone(), total, config.head_dim, rotary, device);
         let rotary = match &config.position {
             Position::Learned => None,
             Position::Rotary(rotary) => Some(tables(rotary)),
         };
-        Pass { rotary, local_rotary: config.local_rotary.as_ref().map(tables), precision: self.precision }
+        Pass {
+            rotary,
+            local_rotary: config.local_rotary.as_ref().map(tables),
+            precision: self.precision,
+            samples: samples.cloned(),
+        }
     }
+}
+
+/// Tokens of the longest sample in rows of `t` tokens.
+fn longest_sample(starts: &SampleStarts, t: usize) -> usize {
+    starts.iter().enumerate().map(|(i, start)| i % t + 1 - *start as usize).max().unwrap_or(t)
 }

@@ -26,6 +26,7 @@ impl CausalLm {
             let values = match info.role {
                 Role::Norm => vec![norm; info.len()],
                 Role::Bias => vec![0.0; info.len()],
+                Role::Adapter => return Ok(None),
                 _ if info.name.ends_with("o_proj.weight") || info.name.ends_with("down_proj.weight") => {
                     normal(info.len(), residual, seed, index)
                 }
@@ -56,6 +57,13 @@ fn normal(n: usize, std: f32, seed: u64, stream: u64) -> Vec<f32> {
         }
     });
     values
+}
+
+/// `n` values, uniform in `[−bound, bound)`, from (`seed`, `stream`).
+pub(crate) fn uniform(n: usize, bound: f32, seed: u64, stream: u64) -> Vec<f32> {
+    let mut rng = ChaCha8Rng::seed_from_u64(seed);
+    rng.set_stream(stream);
+    (0..n).map(|_| bound * (2.0 * unit(&mut rng) - 1.0)).collect()
 }
 
 /// Uniform in `[0, 1)`.

@@ -17,6 +17,7 @@ mod decoder;
 mod feed_forward;
 mod initialize;
 mod linear;
+mod lora;
 mod norm;
 mod params;
 mod rotary;
@@ -30,7 +31,8 @@ pub use config::{
 pub use decoder::{Block, CausalLm, Decoder, Embedding};
 pub use feed_forward::FeedForward;
 pub use linear::Linear;
-pub use llm_kernels::{IGNORED, Precision, cross_entropy as token_losses};
+pub use llm_kernels::{IGNORED, Precision, SampleStarts, cross_entropy as token_losses};
+pub use lora::{Lora, LoraConfig, LoraError, TargetModules};
 pub use norm::Norm;
-pub use params::{ParamInfo, Role, named_params, params, replace_params};
+pub use params::{ParamInfo, Role, named_params, params, replace_params, trainable_params};
 pub use rotary::RotaryTables;

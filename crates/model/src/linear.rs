@@ -1,7 +1,9 @@
 use burn::module::{Module, Param, ParamId};
 use burn::tensor::{Device, Tensor};
 
-use llm_kernels::{Activation, Precision, activated_linear, linear};
+use llm_kernels::{Activation, Input, Precision, activated_linear, linear};
+
+use crate::Lora;
 
 /// A linear layer, `y = x·Wᵀ + bias`, with the weight laid out as checkpoints store it.
 #[derive(Module, Debug)]
@@ -10,17 +12,22 @@ pub struct Linear {
     pub weight: Param<Tensor<2>>,
     /// `(out)`.
     pub bias: Option<Param<Tensor<1>>>,
+    /// What is added to a frozen layer, if anything.
+    pub lora: Option<Lora>,
 }
 
 impl Linear {
     /// A layer from `d_in` to `d_out` features whose weights are zero until they are loaded or initialized.
     pub fn new(d_in: usize, d_out: usize, bias: bool, device: &Device) -> Self {
-        Self { weight: zeros([d_out, d_in], device), bias: bias.then(|| zeros([d_out], device)) }
+        Self { weight: zeros([d_out, d_in], device), bias: bias.then(|| zeros([d_out], device)), lora: None }
     }
 
     /// `(b, t, in)` → `(b, t, out)`, in float32; the factors of the product are rounded to `precision`.
     pub fn forward(&self, x: Tensor<3>, precision: Precision) -> Tensor<3> {
-        self.on_rows(x, |x| linear(x, self.weight.val(), self.bias(), precision))
+        self.on_rows(x, |x| match &self.lora {
+            None => linear(x, self.weight.val(), self.bias(), precision),
+            Some(lora) => lora.forward(Input::Plain(x), self.weight.val(), self.bias(), precision),
+        })
     }
 
     /// [`Self::forward`] of `activation(x)`, times `factor` `(b, t, in)` where there is one.
@@ -33,7 +40,13 @@ impl Linear {
     ) -> Tensor<3> {
         self.on_rows(x, |x| {
             let factor = factor.map(|factor| factor.reshape(x.dims()));
-            activated_linear(activation, x, factor, self.weight.val(), self.bias(), precision)
+            match (&self.lora, factor) {
+                (None, factor) => activated_linear(activation, x, factor, self.weight.val(), self.bias(), precision),
+                (Some(lora), factor) => {
+                    let input = Input::Activated(activation, x, factor);
+                    lora.forward(input, self.weight.val(), self.bias(), precision)
+                }
+            }
         })
     }
 

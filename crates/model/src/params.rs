@@ -18,6 +18,8 @@ pub enum Role {
     Norm,
     /// Bias.
     Bias,
+    /// Factor or magnitude of a LoRA adapter.
+    Adapter,
 }
 
 /// A parameter's name, shape and role.
@@ -46,6 +48,7 @@ impl ParamInfo {
 /// The role of a parameter, by its name and rank.
 fn role(name: &str, rank: usize) -> Role {
     match rank {
+        _ if name.contains(".lora.") => Role::Adapter,
         1 if name.ends_with("bias") => Role::Bias,
         1 => Role::Norm,
         _ if name.contains("embed_") => Role::Embedding,
@@ -54,11 +57,29 @@ fn role(name: &str, rank: usize) -> Role {
     }
 }
 
+/// A parameter of the module tree at `path`.
+pub(crate) fn info_of<const D: usize>(path: &[String], param: &Param<Tensor<D>>) -> ParamInfo {
+    let name = path.join(".");
+    ParamInfo { role: role(&name, D), name, shape: param.lazy_shape().to_vec() }
+}
+
 /// Every parameter of `model`, in the order of the module tree. Allocates no weights.
 pub fn params(model: &CausalLm) -> Vec<ParamInfo> {
+    found(model, |_| true)
+}
+
+/// The parameters of `model` that get gradients, in the order of the module tree: all, unless it is on an autodiff device
+/// and some are frozen. Allocates no weights.
+pub fn trainable_params(model: &CausalLm) -> Vec<ParamInfo> {
+    found(model, |frozen| !frozen)
+}
+
+/// The parameters that `picks` picks by whether they are frozen.
+fn found(model: &CausalLm, picks: fn(bool) -> bool) -> Vec<ParamInfo> {
     struct Visitor {
         path: Vec<String>,
         found: Vec<ParamInfo>,
+        picks: fn(bool) -> bool,
     }
     impl ModuleVisitor for Visitor {
         fn enter_module(&mut self, name: &str, _: &str) {
@@ -68,12 +89,14 @@ pub fn params(model: &CausalLm) -> Vec<ParamInfo> {
             self.path.pop();
         }
         fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
-            let name = self.path.join(".");
-            let shape = param.lazy_shape().to_vec();
-            self.found.push(ParamInfo { role: role(&name, D), name, shape });
+            // What is not there yet has never been frozen: freezing makes it.
+            let frozen = param.is_initialized() && param.val().is_autodiff() && !param.val().is_require_grad();
+            if (self.picks)(frozen) {
+                self.found.push(info_of(&self.path, param));
+            }
         }
     }
-    let mut visitor = Visitor { path: Vec::new(), found: Vec::new() };
+    let mut visitor = Visitor { path: Vec::new(), found: Vec::new(), picks };
     model.visit(&mut visitor);
     visitor.found
 }
@@ -129,8 +152,7 @@ pub fn replace_params<E>(
             if self.error.is_some() {
                 return param;
             }
-            let name = self.path.join(".");
-            let info = ParamInfo { role: role(&name, D), name, shape: param.lazy_shape().to_vec() };
+            let info = info_of(&self.path, &param);
             match (self.value)(&info) {
                 Ok(None) => param,
                 Ok(Some(data)) => {

@@ -1,4 +1,4 @@
-//! `llm bench train`: the speed of training steps of well-known shapes.
+//! `llm bench`: the speed of training steps, of well-known shapes and of fine-tuning.
 
 use std::collections::BTreeMap;
 use std::time::Instant;
@@ -6,13 +6,13 @@ use std::time::Instant;
 use burn::tensor::Device;
 use llm_data::Batch;
 use llm_kernels::{OperationCost, memory_bandwidth, profile};
-use llm_model::{CausalLm, ConfigError, ModelSection, Precision};
+use llm_model::{CausalLm, ConfigError, ModelSection, ParamInfo, Precision, trainable_params};
 use serde::Serialize;
 
 use crate::optim::OptimizerSection;
 use crate::plan::parameter_count;
 use crate::trainer::{check_precision, precision_name};
-use crate::{Learner, RunConfig, TrainError, matmul_peak, memory};
+use crate::{Learner, ScheduleSection, TrainError, matmul_peak, memory};
 
 /// Steps before the measured ones.
 const WARMUP: u64 = 3;
@@ -67,6 +67,8 @@ pub struct BenchRecord {
     pub context: usize,
     /// Parameters.
     pub params: usize,
+    /// Those that are trained.
+    pub trained: usize,
     /// Mean time of a step.
     pub ms_per_step: f64,
     /// Tokens a second.
@@ -128,39 +130,70 @@ pub fn bench_train(
     steps: u64,
     with: BenchOptions,
 ) -> Result<BenchRecord, TrainError> {
+    let model = CausalLm::new(&preset.model()?, &device.clone().autodiff()).initialize(1);
+    let shape = Shape { name: preset.name, batch: preset.batch, context: preset.context };
+    bench_model(model, shape, device, device_name, precision, steps, with)
+}
+
+/// What is trained in a measured step, beside the model.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Shape {
+    /// What the record calls it.
+    pub name: &'static str,
+    /// Sequences a step.
+    pub batch: usize,
+    /// Tokens of a sequence.
+    pub context: usize,
+}
+
+/// [`bench_train`] of a model that is there, on the autodiff device of `device`: of those of its parameters that are not
+/// frozen.
+///
+/// # Errors
+/// As [`bench_train`].
+pub fn bench_model(
+    model: CausalLm,
+    shape: Shape,
+    device: &Device,
+    device_name: &str,
+    precision: Precision,
+    steps: u64,
+    with: BenchOptions,
+) -> Result<BenchRecord, TrainError> {
     check_precision(precision, device, device_name)?;
-    let config = preset.model()?;
+    let config = model.config().clone();
     let autodiff = device.clone().autodiff();
-    let model = CausalLm::new(&config, &autodiff).initialize(1);
     let params = parameter_count(&model);
+    let trained = trainable_params(&model).iter().map(ParamInfo::len).sum();
     let learner = Learner::new(model, &autodiff, &OptimizerSection::default(), precision, 1);
     let mut learner = learner.with_recompute(with.recompute);
     for step in 0..WARMUP {
-        learner = train_step(learner, preset, step)?;
+        learner = train_step(learner, shape, step)?;
     }
     let sync = || device.sync().map_err(|error| TrainError::Device(error.to_string()));
     sync()?;
     let begin = Instant::now();
     let (done, operations) = profile(|| {
         for step in WARMUP..WARMUP + steps {
-            learner = train_step(learner, preset, step)?;
+            learner = train_step(learner, shape, step)?;
         }
         sync()
     });
     done?;
     let seconds = begin.elapsed().as_secs_f64() / steps.max(1) as f64;
     let peak_rss_mib = memory::peak_rss_mib(); // before the peak's own matrices
-    let tokens_per_s = (preset.batch * preset.context) as f64 / seconds;
-    let flops = config.training_flops_per_token(preset.context) * tokens_per_s;
+    let tokens_per_s = (shape.batch * shape.context) as f64 / seconds;
+    let flops = config.training_flops_per_token(shape.context) * tokens_per_s;
     let peak = matmul_peak(device);
     let profile = if with.profile { profile_of_step(&operations, seconds, steps, peak) } else { Vec::new() };
     Ok(BenchRecord {
-        preset: preset.name,
+        preset: shape.name,
         device: device_name.to_string(),
         precision: precision_name(precision),
-        batch: preset.batch,
-        context: preset.context,
+        batch: shape.batch,
+        context: shape.context,
         params,
+        trained,
         ms_per_step: round(seconds * 1e3),
         tokens_per_s: tokens_per_s.round(),
         peak_rss_mib,
@@ -169,9 +202,12 @@ pub fn bench_train(
     })
 }
 
-fn train_step(mut learner: Learner, preset: &Preset, step: u64) -> Result<Learner, TrainError> {
-    let gradients = learner.gradients(step, &[batch(preset, step)]);
-    Ok(learner.apply(gradients.map_err(|defect| defect.at(step, &RunConfig::default(), None))?, 1.0))
+fn train_step(mut learner: Learner, shape: Shape, step: u64) -> Result<Learner, TrainError> {
+    let gradients = learner.gradients(step, &[batch(shape, learner.model.config().vocab_size, step)]);
+    Ok(learner.apply(
+        gradients.map_err(|defect| defect.at(step, &OptimizerSection::default(), &ScheduleSection::default(), None))?,
+        1.0,
+    ))
 }
 
 /// The costs of `steps` steps that took `seconds` each, by operation.
@@ -211,13 +247,13 @@ fn round(ms: f64) -> f64 {
 }
 
 /// Ids that look random; the work of a step does not depend on them.
-fn batch(preset: &Preset, step: u64) -> Batch {
+fn batch(Shape { batch, context, .. }: Shape, vocab: usize, step: u64) -> Batch {
     let ids = |shift: u64| -> Vec<i32> {
-        let id = |i: u64| ((i + shift).wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 33) % preset.vocab as u64;
-        let tokens = (preset.batch * preset.context) as u64;
+        let id = |i: u64| ((i + shift).wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 33) % vocab as u64;
+        let tokens = (batch * context) as u64;
         (step * tokens..(step + 1) * tokens).map(|i| id(i) as i32).collect()
     };
-    Batch { inputs: ids(0), targets: ids(1), sample_starts: None, batch: preset.batch, time: preset.context }
+    Batch { inputs: ids(0), targets: ids(1), sample_starts: None, batch, time: context }
 }
 
 #[cfg(test)]

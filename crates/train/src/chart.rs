@@ -168,7 +168,14 @@ mod tests {
             curves.push(&step(i, 7.0 / (i as f32).sqrt() + 1.0 + (i * 7919 % 100) as f32 / 300.0));
             if i % 50 == 0 {
                 let val_loss = 7.0 / (i as f32).sqrt() + 1.3;
-                curves.push(&Line::Eval(EvalRecord { step: i, tokens: 1000 * i, val_loss, seconds: 1.0, best: true }));
+                curves.push(&Line::Eval(EvalRecord {
+                    step: i,
+                    tokens: 1000 * i,
+                    val_loss,
+                    accuracy: None,
+                    seconds: 1.0,
+                    best: true,
+                }));
             }
         }
         let svg = curves.svg()?;

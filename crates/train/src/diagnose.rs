@@ -6,10 +6,9 @@ use std::path::PathBuf;
 use burn::module::{Module, ModuleVisitor, Param};
 use burn::optim::GradientsParams;
 use burn::tensor::{Device, Tensor, TensorData};
-use llm_data::Batch;
 use llm_model::{CausalLm, named_params};
 
-use crate::learner::ids;
+use crate::objective::{Objective, ids};
 
 /// What is not finite.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -61,14 +60,14 @@ fn last_good(checkpoint: Option<&PathBuf>) -> String {
 }
 
 /// The first parameter, else the first part of the forward pass, that is not finite.
-pub(crate) fn forward(model: &CausalLm, batches: &[Batch], device: &Device) -> String {
+pub(crate) fn forward<O: Objective>(model: &CausalLm, batches: &[O], device: &Device) -> String {
     let mut place = None;
     named_params(model, &mut |info, data| {
         if place.is_none() && !finite(&data) {
             place = Some(format!("the weights {}", info.name));
         }
     });
-    for batch in batches {
+    for batch in batches.iter().flat_map(Objective::batches) {
         if place.is_some() {
             break;
         }

@@ -3,7 +3,7 @@ use std::path::PathBuf;
 
 use llm_checkpoint::CheckpointError;
 use llm_data::DataError;
-use llm_model::ConfigError;
+use llm_model::{ConfigError, LoraError};
 
 use crate::optim::StateMismatch;
 use crate::{NotFinite, RunConfigError};
@@ -68,6 +68,15 @@ pub enum TrainError {
         /// What it is.
         now: String,
     },
+    /// Samples that leave none to validate on.
+    #[error(
+        "there are no samples to validate on\nhint: set some aside with --valid-fraction, or put a valid.jsonl beside \
+         the train.jsonl of a folder"
+    )]
+    NoValidation,
+    /// An adapter that does not fit the model.
+    #[error(transparent)]
+    Lora(#[from] LoraError),
     /// A number type that the device cannot compute with.
     #[error("device {device} cannot compute in {precision}; it can in {supported}\nhint: use --precision {first}")]
     Precision {

@@ -96,6 +96,9 @@ pub struct EvalRecord {
     pub tokens: u64,
     /// Mean loss over the windows of the validation text, in nats a token.
     pub val_loss: f32,
+    /// Share of the preferences that the model gets right, where it learns from such.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub accuracy: Option<f32>,
     /// Seconds of training so far.
     pub seconds: f64,
     /// Whether it is the lowest so far.

@@ -6,9 +6,9 @@ use burn::tensor::Device;
 use llm_data::{Batch, BatchSampler, Progress, Tokenizer, TokenizerKind, TokenizerSection, prepare};
 use llm_model::{CausalLm, ModelConfig};
 
-use crate::plan::{MemoryEstimate, ParameterCount, RunPlan, parameters_by_part};
+use crate::plan::{MemoryEstimate, ParameterCount, RunPlan, TextSummary, parameters_by_part};
 use crate::trainer::{check_precision, learner, sampler};
-use crate::{Learner, RunConfig, RunConfigError, TrainError, matmul_peak, memory};
+use crate::{ConfigFile, Learner, RunConfig, RunConfigError, TrainError, matmul_peak, memory};
 
 /// Steps that are measured at most.
 const STEPS: usize = 4;
@@ -77,7 +77,11 @@ impl Forecast {
         let model_config = config.model.resolve(vocab_size)?;
         let sampler = data.as_ref().map(|data| sampler(config, data, &model_config)).transpose()?;
         let model = CausalLm::new(&model_config, device); // its weights take no memory yet
-        let mut plan = RunPlan::new(config, data.as_ref().zip(sampler.as_ref()), &model);
+        let context = model_config.context_length;
+        let text = data.as_ref().zip(sampler.as_ref());
+        let text = text
+            .map_or_else(|| TextSummary::none(context), |(data, sampler)| TextSummary::of_text(data, sampler, context));
+        let mut plan = RunPlan::new(&config.train, text, &model);
         plan.device = device_name.to_string();
         Ok(Self {
             parameters: parameters_by_part(&model),
@@ -143,7 +147,9 @@ impl Forecast {
     ) -> Result<(Learner, StepTime), TrainError> {
         let batch = self.batch(config.train.seed, step, rows)?;
         let start = Instant::now();
-        let gradients = learner.gradients(step, &[batch]).map_err(|defect| defect.at(step, config, None))?;
+        let gradients = learner
+            .gradients(step, &[batch])
+            .map_err(|defect| defect.at(step, &config.optimizer, &config.schedule, None))?;
         let (loss, of_gradients) = (gradients.loss, start.elapsed().as_secs_f64());
         let start = Instant::now();
         let learner = learner.apply(gradients, config.schedule.factor(step, self.plan.steps));

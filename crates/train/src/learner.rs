@@ -4,15 +4,15 @@ use std::path::PathBuf;
 
 use burn::module::Module;
 use burn::optim::{GradientsAccumulator, GradientsParams};
-use burn::tensor::{Device, Int, Tensor, TensorData};
-use llm_data::Batch;
+use burn::tensor::{Device, Tensor};
 use llm_kernels::in_thread_pool;
-use llm_model::{CausalLm, IGNORED, Precision};
+use llm_model::{CausalLm, Precision};
 
 use crate::diagnose::{self, NotFinite, Quantity};
 use crate::loss_scale::LossScale;
+use crate::objective::Objective;
 use crate::optim::{Optimizer, OptimizerSection, StepScale, clip_factor, squared_norms};
-use crate::{RunConfig, TrainError, recompute};
+use crate::{ScheduleSection, TrainError, recompute};
 
 /// A model on an autodiff device and the optimizer that trains it.
 #[derive(Debug)]
@@ -33,7 +33,7 @@ pub struct Learner {
 #[derive(Debug)]
 pub struct Gradients {
     grads: GradientsParams,
-    /// Mean loss over the unmasked targets of the step, in nats.
+    /// Mean loss over what counts in the step, in nats.
     pub loss: f32,
     /// Global norm before clipping.
     pub norm: f64,
@@ -50,16 +50,22 @@ pub struct Defect {
 }
 
 impl Defect {
-    /// The error that ends a run of `config` at `step`, counted from 0, after saving `checkpoint`.
-    pub(crate) fn at(&self, step: u64, config: &RunConfig, checkpoint: Option<PathBuf>) -> TrainError {
+    /// The error that ends a run of these settings at `step`, counted from 0, after saving `checkpoint`.
+    pub(crate) fn at(
+        &self,
+        step: u64,
+        optimizer: &OptimizerSection,
+        schedule: &ScheduleSection,
+        checkpoint: Option<PathBuf>,
+    ) -> TrainError {
         TrainError::NotFinite(Box::new(NotFinite {
             step: step + 1,
             quantity: self.quantity,
             place: self.place.clone(),
             checkpoint,
-            lr: config.optimizer.lr.to_string(),
-            warmup_steps: config.schedule.warmup_steps,
-            grad_clip: config.optimizer.grad_clip.to_string(),
+            lr: optimizer.lr.to_string(),
+            warmup_steps: schedule.warmup_steps,
+            grad_clip: optimizer.grad_clip.to_string(),
         }))
     }
 }
@@ -85,13 +91,13 @@ impl Learner {
         Self { recompute, ..self }
     }
 
-    /// The gradients of the mean loss over all unmasked targets of `batches`, the micro-batches of step `step`.
+    /// The gradients of the mean loss over what counts in `batches`, the micro-batches of step `step`.
     ///
     /// With a loss scale, gradients that overflow halve it and the same step is computed again.
     ///
     /// # Errors
     /// [`Defect`] where loss or gradients are not finite.
-    pub fn gradients(&mut self, step: u64, batches: &[Batch]) -> Result<Gradients, Defect> {
+    pub fn gradients<O: Objective>(&mut self, step: u64, batches: &[O]) -> Result<Gradients, Defect> {
         loop {
             let gradients = self.backward(step, batches);
             if !gradients.loss.is_finite() {
@@ -111,23 +117,23 @@ impl Learner {
         }
     }
 
-    fn backward(&self, step: u64, batches: &[Batch]) -> Gradients {
+    fn backward<O: Objective>(&self, step: u64, batches: &[O]) -> Gradients {
         in_thread_pool(&self.device, || self.backward_here(step, batches))
     }
 
-    fn backward_here(&self, step: u64, batches: &[Batch]) -> Gradients {
-        let targets: usize = batches.iter().map(counted_targets).sum();
+    fn backward_here<O: Objective>(&self, step: u64, batches: &[O]) -> Gradients {
+        let targets: usize = batches.iter().map(Objective::count).sum();
         let scale = self.loss_scale.as_ref().map_or(1.0, LossScale::value);
         let mut accumulator = GradientsAccumulator::new();
         let mut loss: Option<Tensor<1>> = None;
         for (micro, batch) in batches.iter().enumerate() {
             let seed = mix(mix(self.seed, step), micro as u64);
-            let (share, grads) = if self.recompute {
+            let (share, grads) = if let Some(batch) = batch.language_modelling().filter(|_| self.recompute) {
                 let seed = |part: u64| self.device.seed(mix(seed, part));
                 recompute::loss_and_gradients(&self.model, batch, &self.device, targets, scale, seed)
             } else {
                 self.device.seed(seed);
-                let share = batch_loss(&self.model, batch, &self.device) / targets.max(1) as f64;
+                let share = batch.loss(&self.model, &self.device) / targets.max(1) as f64;
                 let grads = (share.clone() * scale).backward();
                 (share.inner(), GradientsParams::from_grads(grads, &self.model))
             };
@@ -162,21 +168,6 @@ impl Learner {
     pub fn device(&self) -> &Device {
         &self.device
     }
-}
-
-/// Sum of the losses of a batch's targets, `(1)`.
-pub(crate) fn batch_loss(model: &CausalLm, batch: &Batch, device: &Device) -> Tensor<1> {
-    model.loss(ids(&batch.inputs, batch, device), ids(&batch.targets, batch, device))
-}
-
-/// Ids of a batch, `(b, t)`.
-pub(crate) fn ids(ids: &[i32], batch: &Batch, device: &Device) -> Tensor<2, Int> {
-    Tensor::from_data(TensorData::new(ids.to_vec(), [batch.batch, batch.time]), device)
-}
-
-/// Targets that count.
-pub(crate) fn counted_targets(batch: &Batch) -> usize {
-    batch.targets.iter().filter(|&&target| target != IGNORED).count()
 }
 
 /// A seed for part `number` of what `seed` decides (the finalizer of `SplitMix64`).

@@ -20,15 +20,20 @@ mod learner;
 mod loss_scale;
 mod memory;
 mod metrics;
+mod objective;
 pub mod optim;
 mod peak;
 mod plan;
+mod preference;
 mod recompute;
 mod schedule;
 mod tensorboard;
 mod trainer;
 
-pub use config::{EvalSection, RunConfig, RunConfigError, SampleSection, TrainSection};
+pub use config::{
+    ConfigFile, EvalSection, FinetuneConfig, FinetuneSection, Method, PreferenceLoss, PreferenceSection, RunConfig,
+    RunConfigError, SampleSection, TrainSection,
+};
 pub use diagnose::{NotFinite, Quantity};
 pub use error::TrainError;
 pub use event::{EvalRecord, Event, SampleRequest, StepRecord};
@@ -36,8 +41,13 @@ pub use forecast::{Forecast, Measurement};
 pub use learner::{Defect, Gradients, Learner};
 pub use loss_scale::LossScale;
 pub use memory::{peak_rss_mib, rss_mib};
+pub use objective::{Measure, Objective, mean_loss};
 pub use optim::{Optimizer, OptimizerKind, OptimizerSection};
 pub use peak::matmul_peak;
-pub use plan::{MemoryEstimate, ParameterCount, RunPlan, parameter_count, parameters_by_part};
+pub use plan::{MemoryEstimate, ParameterCount, RunPlan, TextSummary, parameter_count, parameters_by_part};
+pub use preference::Preferences;
 pub use schedule::{ScheduleKind, ScheduleSection};
-pub use trainer::{Best, Ending, Outcome, RunOptions, Trainer, precision_warning};
+pub use trainer::{
+    Best, Ending, Finetuning, Outcome, PreferenceSource, RunOptions, SampleSource, Source, TextSource, Trainer,
+    precision_warning,
+};

@@ -84,7 +84,7 @@ mod tests {
     }
 
     fn eval(step: u64) -> Line {
-        Line::Eval(EvalRecord { step, tokens: 8 * step, val_loss: 2.5, seconds: 1.0, best: false })
+        Line::Eval(EvalRecord { step, tokens: 8 * step, val_loss: 2.5, accuracy: None, seconds: 1.0, best: false })
     }
 
     #[test]

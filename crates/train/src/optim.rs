@@ -16,7 +16,7 @@ use std::collections::{BTreeMap, HashMap};
 use burn::module::{Module, ModuleMapper, Param};
 use burn::optim::GradientsParams;
 use burn::tensor::{Device, Tensor, TensorData};
-use llm_model::{CausalLm, ParamInfo, Role, params};
+use llm_model::{CausalLm, ParamInfo, Role, params, trainable_params};
 
 pub(crate) use clip::{clip_factor, squared_norms};
 pub use section::{OptimizerKind, OptimizerSection};
@@ -72,7 +72,7 @@ impl Rule {
 }
 
 impl Optimizer {
-    /// An optimizer for the parameters of `model` before its first step. It keeps what it remembers on `device`.
+    /// An optimizer for the parameters of `model` that are not frozen, before its first step. It keeps what it remembers on `device`.
     ///
     /// All of that is taken at once, before any gradient: tensors that live as long as the run then do not lie scattered
     /// among those of a step.
@@ -81,7 +81,7 @@ impl Optimizer {
         let zeros = |p: &ParamInfo| -> Moments {
             rules[&p.name].slots(section).iter().map(|_| Tensor::zeros([p.len()], device)).collect()
         };
-        let state = params(model).into_iter().map(|p| (p.name.clone(), zeros(&p))).collect();
+        let state = trainable_params(model).into_iter().map(|p| (p.name.clone(), zeros(&p))).collect();
         Self { section: section.clone(), rules, state }
     }
 
@@ -93,7 +93,7 @@ impl Optimizer {
     /// Numbers remembered for `model`, of four bytes each.
     pub fn state_len(section: &OptimizerSection, model: &CausalLm) -> usize {
         let rules = rules(section, model);
-        params(model).iter().map(|p| p.len() * rules[&p.name].slots(section).len()).sum()
+        trainable_params(model).iter().map(|p| p.len() * rules[&p.name].slots(section).len()).sum()
     }
 
     /// Everything remembered, as `NAME.SLOT`.
@@ -120,7 +120,7 @@ impl Optimizer {
         if tensors.is_empty() {
             return Ok(()); // saved before the first step, by an early version
         }
-        for info in params(model) {
+        for info in trainable_params(model) {
             let mut moments = Vec::new();
             for slot in self.rules[&info.name].slots(&self.section) {
                 let name = format!("{}.{slot}", info.name);

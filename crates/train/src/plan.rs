@@ -3,7 +3,7 @@
 use burn::tensor::{DType, Device};
 use llm_data::{BatchSampler, Prepared};
 use llm_kernels::is_fused;
-use llm_model::{CausalLm, ModelConfig, NormPlacement, Position, Precision, Role, params};
+use llm_model::{CausalLm, ModelConfig, NormPlacement, ParamInfo, Position, Precision, Role, params, trainable_params};
 
 use crate::{Optimizer, RunConfig, TrainSection};
 
@@ -16,6 +16,8 @@ pub struct RunPlan {
     pub precision: Precision,
     /// Parameters in all.
     pub parameters: usize,
+    /// Those of them that are trained.
+    pub trained_parameters: usize,
     /// Sequences computed at once.
     pub micro_batch_size: usize,
     /// Tokens of a sequence.
@@ -38,36 +40,88 @@ pub struct RunPlan {
     pub cached: bool,
     /// Tokens in the vocabulary.
     pub vocab_size: usize,
-    /// Loss of a model that knows nothing, ln(vocabulary).
-    pub uniform_loss: f64,
+    /// Loss of a model that knows nothing, ln(vocabulary), where it begins as such.
+    pub uniform_loss: Option<f64>,
     /// Measured loss of the first batch.
     pub first_loss: f32,
     /// Measured time of a step, in seconds; before a run, without the update of the weights.
     pub seconds_per_step: f64,
 }
 
+/// Sizes of what is learned.
+#[derive(Debug, Clone, PartialEq)]
+pub struct TextSummary {
+    /// Steps of an epoch; infinite without a text.
+    pub steps_per_epoch: f64,
+    /// Tokens of a row.
+    pub row_length: usize,
+    /// Tokens to train on.
+    pub train_tokens: u64,
+    /// Tokens to validate on.
+    pub valid_tokens: u64,
+    /// What was taken for validation.
+    pub split: String,
+    /// Whether tokens came from the cache.
+    pub cached: bool,
+}
+
+impl TextSummary {
+    /// No text at all, in rows of `row_length`.
+    pub fn none(row_length: usize) -> Self {
+        let split = String::new();
+        Self { steps_per_epoch: f64::INFINITY, row_length, train_tokens: 0, valid_tokens: 0, split, cached: false }
+    }
+
+    pub(crate) fn of_text(data: &Prepared, sampler: &BatchSampler, row_length: usize) -> Self {
+        Self {
+            steps_per_epoch: sampler.steps_per_epoch(),
+            row_length,
+            train_tokens: data.split.train.len(),
+            valid_tokens: data.split.valid.len(),
+            split: data.split.note.clone(),
+            cached: data.cached,
+        }
+    }
+
+    /// Tokens and number of the samples, or pairs of them, to train and to validate on.
+    pub(crate) fn of_samples(
+        steps_per_epoch: f64,
+        row_length: usize,
+        train: (u64, usize),
+        valid: (u64, usize),
+    ) -> Self {
+        let split = format!("{} samples to train on, {} to validate on", train.1, valid.1);
+        Self { steps_per_epoch, row_length, train_tokens: train.0, valid_tokens: valid.0, split, cached: false }
+    }
+
+    /// Tokens to train and to validate on.
+    pub fn tokens(&self) -> [u64; 2] {
+        [self.train_tokens, self.valid_tokens]
+    }
+}
+
 impl RunPlan {
-    /// What `config` means for a text; nothing is measured yet.
-    pub(crate) fn new(config: &RunConfig, text: Option<(&Prepared, &BatchSampler)>, model: &CausalLm) -> Self {
-        let steps_per_epoch = text.map_or(f64::INFINITY, |(_, sampler)| sampler.steps_per_epoch());
-        let steps = config.train.steps(steps_per_epoch);
+    /// What `train` means for a text; nothing is measured yet.
+    pub(crate) fn new(train: &TrainSection, text: TextSummary, model: &CausalLm) -> Self {
+        let steps = train.steps(text.steps_per_epoch);
         let vocab_size = model.config().vocab_size;
         Self {
             device: String::new(),
-            precision: config.train.precision,
+            precision: train.precision,
             parameters: parameter_count(model),
-            micro_batch_size: config.train.micro_batch_size(),
-            context_length: model.config().context_length,
-            accumulation: config.train.accumulation(),
+            trained_parameters: trainable_params(model).iter().map(ParamInfo::len).sum(),
+            micro_batch_size: train.micro_batch_size(),
+            context_length: text.row_length,
+            accumulation: train.accumulation(),
             steps,
             first_step: 0,
-            epochs: steps as f64 / steps_per_epoch,
-            train_tokens: text.map_or(0, |(data, _)| data.split.train.len()),
-            valid_tokens: text.map_or(0, |(data, _)| data.split.valid.len()),
-            split: text.map_or_else(String::new, |(data, _)| data.split.note.clone()),
-            cached: text.is_some_and(|(data, _)| data.cached),
+            epochs: steps as f64 / text.steps_per_epoch,
+            train_tokens: text.train_tokens,
+            valid_tokens: text.valid_tokens,
+            split: text.split,
+            cached: text.cached,
             vocab_size,
-            uniform_loss: (vocab_size as f64).ln(),
+            uniform_loss: Some((vocab_size as f64).ln()),
             first_loss: f32::NAN,
             seconds_per_step: 0.0,
         }
@@ -95,7 +149,7 @@ pub struct ParameterCount {
 
 /// Parameters by part, those parts that have any.
 pub fn parameters_by_part(model: &CausalLm) -> Vec<ParameterCount> {
-    const PARTS: [&str; 7] = [
+    const PARTS: [&str; 8] = [
         "token embedding",
         "position embedding",
         "attention matrices",
@@ -103,6 +157,7 @@ pub fn parameters_by_part(model: &CausalLm) -> Vec<ParameterCount> {
         "norms",
         "biases",
         "head",
+        "adapters",
     ];
     let mut counts = PARTS.map(|part| ParameterCount { part, count: 0 });
     for info in params(model) {
@@ -114,6 +169,7 @@ pub fn parameters_by_part(model: &CausalLm) -> Vec<ParameterCount> {
             Role::Norm => 4,
             Role::Bias => 5,
             Role::Head => 6,
+            Role::Adapter => 7,
         };
         counts[part].count += info.len();
     }
@@ -122,7 +178,7 @@ pub fn parameters_by_part(model: &CausalLm) -> Vec<ParameterCount> {
 
 /// Parameters of a model.
 pub fn parameter_count(model: &CausalLm) -> usize {
-    params(model).iter().map(llm_model::ParamInfo::len).sum()
+    params(model).iter().map(ParamInfo::len).sum()
 }
 
 /// Memory of training by what it is for, in bytes; an estimate from the shapes.

@@ -6,7 +6,7 @@ use burn::tensor::{Device, Tensor};
 use llm_data::Batch;
 use llm_model::CausalLm;
 
-use crate::learner::ids;
+use crate::objective::ids;
 
 /// The loss `(1)` of a batch, summed over its targets and divided by `targets`, and the gradients of `scale` times that.
 ///
@@ -22,15 +22,16 @@ pub(crate) fn loss_and_gradients(
     scale: f64,
     seed: impl Fn(u64),
 ) -> (Tensor<1>, GradientsParams) {
+    let samples = batch.sample_starts.as_ref();
     let block = |model: &CausalLm, layer: usize, x: Tensor<3>| {
         seed(layer as u64 + 1);
-        model.block(layer, x)
+        model.block(layer, x, samples)
     };
     let leaf = |x: &Tensor<3>| Tensor::from_inner(x.clone()).require_grad();
     let last = model.config().num_layers - 1;
 
     seed(0);
-    let embedded = model.embed(ids(&batch.inputs, batch, device));
+    let embedded = model.embed(ids(&batch.inputs, batch, device), samples);
     // Burn keeps the graph of a result that is dropped until the next backward pass: here, there must not be one.
     let untracked = model.clone().no_grad();
     let mut inputs = vec![embedded.clone().inner()];
@@ -87,10 +88,10 @@ mod tests {
         let (loss, recomputed) = loss_and_gradients(&model, &batch, &device, 16, 1.0, seed);
 
         seed(0);
-        let mut x = model.embed(ids(&batch.inputs, &batch, &device));
+        let mut x = model.embed(ids(&batch.inputs, &batch, &device), None);
         for layer in 0..3 {
             seed(layer as u64 + 1);
-            x = model.block(layer, x);
+            x = model.block(layer, x, None);
         }
         let kept_loss = model.head_loss(x, ids(&batch.targets, &batch, &device)) / 16.0;
         let kept = GradientsParams::from_grads(kept_loss.backward(), &model);

@@ -144,7 +144,16 @@ mod tests {
     fn events_read_back_with_good_checksums() {
         let dir = tempfile::tempdir().unwrap();
         let mut board = Board::create(dir.path(), 7).unwrap();
-        board.write(&Line::Eval(EvalRecord { step: 9, tokens: 1, val_loss: 2.5, seconds: 0.0, best: true })).unwrap();
+        board
+            .write(&Line::Eval(EvalRecord {
+                step: 9,
+                tokens: 1,
+                val_loss: 2.5,
+                accuracy: None,
+                seconds: 0.0,
+                best: true,
+            }))
+            .unwrap();
         let events = read(&std::fs::read(&board.path).unwrap());
         assert_eq!(events[0].file_version.as_deref(), Some("brain.Event:2"));
         assert_eq!((events[1].step, &events[1].session_log), (8, &Some(SessionLog { status: START })));

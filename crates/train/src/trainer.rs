@@ -1,21 +1,27 @@
 //! The loop: from a configuration to a run directory with a trained model in it.
 
 mod evaluate;
+mod finetune;
 mod open;
+mod product;
 mod run;
+mod source;
 mod state;
 
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use burn::tensor::Device;
-use llm_checkpoint::{save_model, save_training, write_atomic};
-use llm_data::{Batch, BatchSampler, Prepared};
+use llm_checkpoint::{save_training, write_atomic};
 
+pub use finetune::Finetuning;
 pub use open::precision_warning;
 pub(crate) use open::{check_precision, learner, precision_name, sampler};
 pub use run::{Ending, Outcome};
+pub use source::{PreferenceSource, SampleSource, Source, TextSource};
 pub use state::Best;
+
+use product::Product;
 use state::RunState;
 
 use crate::chart::Curves;
@@ -23,7 +29,9 @@ use crate::diagnose::Quantity;
 use crate::learner::Defect;
 use crate::metrics::{Line, Metrics};
 use crate::tensorboard::Board;
-use crate::{Event, Learner, RunConfig, RunPlan, TrainError};
+use crate::{
+    EvalSection, Event, Learner, OptimizerSection, RunPlan, SampleSection, ScheduleSection, TrainError, TrainSection,
+};
 
 /// Where and how a run is made; none of it changes what is computed, but for the device's rounding.
 #[derive(Debug, Clone)]
@@ -40,16 +48,27 @@ pub struct RunOptions {
     pub device_name: String,
 }
 
+/// The sections that the loop goes by, whatever is learned.
+#[derive(Debug)]
+struct Settings {
+    train: TrainSection,
+    optimizer: OptimizerSection,
+    schedule: ScheduleSection,
+    eval: EvalSection,
+    sample: SampleSection,
+}
+
 /// A run that is ready to begin or to go on.
 #[derive(Debug)]
-pub struct Trainer {
-    config: RunConfig,
+pub struct Trainer<S> {
+    config: Settings,
     options: RunOptions,
-    data: Prepared,
-    sampler: BatchSampler,
+    source: S,
+    product: Product,
     learner: Learner,
     state: RunState,
     steps: u64,
+    flops_per_token: f64,
     metrics: Metrics,
     curves: Curves,
     board: Option<Board>,
@@ -64,12 +83,12 @@ pub(crate) fn training_dir(out: &Path) -> PathBuf {
     out.join("training")
 }
 
-impl Trainer {
+impl<S: Source> Trainer<S> {
     /// The micro-batches of a step, counted from 0.
-    fn batches(&self, step: u64) -> Result<Vec<Batch>, TrainError> {
+    fn batches(&self, step: u64) -> Result<Vec<S::Batch>, TrainError> {
         let step = if self.config.train.overfit_batch { 0 } else { step };
         let seed = self.config.train.seed;
-        let batch = |rank| Ok(self.sampler.batch(seed, step, rank)?);
+        let batch = |rank| Ok(self.source.batch(seed, step, rank)?);
         (0..self.config.train.accumulation() as u32).map(batch).collect()
     }
 
@@ -89,10 +108,11 @@ impl Trainer {
         }
         self.learner.loss_scale = loss_scale;
         let seconds_per_step = seconds * self.config.train.accumulation() as f64;
-        let mut plan = RunPlan::new(&self.config, Some((&self.data, &self.sampler)), &self.learner.model);
+        let mut plan = RunPlan::new(&self.config.train, self.source.summary(), &self.learner.model);
         plan.device.clone_from(&self.options.device_name);
         plan.first_step = self.state.step;
         plan.first_loss = first_loss;
+        plan.uniform_loss = plan.uniform_loss.filter(|_| self.product == Product::Model);
         plan.seconds_per_step = seconds_per_step;
         Ok(plan)
     }
@@ -107,7 +127,7 @@ impl Trainer {
         let path = save_training(
             &self.options.out,
             self.state.step,
-            &self.learner.model,
+            (&self.learner.model, self.product.weights()),
             &self.learner.optimizer.save(),
             &self.state,
             self.config.train.keep_checkpoints,
@@ -121,7 +141,7 @@ impl Trainer {
 
     /// Makes the model of this step the one that the run directory holds.
     fn save_best(&self) -> Result<(), TrainError> {
-        Ok(save_model(&self.options.out, &self.learner.inference_model(), &self.data.tokenizer)?)
+        Ok(self.product.save(&self.options.out, &self.learner.inference_model(), self.source.tokenizer())?)
     }
 
     fn draw_chart(&self) -> Result<(), TrainError> {
@@ -147,6 +167,6 @@ impl Trainer {
     fn stopped_by(&self, defect: &Defect) -> TrainError {
         // Losses and gradients belong to the next step, an evaluation to the last one.
         let step = self.state.step.saturating_sub(u64::from(defect.quantity == Quantity::ValidationLoss));
-        defect.at(step, &self.config, self.checkpoint.clone())
+        defect.at(step, &self.config.optimizer, &self.config.schedule, self.checkpoint.clone())
     }
 }

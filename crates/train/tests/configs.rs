@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use burn::tensor::Device;
 use llm_data::TokenizerKind;
 use llm_model::CausalLm;
-use llm_train::{RunConfig, parameter_count};
+use llm_train::{ConfigFile, RunConfig, parameter_count};
 
 fn shipped() -> Vec<PathBuf> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../configs");

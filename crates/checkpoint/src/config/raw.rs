@@ -34,6 +34,11 @@ impl RawConfig {
         self.values.contains_key(key)
     }
 
+    /// All keys.
+    pub fn keys(&self) -> impl Iterator<Item = &String> {
+        self.values.keys()
+    }
+
     /// A size, from 1.
     pub fn size(&self, key: &str) -> Result<Option<usize>, CheckpointError> {
         self.read(key, &format!("a whole number from 1 to {LARGEST}"), |value| {

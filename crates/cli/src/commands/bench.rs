@@ -2,11 +2,13 @@ use std::io::Write;
 use std::process::Command;
 
 use clap::{Args, Subcommand};
-use llm_model::Precision;
-use llm_train::bench::{BenchOptions, BenchRecord, PRESETS, Preset, bench_train};
+use llm_checkpoint::{load_frozen, load_model};
+use llm_model::{LoraConfig, Precision};
+use llm_train::bench::{BenchOptions, BenchRecord, PRESETS, Preset, Shape, bench_model, bench_train};
 
 use crate::device::DeviceArgs;
 use crate::error::CliError;
+use crate::model::locate;
 use crate::printer::{Printer, stdout};
 
 /// The commands under `llm bench`.
@@ -14,6 +16,8 @@ use crate::printer::{Printer, stdout};
 pub enum BenchCommand {
     /// Measure training steps; prints one JSON object a line.
     Train(BenchTrainArgs),
+    /// Measure steps of fine-tuning a model; prints one JSON object.
+    Finetune(BenchFinetuneArgs),
 }
 
 /// What `llm bench train` takes.
@@ -52,8 +56,66 @@ pub struct BenchTrainArgs {
     device: DeviceArgs,
 }
 
+/// What `llm bench finetune` takes.
+#[derive(Debug, Args)]
+#[command(after_help = "Example: llm bench finetune --model HuggingFaceTB/SmolLM2-135M --method lora --profile")]
+pub struct BenchFinetuneArgs {
+    /// The model: a directory, a .gguf file, or ORG/NAME on the hub.
+    #[arg(short, long, value_name = "MODEL")]
+    model: String,
+
+    /// What is trained: an adapter, one of DoRA, or everything.
+    #[arg(long, value_name = "METHOD", default_value = "lora", value_parser = ["lora", "dora", "full"])]
+    method: String,
+
+    /// Rank of the adapter.
+    #[arg(long, value_name = "R", default_value_t = 8)]
+    rank: usize,
+
+    /// Sequences a step.
+    #[arg(long, value_name = "N", default_value_t = 4, value_parser = clap::value_parser!(u32).range(1..))]
+    batch_size: u32,
+
+    /// Tokens of a sequence.
+    #[arg(long, value_name = "N", default_value_t = 256, value_parser = clap::value_parser!(u32).range(1..))]
+    context_length: u32,
+
+    /// Steps that are measured, after three to warm up.
+    #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..))]
+    steps: u64,
+
+    /// Also tell where the time goes: a table of the fused operations of the CPU.
+    #[arg(long)]
+    profile: bool,
+
+    #[command(flatten)]
+    device: DeviceArgs,
+}
+
 pub fn run(command: &BenchCommand, printer: Printer) -> Result<(), CliError> {
-    let BenchCommand::Train(args) = command;
+    match command {
+        BenchCommand::Train(args) => train(args, printer),
+        BenchCommand::Finetune(args) => finetune(args, printer),
+    }
+}
+
+fn finetune(args: &BenchFinetuneArgs, printer: Printer) -> Result<(), CliError> {
+    let path = locate(&args.model, None, printer)?;
+    let device = args.device.open_to_train(Precision::F32, printer)?;
+    let autodiff = device.device.clone().autodiff();
+    let lora = LoraConfig { rank: args.rank, dora: args.method == "dora", ..LoraConfig::default() };
+    let (name, model) = match args.method.as_str() {
+        "full" => ("full", load_model(&path, &autodiff)?),
+        "dora" => ("dora", load_frozen(&path, &autodiff)?.with_lora(&lora, 1)?),
+        _ => ("lora", load_frozen(&path, &autodiff)?.with_lora(&lora, 1)?),
+    };
+    let shape = Shape { name, batch: args.batch_size as usize, context: args.context_length as usize };
+    let with = BenchOptions { profile: args.profile, recompute: false };
+    let record = bench_model(model, shape, &device.device, &device.name, Precision::F32, args.steps, with)?;
+    print(&record)
+}
+
+fn train(args: &BenchTrainArgs, printer: Printer) -> Result<(), CliError> {
     let wanted = |preset: &&Preset| args.preset.is_empty() || args.preset.iter().any(|name| name == preset.name);
     let presets: Vec<&Preset> = PRESETS.iter().filter(wanted).collect();
     match presets.as_slice() {
@@ -76,9 +138,13 @@ fn measure(preset: &Preset, args: &BenchTrainArgs, printer: Printer) -> Result<(
     };
     let with = BenchOptions { profile: args.profile, recompute: args.recompute };
     let record = bench_train(&preset, &device.device, &device.name, precision, args.steps, with)?;
-    let line = serde_json::to_string(&record).map_err(std::io::Error::other)?;
+    print(&record)
+}
+
+fn print(record: &BenchRecord) -> Result<(), CliError> {
+    let line = serde_json::to_string(record).map_err(std::io::Error::other)?;
     writeln!(stdout(), "{line}")?;
-    if args.profile { print_profile(&record) } else { Ok(()) }
+    if record.profile.is_empty() { Ok(()) } else { print_profile(record) }
 }
 
 /// One line an operation, and the sum. "at best" is the time at the matrix-multiply peak or the memory's bandwidth.

@@ -5,6 +5,7 @@ pub mod chat;
 pub mod completions;
 pub mod convert;
 pub mod data;
+pub mod finetune;
 pub mod generate;
 pub mod inspect;
 pub mod plan;
@@ -20,6 +21,7 @@ use crate::printer::Printer;
 pub fn run(command: Command, printer: Printer) -> Result<(), CliError> {
     match command {
         Command::Train(args) => train::run(&args, printer),
+        Command::Finetune(args) => finetune::run(&args, printer),
         Command::Generate(args) => generate::run(&args, printer),
         Command::Chat(args) => chat::run(&args, printer),
         Command::Tokenize(args) => tokenize::run(&args),

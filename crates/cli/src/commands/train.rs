@@ -3,7 +3,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
 
 use clap::Args;
-use llm_train::{Ending, Outcome, RunConfig, RunOptions, TrainError, Trainer};
+use llm_train::{ConfigFile, Ending, Outcome, RunConfig, RunOptions, TrainError, Trainer};
 
 use crate::device::{DeviceArgs, DeviceChoice};
 use crate::error::CliError;
@@ -89,7 +89,7 @@ pub struct ConfigArgs {
     set: Vec<(String, String)>,
 }
 
-fn key_value(text: &str) -> Result<(String, String), String> {
+pub(super) fn key_value(text: &str) -> Result<(String, String), String> {
     let (key, value) = text.split_once('=').ok_or("write it as section.key=value")?;
     Ok((key.trim().to_owned(), value.trim().to_owned()))
 }

@@ -3,7 +3,7 @@
 /// A permutation of `0..n`, chosen by a key: a balanced Feistel network on the next power of four, walked until it
 /// lands below `n` ("cycle walking", Black and Rogaway 2002, <https://doi.org/10.1007/3-540-45760-7_9>).
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Permutation {
+pub(crate) struct Permutation {
     n: u64,
     half_bits: u32,
     key: u64,
@@ -12,13 +12,13 @@ pub(super) struct Permutation {
 const ROUNDS: u64 = 6;
 
 impl Permutation {
-    pub(super) fn new(n: u64, key: u64) -> Self {
+    pub(crate) fn new(n: u64, key: u64) -> Self {
         let bits = u64::BITS - n.saturating_sub(1).leading_zeros();
         Self { n, half_bits: bits.div_ceil(2).max(1), key }
     }
 
     /// Where `index`, which is below `n`, goes. Fewer than four steps are taken on average.
-    pub(super) fn apply(&self, index: u64) -> u64 {
+    pub(crate) fn apply(&self, index: u64) -> u64 {
         debug_assert!(index < self.n);
         let mut i = self.encrypt(index);
         while i >= self.n {
@@ -39,7 +39,7 @@ impl Permutation {
 }
 
 /// Two numbers to one that looks random: `SplitMix64` (Steele, Lea and Flood 2014) over both.
-pub(super) fn mix(key: u64, value: u64) -> u64 {
+pub(crate) fn mix(key: u64, value: u64) -> u64 {
     scramble(scramble(key).wrapping_add(value))
 }
 

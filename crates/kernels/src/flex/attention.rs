@@ -1,9 +1,12 @@
 //! Causal attention in blocks of queries, without the `t × s` matrix in memory (Dao et al., 2022, arXiv:2205.14135).
 
+use std::ops::Range;
+
 use burn_flex::FlexTensor;
 use gemm::Parallelism;
 use rayon::prelude::*;
 
+use crate::Causal;
 use crate::profile::measured;
 
 use super::dropout::Mask;
@@ -50,7 +53,7 @@ pub(super) fn readable(x: FlexTensor) -> FlexTensor {
 }
 
 /// Sizes of one call, and the dropout of its weights. Queries `(b, t, h, hd)`; keys and values `(b, s, kv, hd)`.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Sizes {
     b: usize,
     t: usize,
@@ -58,37 +61,34 @@ pub(super) struct Sizes {
     h: usize,
     kv: usize,
     hd: usize,
-    start: usize,
-    window: usize,
+    causal: Causal,
     dropout: Option<Mask>,
 }
 
 impl Sizes {
-    pub fn new(q: &FlexTensor, k: &FlexTensor, start: usize, window: usize, dropout: Option<Mask>) -> Self {
+    pub fn new(q: &FlexTensor, k: &FlexTensor, causal: Causal, dropout: Option<Mask>) -> Self {
         let (q, k) = (q.layout().shape(), k.layout().shape());
-        Self { b: q[0], t: q[1], s: k[1], h: q[2], kv: k[2], hd: q[3], start, window, dropout }
+        Self { b: q[0], t: q[1], s: k[1], h: q[2], kv: k[2], hd: q[3], causal, dropout }
     }
 
     fn scale(&self) -> f32 {
         1.0 / (self.hd as f32).sqrt()
     }
 
-    /// Keys that any query of rows `i..i + rows` looks at.
-    fn keys(&self, i: usize, rows: usize) -> std::ops::Range<usize> {
-        let first = (self.start + i + 1).saturating_sub(self.window);
-        first..(self.start + i + rows).min(self.s)
+    /// Keys that query `i` of row `b` looks at.
+    fn visible(&self, b: usize, i: usize) -> Range<usize> {
+        self.causal.first_key(b, i, self.t)..self.causal.start + i + 1
     }
 
-    /// Keys within `keys` that query `i` looks at.
-    fn visible(&self, i: usize, keys: &std::ops::Range<usize>) -> std::ops::Range<usize> {
-        let first = (self.start + i + 1).saturating_sub(self.window);
-        first.max(keys.start) - keys.start..self.start + i + 1 - keys.start
+    /// Keys that any of the queries `i..i + rows` of row `b` looks at: both ends never fall from one to the next.
+    fn keys(&self, b: usize, i: usize, rows: usize) -> Range<usize> {
+        self.visible(b, i).start..self.visible(b, i + rows - 1).end.min(self.s)
     }
 
     /// Pairs of a query and a key it looks at, in all heads.
     fn pairs(&self) -> usize {
-        let seen = |i: usize| (self.start + i + 1).min(self.window);
-        self.b * self.h * (0..self.t).map(seen).sum::<usize>()
+        let seen = |query: usize| self.visible(query / self.t, query % self.t).len();
+        self.h * (0..self.b * self.t).map(seen).sum::<usize>()
     }
 
     /// The key/value head that query head `head` looks at.
@@ -126,16 +126,17 @@ impl Shared {
     }
 }
 
-/// The visible part of a row; the hidden parts become zero.
-fn visible_part(row: &mut [f32], visible: std::ops::Range<usize>) -> &mut [f32] {
+/// The part of a row of weights of the keys `keys` that is `visible`; the hidden parts become zero.
+fn visible_part<'a>(row: &'a mut [f32], visible: &Range<usize>, keys: &Range<usize>) -> &'a mut [f32] {
+    let visible = visible.start - keys.start..visible.end - keys.start;
     row[..visible.start].fill(0.0);
     row[visible.end..].fill(0.0);
     &mut row[visible]
 }
 
 /// The output `(b, t, h, hd)`, and for the backward pass the logarithm of each row's sum of exponentials, `(b, h, t)`.
-pub(super) fn forward(q: &FlexTensor, k: &FlexTensor, v: &FlexTensor, sizes: Sizes) -> (FlexTensor, Vec<f32>) {
-    let Sizes { b, t, s, h, kv, hd, .. } = sizes;
+pub(super) fn forward(q: &FlexTensor, k: &FlexTensor, v: &FlexTensor, sizes: &Sizes) -> (FlexTensor, Vec<f32>) {
+    let Sizes { b, t, s, h, kv, hd, .. } = *sizes;
     let touched = 2 * b * t * h * hd + 2 * b * s * kv * hd;
     measured("attention forward", 4 * hd * sizes.pairs(), touched, || {
         let (q, k, v) = (Heads::new(q), Heads::new(k), Heads::new(v));
@@ -147,14 +148,14 @@ pub(super) fn forward(q: &FlexTensor, k: &FlexTensor, v: &FlexTensor, sizes: Siz
             let (mut p, mut out) = (Vec::new(), vec![0.0; BLOCK * hd]);
             for i in (0..t).step_by(BLOCK) {
                 let rows = BLOCK.min(t - i);
-                let keys = sizes.keys(i, rows);
+                let keys = sizes.keys(b, i, rows);
                 let n = keys.len();
                 let [k, v] = [&k, &v].map(|x| x.matrix(b, key_head, keys.start, n));
                 p.resize(rows * n, 0.0);
                 product(&mut p, n, 0.0, sizes.scale(), q.matrix(b, head, i, rows), k.t(), Parallelism::None);
                 let mut totals = [1.0; BLOCK];
                 for (r, (row, total)) in p.chunks_exact_mut(n).zip(&mut totals).enumerate() {
-                    let row = visible_part(row, sizes.visible(i + r, &keys));
+                    let row = visible_part(row, &sizes.visible(b, i + r), &keys);
                     let shift = vectorized!(max(row));
                     *total = vectorized!(exp_sum(row, shift));
                     log_sums[i + r] = shift + total.ln();
@@ -218,7 +219,7 @@ fn backward_head(saved: &Saved, grad: &FlexTensor, b: usize, head: usize, dq: Sh
     let (mut p, mut ds, mut dq_rows) = (Vec::new(), Vec::new(), vec![0.0; BLOCK * hd]);
     for i in (0..t).step_by(BLOCK) {
         let rows = BLOCK.min(t - i);
-        let keys = sizes.keys(i, rows);
+        let keys = sizes.keys(b, i, rows);
         let n = keys.len();
         let [q, g] = [&q, &grad].map(|x| x.matrix(b, head, i, rows));
         let [k, v] = [&k, &v].map(|x| x.matrix(b, key_head, keys.start, n));
@@ -228,8 +229,8 @@ fn backward_head(saved: &Saved, grad: &FlexTensor, b: usize, head: usize, dq: Sh
         product(&mut ds, n, 0.0, 1.0, g, v.t(), Parallelism::None); // gradient by the weights
         for (r, (p, ds)) in p.chunks_exact_mut(n).zip(ds.chunks_exact_mut(n)).enumerate() {
             let log_sum = log_sums[(b * h + head) * t + i + r];
-            let visible = sizes.visible(i + r, &keys);
-            let (p, ds) = (visible_part(p, visible.clone()), visible_part(ds, visible));
+            let visible = sizes.visible(b, i + r);
+            let (p, ds) = (visible_part(p, &visible, &keys), visible_part(ds, &visible, &keys));
             let along = vectorized!(sum2(y.row(b, head, i + r), grad.row(b, head, i + r), |y, g| y * g));
             if let Some(mask) = sizes.dropout {
                 let mask = mask.of((b * h + head) * t + i + r);

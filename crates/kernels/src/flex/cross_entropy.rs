@@ -122,16 +122,17 @@ pub(super) fn head_loss(x: &FlexTensor, weight: &FlexTensor, targets: &FlexTenso
     })
 }
 
-/// Sum of the losses, `(1)`, and its gradients by the hidden states and by the weight.
+/// Sum of the losses, `(1)`, and its gradients by the hidden states and, if wanted, by the weight.
 pub(super) fn head_loss_and_gradients(
     x: &FlexTensor,
     weight: &FlexTensor,
     targets: &FlexTensor,
     precision: Precision,
-) -> (FlexTensor, [FlexTensor; 2]) {
+    by_weight: bool,
+) -> (FlexTensor, [Option<FlexTensor>; 2]) {
     let head = Head::new(x, weight, targets, precision);
     let Head { n, d, v, .. } = head;
-    measured("head, loss and gradients", 3 * head.flops(), 2 * head.len(), || {
+    measured("head, loss and gradients", if by_weight { 3 } else { 2 } * head.flops(), 2 * head.len(), || {
         let (mut losses, mut dx, mut dw) = (Vec::with_capacity(n), Vec::with_capacity(n * d), Vec::new());
         for (mut logits, x, targets) in head.blocks() {
             let rows = logits.par_chunks_mut(v).zip(targets);
@@ -142,13 +143,16 @@ pub(super) fn head_loss_and_gradients(
             }));
             let gradient = Matrix::new(&logits, targets.len(), v, v);
             dx.extend(new_product(gradient, head.weight, precision));
+            if !by_weight {
+                continue;
+            }
             if dw.is_empty() {
                 dw = new_product(gradient.t(), x, precision);
             } else {
                 add_product(&mut dw, gradient.t(), x, precision);
             }
         }
-        let gradients = [tensor(dx, vec![n, d]), tensor(dw, vec![v, d])];
+        let gradients = [Some(tensor(dx, vec![n, d])), by_weight.then(|| tensor(dw, vec![v, d]))];
         (tensor(vec![losses.iter().sum()], vec![1]), gradients)
     })
 }

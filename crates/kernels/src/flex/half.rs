@@ -8,7 +8,7 @@ use half::{bf16, f16};
 use rayon::prelude::*;
 
 use super::gemm::{Matrix, product, threads};
-use super::simd::{BLOCK, tensor, values, vectorized};
+use super::simd::{BLOCK, map1, tensor, values, vectorized};
 use crate::profile::measured;
 
 /// Rows of the weight that one task works on.
@@ -34,6 +34,14 @@ pub(super) fn forward(x: &FlexTensor, weight: &FlexTensor) -> FlexTensor {
             _ => times(values(x), weight.storage::<f16>(), sizes, widen_f16),
         };
         tensor(y, vec![n, d_out])
+    })
+}
+
+/// The values of a contiguous tensor in float16 or bfloat16.
+pub(super) fn widened(x: &FlexTensor) -> Vec<f32> {
+    measured("widening", 0, x.layout().num_elements() * 3 / 2, || match x.dtype() {
+        DType::BF16 => map1(x.storage::<bf16>(), widen_bf16),
+        _ => map1(x.storage::<f16>(), widen_f16),
     })
 }
 

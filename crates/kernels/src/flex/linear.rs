@@ -10,7 +10,7 @@ use crate::profile::measured;
 
 use super::simd::{BLOCK, column_sums, tensor, values, vectorized};
 
-fn dims(x: &FlexTensor) -> [usize; 2] {
+pub(super) fn dims(x: &FlexTensor) -> [usize; 2] {
     let shape = x.layout().shape();
     [shape[0], shape[1]]
 }
@@ -21,19 +21,33 @@ fn product_cost<R>(operation: &'static str, [n, d_in, d_out]: [usize; 3], f: imp
 }
 
 /// A contiguous tensor `(rows, columns)`.
-fn matrix(x: &FlexTensor) -> Matrix<'_> {
+pub(super) fn matrix(x: &FlexTensor) -> Matrix<'_> {
     let [rows, columns] = dims(x);
     Matrix::new(values(x), rows, columns, columns)
 }
 
+/// The values of a weight that is stored in two bytes a value.
+fn widened(weight: &FlexTensor) -> Option<Vec<f32>> {
+    half::is_half(weight.dtype()).then(|| half::widened(weight))
+}
+
+/// A weight, or its values where they had to be widened.
+fn of_weight<'a>(weight: &'a FlexTensor, widened: Option<&'a [f32]>) -> Matrix<'a> {
+    let [d_out, d_in] = dims(weight);
+    widened.map_or_else(|| matrix(weight), |values| Matrix::new(values, d_out, d_in, d_in))
+}
+
 /// `x·Wᵀ`, with `x` `(n, in)` and `weight` `(out, in)`, both contiguous → `(n, out)`. A weight that is stored in two bytes
-/// a value stays so; there is no backward pass by one.
+/// a value stays so, and has no gradient of its own.
 pub(super) fn forward(x: &FlexTensor, weight: &FlexTensor, precision: Precision) -> FlexTensor {
-    if half::is_half(weight.dtype()) {
+    /// Rows from which on it is faster to widen all of a weight first.
+    const MANY: usize = 128;
+    let ([n, d_in], [d_out, _]) = (dims(x), dims(weight));
+    if half::is_half(weight.dtype()) && n < MANY {
         return half::forward(x, weight);
     }
-    let ([n, d_in], [d_out, _]) = (dims(x), dims(weight));
-    let product = || new_product(matrix(x), matrix(weight).t(), precision);
+    let widened = widened(weight);
+    let product = || new_product(matrix(x), of_weight(weight, widened.as_deref()).t(), precision);
     tensor(product_cost("linear forward", [n, d_in, d_out], product), vec![n, d_out])
 }
 
@@ -55,10 +69,19 @@ pub(super) fn add_bias(mut y: FlexTensor, bias: &FlexTensor) -> FlexTensor {
     y
 }
 
+/// `y + other`, in place where nobody else holds `y`.
+pub(super) fn sum(mut y: FlexTensor, other: &FlexTensor) -> FlexTensor {
+    y.storage_mut::<f32>().par_chunks_mut(BLOCK).zip(values(other).par_chunks(BLOCK)).for_each(|(y, other)| {
+        vectorized!(y.iter_mut().zip(other).for_each(|(y, other)| *y += other));
+    });
+    y
+}
+
 /// Gradient by `x`: `g·W`.
 pub(super) fn backward_x(grad: &FlexTensor, weight: &FlexTensor, precision: Precision) -> FlexTensor {
     let ([n, d_out], [_, d_in]) = (dims(grad), dims(weight));
-    let product = || new_product(matrix(grad), matrix(weight), precision);
+    let widened = widened(weight);
+    let product = || new_product(matrix(grad), of_weight(weight, widened.as_deref()), precision);
     tensor(product_cost("linear backward, input", [n, d_in, d_out], product), vec![n, d_in])
 }
 

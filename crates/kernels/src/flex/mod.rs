@@ -3,6 +3,7 @@
 //! `mod.rs` and `ops.rs` tie the kernels to Burn's dispatch and autodiff; the other files compute on slices.
 
 mod activation;
+mod adapter;
 mod attention;
 #[cfg(target_arch = "x86_64")]
 mod bf16;
@@ -21,7 +22,8 @@ mod simd;
 use burn::backend::Dispatch;
 use burn::tensor::{Int, Tensor};
 
-use crate::{Activation, AdamStep, Causal, Precision};
+use crate::{Activation, AdamStep, Adapter, Causal, Input, Precision};
+use adapter::How;
 use dropout::Mask;
 use ops::FusedOps;
 use optimizer::OptimizerOps;
@@ -58,6 +60,28 @@ pub(crate) fn activated_linear(
     with_bias(Tensor::from_dispatch(y), bias)
 }
 
+pub(crate) fn adapted_linear(
+    input: Input,
+    weight: Tensor<2>,
+    bias: Option<Tensor<1>>,
+    adapter: Adapter,
+    precision: Precision,
+) -> Tensor<2> {
+    let mask = (adapter.dropout > 0.0).then(|| Mask::draw(adapter.dropout));
+    let how = How { scale: adapter.scale as f32, mask, precision };
+    let (weight, a, b) = (weight.into_dispatch(), adapter.a.into_dispatch(), adapter.b.into_dispatch());
+    let y = match input {
+        Input::Plain(x) => Dispatch::adapted_linear(x.into_dispatch(), weight, a, b, how),
+        Input::Activated(kind, x, None) => {
+            Dispatch::adapted_activated_linear(x.into_dispatch(), weight, a, b, kind, how)
+        }
+        Input::Activated(kind, x, Some(factor)) => {
+            Dispatch::adapted_gated_linear(x.into_dispatch(), factor.into_dispatch(), weight, a, b, kind, how)
+        }
+    };
+    with_bias(Tensor::from_dispatch(y), bias)
+}
+
 fn with_bias(y: Tensor<2>, bias: Option<Tensor<1>>) -> Tensor<2> {
     match bias {
         Some(bias) => Tensor::from_dispatch(Dispatch::add_bias(y.into_dispatch(), bias.into_dispatch())),
@@ -87,11 +111,10 @@ pub(crate) fn linear_cross_entropy(
     Tensor::from_dispatch(Dispatch::linear_cross_entropy(x, weight, targets.into_dispatch(), precision))
 }
 
-pub(crate) fn attention(q: Tensor<4>, k: Tensor<4>, v: Tensor<4>, causal: Causal, dropout: f64) -> Tensor<4> {
+pub(crate) fn attention(q: Tensor<4>, k: Tensor<4>, v: Tensor<4>, causal: &Causal, dropout: f64) -> Tensor<4> {
     let mask = (dropout > 0.0).then(|| Mask::draw(dropout));
-    let window = causal.window.unwrap_or(usize::MAX);
     let (q, k, v) = (q.into_dispatch(), k.into_dispatch(), v.into_dispatch());
-    Tensor::from_dispatch(Dispatch::causal_attention(q, k, v, causal.start, window, mask))
+    Tensor::from_dispatch(Dispatch::causal_attention(q, k, v, causal.clone(), mask))
 }
 
 pub(crate) fn adam(

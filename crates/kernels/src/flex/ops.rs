@@ -8,11 +8,12 @@ use burn::backend::tensor::{FloatTensor, IntTensor};
 use burn::backend::{Autodiff, Backend, Flex, backend_extension};
 use burn_flex::FlexTensor;
 
+use super::adapter::{Adapted, How};
 use super::attention::{Saved, Sizes};
 use super::dropout::{self, Mask};
 use super::simd::owned;
 use super::{activation, attention, cross_entropy, embedding, linear, norm, rotary};
-use crate::{Activation, Precision};
+use crate::{Activation, Causal, Precision};
 
 /// The fused operations, as Burn dispatches them; see the public functions of the crate for shapes.
 #[backend_extension(Flex, Autodiff)]
@@ -39,6 +40,30 @@ pub trait FusedOps: Backend {
         kind: Activation,
         precision: Precision,
     ) -> FloatTensor<Self>;
+    fn adapted_linear(
+        x: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        a: FloatTensor<Self>,
+        b: FloatTensor<Self>,
+        how: How,
+    ) -> FloatTensor<Self>;
+    fn adapted_activated_linear(
+        x: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        a: FloatTensor<Self>,
+        b: FloatTensor<Self>,
+        kind: Activation,
+        how: How,
+    ) -> FloatTensor<Self>;
+    fn adapted_gated_linear(
+        x: FloatTensor<Self>,
+        factor: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        a: FloatTensor<Self>,
+        b: FloatTensor<Self>,
+        kind: Activation,
+        how: How,
+    ) -> FloatTensor<Self>;
     fn add_bias(y: FloatTensor<Self>, bias: FloatTensor<Self>) -> FloatTensor<Self>;
     fn dropout(x: FloatTensor<Self>, mask: Mask) -> FloatTensor<Self>;
     fn rotate(x: FloatTensor<Self>, cos: FloatTensor<Self>, sin: FloatTensor<Self>) -> FloatTensor<Self>;
@@ -53,8 +78,7 @@ pub trait FusedOps: Backend {
         q: FloatTensor<Self>,
         k: FloatTensor<Self>,
         v: FloatTensor<Self>,
-        start: usize,
-        window: usize,
+        causal: Causal,
         dropout: Option<Mask>,
     ) -> FloatTensor<Self>;
 }
@@ -91,6 +115,34 @@ impl FusedOps for Flex {
         linear::forward(&hidden, &weight.to_contiguous(), precision)
     }
 
+    fn adapted_linear(x: FlexTensor, weight: FlexTensor, a: FlexTensor, b: FlexTensor, how: How) -> FlexTensor {
+        Adapted::new([weight, a, b], how).forward(&x.to_contiguous()).0
+    }
+
+    fn adapted_activated_linear(
+        x: FlexTensor,
+        weight: FlexTensor,
+        a: FlexTensor,
+        b: FlexTensor,
+        kind: Activation,
+        how: How,
+    ) -> FlexTensor {
+        Adapted::new([weight, a, b], how).forward(&activation::forward(kind, &x.to_contiguous(), None)).0
+    }
+
+    fn adapted_gated_linear(
+        x: FlexTensor,
+        factor: FlexTensor,
+        weight: FlexTensor,
+        a: FlexTensor,
+        b: FlexTensor,
+        kind: Activation,
+        how: How,
+    ) -> FlexTensor {
+        let hidden = activation::forward(kind, &x.to_contiguous(), Some(&factor.to_contiguous()));
+        Adapted::new([weight, a, b], how).forward(&hidden).0
+    }
+
     fn add_bias(y: FlexTensor, bias: FlexTensor) -> FlexTensor {
         linear::add_bias(owned(y), &bias.to_contiguous())
     }
@@ -120,12 +172,11 @@ impl FusedOps for Flex {
         q: FlexTensor,
         k: FlexTensor,
         v: FlexTensor,
-        start: usize,
-        window: usize,
+        causal: Causal,
         dropout: Option<Mask>,
     ) -> FlexTensor {
         let [q, k, v] = [q, k, v].map(attention::readable);
-        attention::forward(&q, &k, &v, Sizes::new(&q, &k, start, window, dropout)).0
+        attention::forward(&q, &k, &v, &Sizes::new(&q, &k, causal, dropout)).0
     }
 }
 
@@ -157,8 +208,8 @@ macro_rules! backward {
 
 /// Runs a forward pass on the inner tensors, and registers its backward pass where an input is tracked.
 macro_rules! record {
-    ($backward:ident, [$($node:expr),*], $output:expr, $state:expr) => {
-        match $backward.prepare::<C>([$($node),*]).compute_bound().stateful() {
+    ($backward:ident, $nodes:expr, $output:expr, $state:expr) => {
+        match $backward.prepare::<C>($nodes).compute_bound().stateful() {
             OpsKind::Tracked(prep) => prep.finish($state, $output),
             OpsKind::UnTracked(prep) => prep.finish($output),
         }
@@ -179,38 +230,53 @@ backward!(RmsNormBackward, 2, (FlexTensor, FlexTensor, Vec<f32>), |saved, grad, 
     [Some(dx), Some(dw)]
 });
 
-/// Gradients of a linear layer by its input and its weight, where they are wanted.
-fn linear_gradients(
-    x: &FlexTensor,
-    weight: &FlexTensor,
-    precision: Precision,
-    grad: &FlexTensor,
-    [by_x, by_weight]: [bool; 2],
-) -> [Option<FlexTensor>; 2] {
-    [
-        by_x.then(|| linear::backward_x(grad, weight, precision)),
-        by_weight.then(|| linear::backward_weight(grad, x, precision)),
-    ]
-}
+/// The input is there where the weight has a gradient.
+type OfLinear = (Option<FlexTensor>, FlexTensor, Precision);
 
-backward!(LinearBackward, 2, (FlexTensor, FlexTensor, Precision), |saved, grad, wanted| {
-    linear_gradients(&saved.0, &saved.1, saved.2, &grad, wanted)
+backward!(LinearBackward, 2, OfLinear, |saved, grad, wanted| {
+    let (x, weight, precision) = saved;
+    let by_x = wanted[0].then(|| linear::backward_x(&grad, &weight, precision));
+    [by_x, x.map(|x| linear::backward_weight(&grad, &x, precision))]
 });
 
 backward!(ActivatedLinearBackward, 2, ([FlexTensor; 2], Activation, Precision), |saved, grad, wanted| {
     let ([x, weight], kind, precision) = saved;
-    let hidden = activation::forward(kind, &x, None);
-    let [by_hidden, by_weight] = linear_gradients(&hidden, &weight, precision, &grad, wanted);
+    let by_weight = wanted[1].then(|| linear::backward_weight(&grad, &activation::forward(kind, &x, None), precision));
+    let by_hidden = wanted[0].then(|| linear::backward_x(&grad, &weight, precision));
     [by_hidden.map(|grad| activation::backward(kind, &x, None, grad).0), by_weight]
 });
 
 backward!(GatedLinearBackward, 3, ([FlexTensor; 3], Activation, Precision), |saved, grad, wanted| {
     let ([x, factor, weight], kind, precision) = saved;
-    let hidden = activation::forward(kind, &x, Some(&factor));
-    let wanted = [wanted[0] || wanted[1], wanted[2]];
-    let [by_hidden, by_weight] = linear_gradients(&hidden, &weight, precision, &grad, wanted);
+    let by_weight =
+        wanted[2].then(|| linear::backward_weight(&grad, &activation::forward(kind, &x, Some(&factor)), precision));
+    let by_hidden = (wanted[0] || wanted[1]).then(|| linear::backward_x(&grad, &weight, precision));
     let (by_x, by_factor) = by_hidden.map(|grad| activation::backward(kind, &x, Some(&factor), grad)).unzip();
     [by_x, by_factor.flatten(), by_weight]
+});
+
+/// The layer's input, `x·aᵀ`, and the rest.
+type OfAdapted<const N: usize> = ([FlexTensor; N], Vec<f32>, Adapted);
+
+backward!(AdaptedLinearBackward, 4, OfAdapted<1>, |saved, grad, wanted| {
+    let ([x], low, layer) = saved;
+    layer.backward(&x, &low, &grad, wanted)
+});
+
+backward!(AdaptedActivatedLinearBackward, 4, (OfAdapted<1>, Activation), |saved, grad, wanted| {
+    let (([x], low, layer), kind) = saved;
+    let hidden = activation::forward(kind, &x, None);
+    let [by_hidden, dw, da, db] = layer.backward(&hidden, &low, &grad, wanted);
+    [by_hidden.map(|grad| activation::backward(kind, &x, None, grad).0), dw, da, db]
+});
+
+backward!(AdaptedGatedLinearBackward, 5, (OfAdapted<2>, Activation), |saved, grad, wanted| {
+    let (([x, factor], low, layer), kind) = saved;
+    let hidden = activation::forward(kind, &x, Some(&factor));
+    let [by_x, by_factor, by_weight, by_a, by_b] = wanted;
+    let [by_hidden, dw, da, db] = layer.backward(&hidden, &low, &grad, [by_x || by_factor, by_weight, by_a, by_b]);
+    let (by_x, by_factor) = by_hidden.map(|grad| activation::backward(kind, &x, Some(&factor), grad)).unzip();
+    [by_x, by_factor.flatten(), dw, da, db]
 });
 
 backward!(BiasBackward, 2, (), |_saved, grad, wanted| {
@@ -229,9 +295,9 @@ backward!(CrossEntropyBackward, 1, (FlexTensor, FlexTensor, Vec<f32>), |saved, g
     [Some(cross_entropy::backward(logits, &targets, &log_sums, &grad))]
 });
 
-backward!(LinearCrossEntropyBackward, 2, [FlexTensor; 2], |saved, grad, _wanted| {
+backward!(LinearCrossEntropyBackward, 2, [Option<FlexTensor>; 2], |saved, grad, _wanted| {
     let factor = grad.storage::<f32>()[0];
-    saved.map(|gradient| Some(cross_entropy::scaled(gradient, factor)))
+    saved.map(|gradient| gradient.map(|gradient| cross_entropy::scaled(gradient, factor)))
 });
 
 backward!(AttentionBackward, 3, Saved, |saved, grad, _wanted| attention::backward(&saved, &grad).map(Some));
@@ -264,7 +330,8 @@ impl<C: CheckpointStrategy> FusedOps for Autodiff<Flex, C> {
     fn linear(x: FloatTensor<Self>, weight: FloatTensor<Self>, precision: Precision) -> FloatTensor<Self> {
         let (xp, wp) = (x.primitive().to_contiguous(), weight.primitive().to_contiguous());
         let y = linear::forward(&xp, &wp, precision);
-        record!(LinearBackward, [x.node(), weight.node()], y, (xp, wp, precision))
+        let kept = weight.is_tracked().then_some(xp);
+        record!(LinearBackward, [x.node(), weight.node()], y, (kept, wp, precision))
     }
 
     fn activated_linear(
@@ -288,6 +355,51 @@ impl<C: CheckpointStrategy> FusedOps for Autodiff<Flex, C> {
         let saved = [&x, &factor, &weight].map(|tensor| tensor.primitive().to_contiguous());
         let y = linear::forward(&activation::forward(kind, &saved[0], Some(&saved[1])), &saved[2], precision);
         record!(GatedLinearBackward, [x.node(), factor.node(), weight.node()], y, (saved, kind, precision))
+    }
+
+    fn adapted_linear(
+        x: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        a: FloatTensor<Self>,
+        b: FloatTensor<Self>,
+        how: How,
+    ) -> FloatTensor<Self> {
+        let nodes = [x.node(), weight.node(), a.node(), b.node()];
+        let layer = Adapted::new([weight, a, b].map(FloatTensor::<Self>::into_primitive), how);
+        let x = x.into_primitive().to_contiguous();
+        let (y, low) = layer.forward(&x);
+        record!(AdaptedLinearBackward, nodes, y, ([x], low, layer))
+    }
+
+    fn adapted_activated_linear(
+        x: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        a: FloatTensor<Self>,
+        b: FloatTensor<Self>,
+        kind: Activation,
+        how: How,
+    ) -> FloatTensor<Self> {
+        let nodes = [x.node(), weight.node(), a.node(), b.node()];
+        let layer = Adapted::new([weight, a, b].map(FloatTensor::<Self>::into_primitive), how);
+        let x = x.into_primitive().to_contiguous();
+        let (y, low) = layer.forward(&activation::forward(kind, &x, None));
+        record!(AdaptedActivatedLinearBackward, nodes, y, (([x], low, layer), kind))
+    }
+
+    fn adapted_gated_linear(
+        x: FloatTensor<Self>,
+        factor: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        a: FloatTensor<Self>,
+        b: FloatTensor<Self>,
+        kind: Activation,
+        how: How,
+    ) -> FloatTensor<Self> {
+        let nodes = [x.node(), factor.node(), weight.node(), a.node(), b.node()];
+        let layer = Adapted::new([weight, a, b].map(FloatTensor::<Self>::into_primitive), how);
+        let inputs = [x, factor].map(|x| x.into_primitive().to_contiguous());
+        let (y, low) = layer.forward(&activation::forward(kind, &inputs[0], Some(&inputs[1])));
+        record!(AdaptedGatedLinearBackward, nodes, y, ((inputs, low, layer), kind))
     }
 
     fn add_bias(y: FloatTensor<Self>, bias: FloatTensor<Self>) -> FloatTensor<Self> {
@@ -324,7 +436,9 @@ impl<C: CheckpointStrategy> FusedOps for Autodiff<Flex, C> {
         let targets = targets.to_contiguous();
         match LinearCrossEntropyBackward.prepare::<C>([x.node(), weight.node()]).compute_bound().stateful() {
             OpsKind::Tracked(prep) => {
-                let (loss, gradients) = cross_entropy::head_loss_and_gradients(&xp, &wp, &targets, precision);
+                let by_weight = weight.is_tracked();
+                let (loss, gradients) =
+                    cross_entropy::head_loss_and_gradients(&xp, &wp, &targets, precision, by_weight);
                 prep.finish(gradients, loss)
             }
             OpsKind::UnTracked(prep) => prep.finish(cross_entropy::head_loss(&xp, &wp, &targets, precision)),
@@ -335,13 +449,12 @@ impl<C: CheckpointStrategy> FusedOps for Autodiff<Flex, C> {
         q: FloatTensor<Self>,
         k: FloatTensor<Self>,
         v: FloatTensor<Self>,
-        start: usize,
-        window: usize,
+        causal: Causal,
         dropout: Option<Mask>,
     ) -> FloatTensor<Self> {
         let [qp, kp, vp] = [&q, &k, &v].map(|x| attention::readable(x.primitive().clone()));
-        let sizes = Sizes::new(&qp, &kp, start, window, dropout);
-        let (y, log_sums) = attention::forward(&qp, &kp, &vp, sizes);
+        let sizes = Sizes::new(&qp, &kp, causal, dropout);
+        let (y, log_sums) = attention::forward(&qp, &kp, &vp, &sizes);
         let saved = Saved { q: qp, k: kp, v: vp, y: y.clone(), log_sums, sizes };
         record!(AttentionBackward, [q.node(), k.node(), v.node()], y, saved)
     }

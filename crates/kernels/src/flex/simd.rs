@@ -182,12 +182,12 @@ pub(super) fn zeros(n: usize) -> Vec<f32> {
 
 /// The values of block number `block`.
 #[inline(always)]
-fn block_of(x: &[f32], block: usize) -> &[f32] {
+fn block_of<T>(x: &[T], block: usize) -> &[T] {
     &x[block * BLOCK..x.len().min((block + 1) * BLOCK)]
 }
 
 /// A new vector of `f(x)` for every value, on all cores.
-pub(super) fn map1(x: &[f32], f: impl Fn(f32) -> f32 + Sync) -> Vec<f32> {
+pub(super) fn map1<T: Copy + Sync>(x: &[T], f: impl Fn(T) -> f32 + Sync) -> Vec<f32> {
     new_vector(x.len(), |block, y| {
         let x = block_of(x, block);
         assert_eq!(x.len(), y.len());

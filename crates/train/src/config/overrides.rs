@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 
 use toml::{Table, Value};
 
-use super::{RunConfigError, SECTIONS, nearest};
+use super::RunConfigError;
+use super::error::nearest;
 
 /// What `text` means as a TOML value; a string where it means nothing.
 pub(super) fn parse_value(text: &str) -> Value {
@@ -17,20 +18,20 @@ pub(super) fn parse_value(text: &str) -> Value {
 }
 
 /// Puts `value` under the dotted `key`, whose first part must be a section.
-pub(super) fn insert(table: &mut Table, key: &str, value: Value) -> Result<(), RunConfigError> {
-    let known = SECTIONS.map(str::to_string);
+pub(super) fn insert(table: &mut Table, key: &str, value: Value, sections: &[&str]) -> Result<(), RunConfigError> {
+    let known: Vec<String> = sections.iter().map(ToString::to_string).collect();
     let mut parts: Vec<&str> = key.split('.').collect();
     let last = parts.pop().unwrap_or_default();
     let unknown = |near| Err(RunConfigError::unknown("--set", key, near, &known));
     match parts.first() {
-        Some(section) if SECTIONS.contains(section) => {}
+        Some(section) if sections.contains(section) => {}
         Some(section) => {
             let near = nearest(section, &known).map(|near| key.replacen(section, &near, 1));
             return unknown(near);
         }
         None => {
             // A bare key: found in exactly the sections that have it.
-            let near = SECTIONS.iter().find(|s| matches!(table.get(**s), Some(Value::Table(t)) if t.contains_key(key)));
+            let near = sections.iter().find(|s| matches!(table.get(**s), Some(Value::Table(t)) if t.contains_key(key)));
             return unknown(near.map(|section| format!("{section}.{key}")));
         }
     }

@@ -195,6 +195,6 @@ fn at_least_one(key: &'static str, value: usize) -> Result<(), RunConfigError> {
     Ok(())
 }
 
-fn check(key: &'static str, value: f64, good: bool, rule: &'static str) -> Result<(), RunConfigError> {
+pub(super) fn check(key: &'static str, value: f64, good: bool, rule: &'static str) -> Result<(), RunConfigError> {
     if good { Ok(()) } else { Err(RunConfigError::Invalid { key, value: value.to_string(), rule }) }
 }

@@ -2,19 +2,21 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use burn::tensor::{DType, Device};
-use llm_checkpoint::{latest_training, load_training, write_atomic};
-use llm_data::{BatchSampler, Prepared, Progress, evaluation_windows, prepare};
+use llm_checkpoint::{SavedWeights, latest_training, load_training, write_atomic};
+use llm_data::{BatchSampler, Prepared, Progress, prepare};
 use llm_kernels::{has_fast_bf16, is_fused};
-use llm_model::{CausalLm, Dropout, ModelConfig, Precision};
+use llm_model::{CausalLm, Dropout, ModelConfig, ParamInfo, Precision, trainable_params};
 
+use super::product::Product;
 use super::state::RunState;
-use super::{RunOptions, Trainer, training_dir};
+use super::{RunOptions, Settings, Source, TextSource, Trainer, training_dir};
 use crate::chart::Curves;
 use crate::metrics::Metrics;
+use crate::plan::parameter_count;
 use crate::tensorboard::Board;
-use crate::{Learner, RunConfig, TrainError, memory};
+use crate::{ConfigFile, Learner, RunConfig, TrainError, memory};
 
-impl Trainer {
+impl Trainer<TextSource> {
     /// Prepares the text, builds the model, and loads what there is to resume.
     ///
     /// # Errors
@@ -32,42 +34,68 @@ impl Trainer {
         check_directory(&config, &options)?;
 
         let data = prepare(&config.data, &config.tokenizer, progress)?;
-        if !config.train.overfit_batch {
-            drop(evaluation_windows(&data.split.valid, 1, 1, 1)?); // has any
-        }
         let device = options.device.clone().autodiff();
         let model = config.model.resolve(data.tokenizer.vocab_size())?;
         let sampler = sampler(&config, &data, &model)?;
         let learner = learner(&config, &model, &device)?;
+        let text = config.to_toml()?;
+        let RunConfig { train, optimizer, schedule, eval, sample, .. } = config;
+        let settings = Settings { train, optimizer, schedule, eval, sample };
+        let source = TextSource { data, sampler, time: model.context_length };
+        Self::begin(settings, &text, options, source, Product::Model, learner)
+    }
+}
+
+impl<S: Source> Trainer<S> {
+    /// A trainer that begins, or goes on from what there is to resume. `text` is the configuration as it is saved.
+    pub(super) fn begin(
+        config: Settings,
+        text: &str,
+        options: RunOptions,
+        source: S,
+        product: Product,
+        learner: Learner,
+    ) -> Result<Self, TrainError> {
+        if !config.train.overfit_batch {
+            drop(source.evaluation(1, 1)?); // has any
+        }
+        let fresh = RunState {
+            tokenizer: source.tokenizer().hash().to_string(),
+            text: source.hash(),
+            text_tokens: source.summary().tokens(),
+            frozen: product.frozen_sum(&learner.model),
+            loss_scale: learner.loss_scale,
+            ..RunState::default()
+        };
         let found = if options.resume { latest_training(&options.out)? } else { None };
         let (learner, state, checkpoint) = if let Some((_, path)) = found {
-            let (learner, state) = restore(learner, &path, &data)?;
+            let (learner, state) = restore(learner, &path, product.weights(), &fresh)?;
             (learner, state, Some(path))
         } else {
             // Begun, or killed before its first checkpoint.
-            let state = RunState { loss_scale: learner.loss_scale, ..begin(&data) };
-            (learner, state, None)
+            (learner, fresh, None)
         };
 
         let training = training_dir(&options.out);
         std::fs::create_dir_all(&training).map_err(TrainError::io(&training))?;
-        let text = config.to_toml()?;
         write_atomic(&training.join("config.toml"), |out| out.write_all(text.as_bytes()))?;
         let (metrics, lines) = Metrics::open(&training.join("metrics.jsonl"), state.step, state.evaluated)?;
         let mut curves = Curves::default();
         for line in &lines {
             curves.push(line);
         }
+        let summary = source.summary();
         Ok(Self {
-            steps: config.train.steps(sampler.steps_per_epoch()),
+            steps: config.train.steps(summary.steps_per_epoch),
+            flops_per_token: flops_per_token(&learner.model, summary.row_length),
             board: options.tensorboard.then(|| Board::create(&training.join("tensorboard"), state.step)).transpose()?,
             saved_step: checkpoint.is_some().then_some(state.step),
             seconds_before: state.seconds,
             begin: Instant::now(),
             config,
             options,
-            data,
-            sampler,
+            source,
+            product,
             learner,
             state,
             metrics,
@@ -75,6 +103,23 @@ impl Trainer {
             checkpoint,
         })
     }
+}
+
+/// Refuses what takes `bytes` at least, if the machine has not as many.
+pub(super) fn check_memory(bytes: f64) -> Result<(), TrainError> {
+    const GIB: f64 = (1_u64 << 30) as f64;
+    let needed = bytes / GIB;
+    match memory::total_mib().map(|mib| mib as f64 / 1024.0) {
+        Some(available) if needed > available => Err(TrainError::TooLarge { needed, available }),
+        _ => Ok(()),
+    }
+}
+
+/// FLOPs to train on a token in rows of `t`: a frozen weight has no gradient, which is a third of its work.
+fn flops_per_token(model: &CausalLm, t: usize) -> f64 {
+    let all = parameter_count(model);
+    let trained: usize = trainable_params(model).iter().map(ParamInfo::len).sum();
+    model.config().training_flops_per_token(t) - 2.0 * (all - trained) as f64
 }
 
 /// The sampler of the micro-batches.
@@ -88,32 +133,24 @@ pub(crate) fn sampler(config: &RunConfig, data: &Prepared, model: &ModelConfig) 
 /// # Errors
 /// [`TrainError::TooLarge`] where weights and gradients alone are more than the machine's memory.
 pub(crate) fn learner(config: &RunConfig, model: &ModelConfig, device: &Device) -> Result<Learner, TrainError> {
-    const GIB: f64 = (1_u64 << 30) as f64;
     // Initial weights are drawn on the host, whatever the device.
-    let needed = 8.0 * model.parameters() / GIB;
-    if let Some(mib) = memory::total_mib().filter(|mib| needed > *mib as f64 / 1024.0) {
-        return Err(TrainError::TooLarge { needed, available: mib as f64 / 1024.0 });
-    }
+    check_memory(8.0 * model.parameters())?;
     let train = &config.train;
     let model = CausalLm::new(model, device).initialize(train.seed);
     let learner = Learner::new(model, device, &config.optimizer, train.precision, train.seed);
     Ok(learner.with_recompute(train.recompute))
 }
 
-fn begin(data: &Prepared) -> RunState {
-    RunState {
-        tokenizer: data.tokenizer.hash().to_string(),
-        text: data.split.hash.clone(),
-        text_tokens: [data.split.train.len(), data.split.valid.len()],
-        ..RunState::default()
-    }
-}
-
-/// The learner and the state that the checkpoint at `path` holds.
-fn restore(mut learner: Learner, path: &Path, data: &Prepared) -> Result<(Learner, RunState), TrainError> {
+/// The learner and the state that the checkpoint at `path` holds, of a run that would begin as `fresh`.
+fn restore(
+    mut learner: Learner,
+    path: &Path,
+    weights: SavedWeights,
+    fresh: &RunState,
+) -> Result<(Learner, RunState), TrainError> {
     // Another text means another vocabulary, and is better said so than by the shape of a tensor.
-    check_text(path, data)?;
-    let (model, tensors, state): (_, _, RunState) = load_training(path, learner.model)?;
+    check_unchanged(path, fresh)?;
+    let (model, tensors, state): (_, _, RunState) = load_training(path, learner.model, weights)?;
     learner.model = model;
     let restored = learner.optimizer.restore(tensors, &learner.model, &learner.device().clone().inner());
     restored.map_err(|source| TrainError::Optimizer { path: PathBuf::from(path), source })?;
@@ -121,18 +158,19 @@ fn restore(mut learner: Learner, path: &Path, data: &Prepared) -> Result<(Learne
     Ok((learner, state))
 }
 
-/// Compares the text with the one that the checkpoint at `path` was trained on. What cannot be read here,
+/// Compares what the run learns from with what the checkpoint at `path` was trained on. What cannot be read here,
 /// [`load_training`] complains about.
-fn check_text(path: &Path, data: &Prepared) -> Result<(), TrainError> {
+fn check_unchanged(path: &Path, now: &RunState) -> Result<(), TrainError> {
     let text = std::fs::read(path.join("state.json")).unwrap_or_default();
     let Ok(saved) = serde_json::from_slice::<RunState>(&text) else { return Ok(()) };
-    let now = begin(data);
     let [train, valid] = [0, 1].map(|side| (saved.text_tokens[side].to_string(), now.text_tokens[side].to_string()));
+    let frozen = |state: &RunState| state.frozen.map_or("none".into(), |sum| sum.to_string());
     let checks = [
-        ("the hash of the tokenizer", (saved.tokenizer, now.tokenizer)),
+        ("the hash of the tokenizer", (saved.tokenizer.clone(), now.tokenizer.clone())),
         ("the training text's length in tokens", train),
         ("the validation text's length in tokens", valid),
-        ("the hash of the text", (saved.text, now.text)),
+        ("the hash of the text", (saved.text.clone(), now.text.clone())),
+        ("the sum of the weights that are not trained", (frozen(&saved), frozen(now))),
     ];
     match checks.into_iter().find(|(_, (saved, now))| saved != now) {
         Some((what, (saved, now))) => Err(TrainError::Changed { what, saved, now }),
@@ -141,20 +179,20 @@ fn check_text(path: &Path, data: &Prepared) -> Result<(), TrainError> {
 }
 
 /// Refuses to overwrite, and to resume what is not there or was another run.
-fn check_directory(config: &RunConfig, options: &RunOptions) -> Result<(), TrainError> {
+pub(super) fn check_directory<C: ConfigFile>(config: &C, options: &RunOptions) -> Result<(), TrainError> {
     let dir = options.out.clone();
     let saved = training_dir(&dir).join("config.toml");
     if options.resume {
         if !saved.is_file() {
             return Err(TrainError::NothingToResume { dir });
         }
-        return Ok(config.check_resume(&RunConfig::load(&saved)?)?);
+        return Ok(config.check_resume(&C::load(&saved)?)?);
     }
     if saved.is_file() {
         let hint = "go on with it by --resume, or begin another with another --out";
         return Err(TrainError::Occupied { dir, what: "a training run", hint });
     }
-    if dir.join("config.json").exists() || dir.join("model.safetensors").exists() {
+    if ["config.json", "model.safetensors", "adapter_config.json"].iter().any(|name| dir.join(name).exists()) {
         return Err(TrainError::Occupied { dir, what: "a model", hint: "choose another folder with --out" });
     }
     Ok(())

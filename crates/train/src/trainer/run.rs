@@ -4,9 +4,10 @@ use std::time::Instant;
 
 use llm_checkpoint::load_model;
 
-use super::{Best, Trainer};
+use super::{Best, Source, Trainer};
 use crate::loss_scale::LossScale;
 use crate::metrics::Line;
+use crate::objective::Objective;
 use crate::peak::matmul_peak;
 use crate::{Event, SampleRequest, StepRecord, TrainError, memory};
 
@@ -32,6 +33,8 @@ pub struct Outcome {
     pub steps: u64,
     /// Loss of the last step, if one was done.
     pub loss: Option<f32>,
+    /// Mean validation loss before the first step.
+    pub first_val_loss: Option<f32>,
     /// The best evaluation, whose model is in the run directory.
     pub best: Option<Best>,
     /// The newest checkpoint.
@@ -42,7 +45,7 @@ pub struct Outcome {
     pub seconds: f64,
 }
 
-impl Trainer {
+impl<S: Source> Trainer<S> {
     /// Trains to the end, or until `stop` is set: then the step is finished and everything saved to go on.
     ///
     /// # Errors
@@ -88,11 +91,12 @@ impl Trainer {
             self.learner = self.learner.apply(gradients, lr_factor);
             self.state.step += 1;
             self.state.loss_scale = self.learner.loss_scale;
-            self.state.tokens += batches.iter().map(|batch| batch.inputs.len() as u64).sum::<u64>();
+            let tokens: usize = batches.iter().flat_map(Objective::batches).map(|batch| batch.inputs.len()).sum();
+            self.state.tokens += tokens as u64;
 
             loss = Some(step_loss);
             let seconds = (gradients_took + start.elapsed()).as_secs_f64();
-            let record = self.step_record(step_loss, norm, lr_factor, seconds, peak);
+            let record = self.step_record(step_loss, norm, lr_factor, tokens as f64 / seconds, peak);
             on_event(Event::Step(&record));
             self.record(&Line::Step(record))?;
         };
@@ -107,6 +111,7 @@ impl Trainer {
             step: self.state.step,
             steps: self.steps,
             loss,
+            first_val_loss: self.state.first_val_loss,
             best: self.state.best,
             checkpoint: self.checkpoint.clone(),
             tokens: self.state.tokens,
@@ -114,18 +119,15 @@ impl Trainer {
         })
     }
 
-    fn step_record(&self, loss: f32, grad_norm: f64, lr_factor: f64, seconds: f64, peak: f64) -> StepRecord {
-        let model = self.learner.model.config();
-        let tokens = (self.config.train.batch_size * model.context_length) as f64;
-        let flops = model.training_flops_per_token(model.context_length) * tokens;
+    fn step_record(&self, loss: f32, grad_norm: f64, lr_factor: f64, tokens_per_s: f64, peak: f64) -> StepRecord {
         StepRecord {
             step: self.state.step,
             tokens: self.state.tokens,
             loss,
             lr: self.config.optimizer.lr * lr_factor,
             grad_norm,
-            tokens_per_s: tokens / seconds,
-            flops_utilization: flops / seconds / peak,
+            tokens_per_s,
+            flops_utilization: self.flops_per_token * tokens_per_s / peak,
             peak_rss_mib: memory::peak_rss_mib(),
             seconds: self.seconds(),
         }
@@ -144,14 +146,14 @@ impl Trainer {
         let (section, step) = (&self.config.sample, self.state.step);
         let due = section.every > 0 && step > 0 && step.is_multiple_of(section.every);
         if due && section.tokens > 0 {
-            let (model, tokenizer) = (self.learner.inference_model(), &self.data.tokenizer);
+            let (model, tokenizer) = (self.learner.inference_model(), self.source.tokenizer());
             on_event(Event::Sample(Box::new(SampleRequest { step, model, tokenizer, section, last: false })));
         }
     }
 
     /// Asks for a sample of the best model.
     fn last_sample(&self, on_event: &mut dyn FnMut(Event)) -> Result<(), TrainError> {
-        let (section, tokenizer) = (&self.config.sample, &self.data.tokenizer);
+        let (section, tokenizer) = (&self.config.sample, self.source.tokenizer());
         if section.tokens == 0 {
             return Ok(());
         }

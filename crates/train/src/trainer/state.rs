@@ -12,6 +12,9 @@ pub struct RunState {
     pub tokens: u64,
     /// The best evaluation so far.
     pub best: Option<Best>,
+    /// Mean validation loss before the first step.
+    #[serde(default)]
+    pub first_val_loss: Option<f32>,
     /// Steps done at the last evaluation.
     pub evaluated: Option<u64>,
     /// Evaluations since the best one.
@@ -26,6 +29,9 @@ pub struct RunState {
     pub text: String,
     /// Tokens of the training and the validation text.
     pub text_tokens: [u64; 2],
+    /// Sum of the weights that are not trained, where they are not saved.
+    #[serde(default)]
+    pub frozen: Option<f64>,
 }
 
 /// The best evaluation of a run.

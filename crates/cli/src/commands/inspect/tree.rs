@@ -7,7 +7,7 @@ use comfy_table::{Cell, CellAlignment};
 use llm_checkpoint::{load_config, published_type};
 use llm_data::{Tokenizer, TokenizerKind};
 use llm_model::{CausalLm, ModelConfig, ParamInfo, params};
-use llm_train::RunConfig;
+use llm_train::{ConfigFile, RunConfig};
 use serde_json::json;
 
 use super::{shape_text, table};

@@ -1,0 +1,321 @@
+use std::path::{Path, PathBuf};
+use std::sync::atomic::Ordering;
+
+use burn::tensor::Device;
+use clap::{Args, ValueEnum};
+use llm_checkpoint::{ModelSource, copy_generation};
+use llm_data::{SampleSet, SampleSummary, TokenizedSample, TrainOn};
+use llm_train::{
+    ConfigFile, Ending, FinetuneConfig, Finetuning, Method, Outcome, RunOptions, Source, TrainError, Trainer,
+};
+
+use crate::device::{DeviceArgs, DeviceChoice};
+use crate::error::CliError;
+use crate::interrupt;
+use crate::model::{self, ModelFiles};
+use crate::numbers::{duration, grouped};
+use crate::printer::Printer;
+use crate::training_view::TrainingView;
+
+mod report;
+
+const EXAMPLES: &str = "Examples:
+  llm finetune --model runs/base --data qa.jsonl --out runs/qa
+  llm finetune --model org/name --data folder/ --rank 16 --out runs/adapter
+  llm finetune --model runs/qa --data preferences.jsonl --method dpo --out runs/aligned
+  llm finetune --out runs/qa --resume          go on after Ctrl-C or a kill
+What is learned, token by token: llm data check qa.jsonl --model runs/base";
+
+/// What `llm finetune` takes.
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
+pub struct FinetuneArgs {
+    /// Configuration file; flags go before what it says.
+    #[arg(short, long, value_name = "FILE")]
+    config: Option<PathBuf>,
+
+    /// The model to begin from: a directory, a .gguf file, or ORG/NAME on the hub (ORG/NAME@REVISION for one of its
+    /// versions).
+    #[arg(short, long, value_name = "MODEL")]
+    model: Option<String>,
+
+    /// Samples: a .jsonl or .json file, or a folder with train.jsonl, valid.jsonl and test.jsonl.
+    ///
+    /// A sample has `messages`, or `instruction`, `input` and `output`, or `prompt` and `completion`, or `text`; for
+    /// --method dpo `prompt`, `chosen` and `rejected`.
+    #[arg(long, value_name = "PATH")]
+    data: Option<PathBuf>,
+
+    /// The run directory: adapter or model, metrics, checkpoints [default: runs/NAME-METHOD, after the data].
+    #[arg(short, long, value_name = "DIR")]
+    out: Option<PathBuf>,
+
+    /// Go on with the run in --out.
+    #[arg(long)]
+    resume: bool,
+
+    /// What is trained [default: lora for models above 50 million parameters, else full].
+    #[arg(long, value_enum)]
+    method: Option<MethodName>,
+
+    /// Blocks that --method head trains, counted from the last [default: 2].
+    #[arg(long, value_name = "N")]
+    layers: Option<usize>,
+
+    /// Share of the samples that is set aside to validate on, where there is no file for it [default: 0.05].
+    #[arg(long, value_name = "SHARE")]
+    valid_fraction: Option<f64>,
+
+    /// Which tokens of a conversation are learned: all answers, the last one, or everything [default: all].
+    #[arg(long, value_name = "PART")]
+    train_on: Option<TrainOn>,
+
+    /// Most tokens of a sample; longer ones are left out, or cut with --truncate [default: the model's context].
+    #[arg(long, value_name = "N")]
+    max_length: Option<usize>,
+
+    /// Cut longer samples at their end instead of leaving them out.
+    #[arg(long)]
+    truncate: bool,
+
+    /// One sample a row, instead of as many as fit.
+    #[arg(long)]
+    no_packing: bool,
+
+    /// Rank of the adapter [default: 8].
+    #[arg(long, value_name = "N")]
+    rank: Option<usize>,
+
+    /// The adapter's addition is multiplied by ALPHA over the rank [default: 16].
+    #[arg(long, value_name = "ALPHA")]
+    alpha: Option<f64>,
+
+    /// Passes over the samples [default: 3].
+    #[arg(long, value_name = "N", conflicts_with = "max_steps")]
+    epochs: Option<f64>,
+
+    /// Steps of the optimizer, instead of --epochs.
+    #[arg(long, value_name = "N")]
+    max_steps: Option<u64>,
+
+    /// Rows a step [default: 4].
+    #[arg(long, value_name = "N")]
+    batch_size: Option<usize>,
+
+    /// Height of the learning rate [default: 2e-4].
+    #[arg(long, value_name = "LR")]
+    lr: Option<f64>,
+
+    /// Number type of the matrix products: f32, f16 or bf16, as far as the device has it.
+    #[arg(long, value_name = "TYPE")]
+    precision: Option<String>,
+
+    /// Decides the split, the adapter's first weights, the order of the samples and dropout.
+    #[arg(long, value_name = "SEED")]
+    seed: Option<u64>,
+
+    /// Any key of the configuration, for example lora.target_modules='["q_proj","v_proj"]', lora.dora=true or
+    /// preference.loss=ipo (may be given several times).
+    #[arg(long, value_name = "KEY=VALUE", value_parser = super::train::key_value)]
+    set: Vec<(String, String)>,
+
+    /// Old data, to measure what is forgotten: a text, or samples as --data takes them.
+    #[arg(long, value_name = "PATH")]
+    keep: Option<PathBuf>,
+
+    /// Write event files for TensorBoard too, in training/tensorboard.
+    #[arg(long)]
+    tensorboard: bool,
+
+    #[command(flatten)]
+    device: DeviceArgs,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum MethodName {
+    /// An adapter of low rank beside frozen weights.
+    Lora,
+    /// All weights.
+    Full,
+    /// The last blocks, the last norm and the head.
+    Head,
+    /// An adapter, by preferences.
+    Dpo,
+}
+
+impl From<MethodName> for Method {
+    fn from(name: MethodName) -> Self {
+        match name {
+            MethodName::Lora => Self::Lora,
+            MethodName::Full => Self::Full,
+            MethodName::Head => Self::Head,
+            MethodName::Dpo => Self::Dpo,
+        }
+    }
+}
+
+impl FinetuneArgs {
+    /// The configuration, with flags and `--set` on top of the file, or of `saved` where no file is named.
+    fn resolve(&self, saved: Option<&Path>) -> Result<FinetuneConfig, CliError> {
+        let mut config = match self.config.as_deref().or(saved) {
+            Some(path) => FinetuneConfig::load(path)?,
+            None => FinetuneConfig::default(),
+        };
+        fn put<T: Clone>(place: &mut T, given: Option<&T>) {
+            if let Some(given) = given {
+                place.clone_from(given);
+            }
+        }
+        put(&mut config.finetune.model, self.model.as_ref());
+        put(&mut config.data.path, self.data.as_ref());
+        put(&mut config.finetune.layers, self.layers.as_ref());
+        put(&mut config.data.valid_fraction, self.valid_fraction.as_ref());
+        put(&mut config.data.train_on, self.train_on.as_ref());
+        put(&mut config.lora.rank, self.rank.as_ref());
+        put(&mut config.lora.alpha, self.alpha.as_ref());
+        put(&mut config.optimizer.lr, self.lr.as_ref());
+        put(&mut config.train.batch_size, self.batch_size.as_ref());
+        put(&mut config.train.seed, self.seed.as_ref());
+        if let Some(method) = self.method {
+            config.finetune.method = Some(method.into());
+        }
+        if self.max_length.is_some() {
+            config.data.max_length = self.max_length;
+        }
+        config.data.truncate |= self.truncate;
+        config.data.packing &= !self.no_packing;
+        if let Some(epochs) = self.epochs {
+            config.set("train.epochs", &format!("{epochs:?}"))?;
+        }
+        if let Some(steps) = self.max_steps {
+            config.set("train.max_steps", &steps.to_string())?;
+        }
+        if let Some(precision) = &self.precision {
+            config.set("train.precision", precision)?;
+        }
+        for (key, value) in &self.set {
+            config.set(key, value)?;
+        }
+        for (empty, flag) in
+            [(config.finetune.model.is_empty(), "--model"), (config.data.path.as_os_str().is_empty(), "--data")]
+        {
+            if empty {
+                return Err(CliError::Needed { flag });
+            }
+        }
+        Ok(config)
+    }
+
+    fn out(&self, config: &FinetuneConfig, method: Method) -> PathBuf {
+        let name = config.data.path.file_stem().map_or("run".into(), |name| name.to_string_lossy());
+        let method = method.name();
+        self.out.clone().unwrap_or_else(|| Path::new("runs").join(format!("{name}-{method}")))
+    }
+}
+
+pub fn run(args: &FinetuneArgs, printer: Printer) -> Result<(), CliError> {
+    let saved = match (&args.out, args.resume) {
+        (_, false) => None,
+        (None, true) => return Err(CliError::Needed { flag: "--out, the run to go on with" }),
+        (Some(out), true) => {
+            let saved = out.join("training/config.toml");
+            if !saved.is_file() {
+                return Err(TrainError::NothingToResume { dir: out.clone() }.into());
+            }
+            Some(saved)
+        }
+    };
+    let mut config = args.resolve(saved.as_deref())?;
+    let path = model::locate(&config.finetune.model, None, printer)?;
+    let files = ModelFiles::read(ModelSource::open(&path)?)?;
+    let method = config.finetune.method.unwrap_or_else(|| Method::default_for(&files.config));
+    config.finetune.method = Some(method);
+    let out = args.out(&config, method);
+    let device = args.device.open_to_train(config.train.precision, printer)?;
+    let options = RunOptions {
+        out: out.clone(),
+        resume: args.resume,
+        tensorboard: args.tensorboard,
+        device: device.device.clone(),
+        device_name: device.name.clone(),
+    };
+    Finetuning::check(&config, &files.config, &options)?;
+
+    let template = files.chat_template()?;
+    let stops = files.stop_tokens(template.as_ref());
+    let limits = config.data.limits(files.config.context_length);
+    let set = SampleSet::load(&config.data, config.train.seed)?;
+    let tokenizer = &files.tokenizer;
+    let frozen = method.adapts();
+    let tuning = |config| -> Result<Finetuning, CliError> {
+        let model = files.load_to_train(&options.device, frozen)?;
+        Ok(Finetuning { config, model, tokenizer: tokenizer.clone(), options: options.clone() })
+    };
+    let (outcome, shown) = if method == Method::Dpo {
+        let pairs = set.tokenize_pairs(tokenizer, template.as_ref(), &stops, limits)?;
+        warn(&pairs.summary, printer);
+        let shown: Vec<_> = pairs.valid.iter().take(report::ANSWERS).map(|pair| pair.chosen.clone()).collect();
+        (train(tuning(config.clone())?.on_preferences(pairs)?, printer, &device.device)?, shown)
+    } else {
+        let samples = set.tokenize(tokenizer, template.as_ref(), &stops, limits)?;
+        warn(&samples.summary, printer);
+        let shown: Vec<TokenizedSample> = samples.valid.iter().take(report::ANSWERS).cloned().collect();
+        (train(tuning(config.clone())?.on_samples(samples)?, printer, &device.device)?, shown)
+    };
+    copy_generation(files.path(), &out)?;
+    if outcome.ending == Ending::Interrupted {
+        let (step, steps) = (grouped(outcome.step), grouped(outcome.steps));
+        printer.note(format_args!("stopped after step {step} of {steps}; everything is saved"));
+        let device = match args.device.device {
+            DeviceChoice::Auto => String::new(),
+            device => format!(" --device {device}"),
+        };
+        printer.note(format_args!("go on with: llm finetune --out {} --resume{device}", out.display()));
+        return Err(CliError::Interrupted);
+    }
+    let result = report::Finished { files: &files, method, out: &out, device: &device.device, outcome: &outcome };
+    result.print(&shown, args.keep.as_deref(), &stops, printer)?;
+    let time = duration(outcome.seconds);
+    printer.note(format_args!("done: {} steps in {time}; the result: {}", grouped(outcome.step), out.display()));
+    let (model, out) = (&config.finetune.model, out.display());
+    let adapted = format!("--model {model} --adapter-path {out}");
+    let named = if method.adapts() { adapted } else { format!("--model {out}") };
+    printer.note(format_args!("go on with: llm chat {named}"));
+    Ok(())
+}
+
+fn train<S: Source>(trainer: Trainer<S>, printer: Printer, device: &Device) -> Result<Outcome, CliError> {
+    let mut view = TrainingView::new(printer, device.clone());
+    let stop = interrupt::watch(printer, Some("finishing this step and saving; Ctrl-C again quits at once"));
+    let outcome = trainer.run(&mut |event| view.show(event), &stop);
+    view.finish()?;
+    let mut outcome = outcome?;
+    if stop.load(Ordering::SeqCst) {
+        outcome.ending = Ending::Interrupted;
+    }
+    Ok(outcome)
+}
+
+/// Says what is not trained on, and what will not end.
+fn warn(summary: &SampleSummary, printer: Printer) {
+    let check = "`llm data check` shows which";
+    if let Some(first) = summary.left_out.first() {
+        let count = summary.left_out.len();
+        printer
+            .warn(format_args!("{count} samples are left out; the first, {}: {}; {check}", first.origin, first.reason));
+    }
+    if !summary.truncated.is_empty() {
+        printer.warn(format_args!("{} samples are cut at their end; {check}", summary.truncated.len()));
+    }
+    if !summary.endless.is_empty() {
+        let count = summary.endless.len();
+        printer
+            .warn(format_args!("{count} samples have answers without an end that generation would stop at; {check}"));
+    }
+    if summary.chosen_only > 0 {
+        let count = summary.chosen_only;
+        printer.warn(format_args!(
+            "of {count} preferences the chosen side is learned only; --method dpo learns from both"
+        ));
+    }
+}

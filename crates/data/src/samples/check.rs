@@ -1,0 +1,172 @@
+//! What is wrong with samples, or may be.
+
+use std::collections::{HashMap, HashSet};
+
+use serde::Serialize;
+
+use super::duplicates::{prompt_key, sample_key};
+use super::{BadLine, LeftOutReason, Origin, Sample, SampleSet, SampleSummary};
+
+/// One kind of thing that was found, with all the places.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Finding {
+    /// What was found.
+    pub kind: FindingKind,
+    /// Whether training would be wrong.
+    pub severity: Severity,
+    /// What it means, in a sentence.
+    pub message: String,
+    /// How many samples it is about.
+    pub count: usize,
+    /// Where, with what is to be said of each place.
+    pub places: Vec<(Origin, String)>,
+}
+
+/// How bad it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Severity {
+    /// Worth a look.
+    Warning,
+    /// Training would be wrong, or leave samples out.
+    Error,
+}
+
+/// What can be found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum FindingKind {
+    /// A line that cannot be used.
+    BadLine,
+    /// No sample to train on.
+    NoSamples,
+    /// A sample with more tokens than a row.
+    TooLong,
+    /// A sample that was cut.
+    Truncated,
+    /// A sample of which nothing would be learned.
+    NothingToTrain,
+    /// A sample with an empty answer.
+    EmptyAnswer,
+    /// A preference whose sides are the same.
+    SameAnswers,
+    /// A sample that the chat template does not take.
+    Refused,
+    /// A sample whose answers cannot be found again.
+    NotFound,
+    /// Answers that end with no token that generation stops at.
+    NoEndOfTurn,
+    /// A token ends the answers that the model's files do not name.
+    UnnamedEndOfTurn,
+    /// A sample that stands both in training and in validation or test.
+    Overlap,
+    /// A question of validation or test that is asked in training as well.
+    SamePrompt,
+    /// A sample that comes twice.
+    Duplicate,
+    /// No sample to validate on.
+    NoValidation,
+}
+
+/// Everything that is to be said about samples, errors first. `eos_ids` are the tokens that the model's files name as
+/// ends of a text.
+pub fn check_samples(set: &SampleSet, bad: &[BadLine], summary: &SampleSummary, eos_ids: &[u32]) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    let mut add = |kind, severity, message: &str, places: Vec<(Origin, String)>| {
+        if !places.is_empty() {
+            findings.push(Finding { kind, severity, message: message.to_owned(), count: places.len(), places });
+        }
+    };
+    let lines =
+        bad.iter().map(|line| (line.origin.clone(), format!("expected {}, found {}", line.expected, line.found)));
+    add(FindingKind::BadLine, Severity::Error, "lines that cannot be used", lines.collect());
+    for (kind, message) in LEFT_OUT {
+        let left_out = summary.left_out.iter().filter(|one| kind_of(&one.reason) == kind);
+        let places = left_out.map(|one| (one.origin.clone(), one.reason.to_string())).collect();
+        add(kind, Severity::Error, message, places);
+    }
+    let places = summary.endless.iter().map(|origin| (origin.clone(), String::new())).collect();
+    let message = "samples whose answers end with no token that generation stops at: the model would not learn to stop";
+    add(FindingKind::NoEndOfTurn, Severity::Error, message, places);
+    let (overlaps, same_prompts) = overlaps(set);
+    add(FindingKind::Overlap, Severity::Error, "samples of validation or test that training has as well", overlaps);
+    let places =
+        summary.truncated.iter().map(|one| (one.origin.clone(), format!("{} of {} tokens kept", one.kept, one.tokens)));
+    add(FindingKind::Truncated, Severity::Warning, "samples that are cut at their end", places.collect());
+    let message = "questions of validation or test that training asks as well, but for case and punctuation, and answers otherwise";
+    add(FindingKind::SamePrompt, Severity::Warning, message, same_prompts);
+    add(FindingKind::Duplicate, Severity::Warning, "samples that training has twice", duplicates(&set.train));
+    let mut say = |kind, severity, message: &str| {
+        findings.push(Finding { kind, severity, message: message.to_owned(), count: 0, places: Vec::new() });
+    };
+    if let Some(end) = summary.end_of_turn.filter(|end| !eos_ids.contains(end)) {
+        let message = format!(
+            "the chat template ends answers with token {end}, which generation_config.json does not name as an \
+             eos_token_id: other programs may not stop at it"
+        );
+        say(FindingKind::UnnamedEndOfTurn, Severity::Warning, &message);
+    }
+    if set.valid.is_empty() {
+        say(FindingKind::NoValidation, Severity::Warning, "no sample to validate on");
+    }
+    let left_out: HashSet<&Origin> = summary.left_out.iter().map(|one| &one.origin).collect();
+    if set.train.iter().all(|sample| left_out.contains(&sample.origin)) {
+        say(FindingKind::NoSamples, Severity::Error, "no sample is left to train on");
+    }
+    findings.sort_by_key(|finding| std::cmp::Reverse(finding.severity));
+    findings
+}
+
+const LEFT_OUT: [(FindingKind, &str); 6] = [
+    (FindingKind::TooLong, "samples that are too long and would be left out"),
+    (FindingKind::NothingToTrain, "samples with nothing to train on"),
+    (FindingKind::EmptyAnswer, "samples with an empty answer"),
+    (FindingKind::SameAnswers, "preferences whose sides are the same"),
+    (FindingKind::Refused, "samples that the chat template does not take"),
+    (FindingKind::NotFound, "samples whose answers cannot be told from what the chat template wrote"),
+];
+
+fn kind_of(reason: &LeftOutReason) -> FindingKind {
+    match reason {
+        LeftOutReason::TooLong { .. } => FindingKind::TooLong,
+        LeftOutReason::NothingToTrain => FindingKind::NothingToTrain,
+        LeftOutReason::EmptyAnswer => FindingKind::EmptyAnswer,
+        LeftOutReason::SameAnswers => FindingKind::SameAnswers,
+        LeftOutReason::Refused { .. } => FindingKind::Refused,
+        LeftOutReason::NotFound { .. } => FindingKind::NotFound,
+    }
+}
+
+/// Samples that come again, with where they came first.
+fn duplicates(samples: &[Sample]) -> Vec<(Origin, String)> {
+    let mut first: HashMap<u64, &Origin> = HashMap::new();
+    let mut again = Vec::new();
+    for sample in samples {
+        let origin = *first.entry(sample_key(&sample.content)).or_insert(&sample.origin);
+        if origin != &sample.origin {
+            again.push((sample.origin.clone(), format!("as {origin}")));
+        }
+    }
+    again
+}
+
+/// Samples of validation and test that are equal to one of training, and those that only ask the same.
+fn overlaps(set: &SampleSet) -> (Vec<(Origin, String)>, Vec<(Origin, String)>) {
+    let (mut samples, mut prompts) = (HashMap::new(), HashMap::new());
+    for sample in &set.train {
+        samples.entry(sample_key(&sample.content)).or_insert(&sample.origin);
+        prompt_key(&sample.content).map(|key| prompts.entry(key).or_insert(&sample.origin));
+    }
+    let (mut equal, mut asking) = (Vec::new(), Vec::new());
+    for sample in set.valid.iter().chain(&set.test) {
+        let place = |origin: &&Origin| (sample.origin.clone(), format!("as {origin}"));
+        let same = samples.get(&sample_key(&sample.content));
+        let asked = prompt_key(&sample.content).and_then(|key| prompts.get(&key));
+        match (same, asked) {
+            (Some(origin), _) => equal.push(place(origin)),
+            (None, Some(origin)) => asking.push(place(origin)),
+            (None, None) => {}
+        }
+    }
+    (equal, asking)
+}

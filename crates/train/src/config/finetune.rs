@@ -1,0 +1,196 @@
+use llm_data::SampleSection as DataSection;
+use llm_model::LoraConfig;
+use serde::{Deserialize, Serialize};
+use toml::Value;
+
+use super::file::section_over;
+use super::sections::{check, validate_optimizer, validate_schedule};
+use super::{ConfigFile, EvalSection, RunConfigError, TrainSection};
+use crate::{OptimizerSection, ScheduleKind, ScheduleSection};
+
+/// Everything that decides what fine-tuning computes. Saved with the run as `training/config.toml`, it repeats it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct FinetuneConfig {
+    /// What is fine-tuned, and how much of it.
+    pub finetune: FinetuneSection,
+    /// What it learns from.
+    pub data: DataSection,
+    /// The adapter of the methods `lora` and `dpo`.
+    pub lora: LoraConfig,
+    /// The loss of the method `dpo`.
+    pub preference: PreferenceSection,
+    /// Batches, steps and checkpoints.
+    pub train: TrainSection,
+    /// How gradients become weights.
+    pub optimizer: OptimizerSection,
+    /// Course of the learning rate.
+    pub schedule: ScheduleSection,
+    /// Measuring on the validation samples.
+    pub eval: EvalSection,
+}
+
+impl Default for FinetuneConfig {
+    fn default() -> Self {
+        Self {
+            finetune: FinetuneSection::default(),
+            data: DataSection::default(),
+            lora: LoraConfig::default(),
+            preference: PreferenceSection::default(),
+            train: TrainSection { epochs: Some(3.0), batch_size: 4, checkpoint_every: 100, ..TrainSection::default() },
+            optimizer: OptimizerSection { lr: 2e-4, betas: [0.9, 0.999], weight_decay: 0.0, ..Default::default() },
+            schedule: ScheduleSection { kind: ScheduleKind::Cosine, warmup_steps: 10, ..ScheduleSection::default() },
+            eval: EvalSection { every: 50, windows: 256, patience: 3 },
+        }
+    }
+}
+
+/// Which weights are trained, and by what.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Method {
+    /// An adapter of low rank beside frozen weights.
+    Lora,
+    /// All weights.
+    Full,
+    /// The last blocks, the last norm and the head.
+    Head,
+    /// An adapter, by preferences (Rafailov et al., 2023, arXiv:2305.18290).
+    Dpo,
+}
+
+impl Method {
+    /// The name as the configuration writes it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Lora => "lora",
+            Self::Full => "full",
+            Self::Head => "head",
+            Self::Dpo => "dpo",
+        }
+    }
+
+    /// Whether it trains an adapter and leaves the model's weights as they are.
+    pub fn adapts(self) -> bool {
+        matches!(self, Self::Lora | Self::Dpo)
+    }
+}
+
+/// The section `[finetune]`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct FinetuneSection {
+    /// The model to begin from: a directory, a .gguf file or ORG/NAME on the hub.
+    pub model: String,
+    /// Which weights are trained (default: `lora` for models above 50 million parameters, otherwise `full`).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub method: Option<Method>,
+    /// Blocks that the method `head` trains.
+    pub layers: usize,
+}
+
+impl Default for FinetuneSection {
+    fn default() -> Self {
+        Self { model: String::new(), method: None, layers: 2 }
+    }
+}
+
+/// How a preference becomes a loss; Δ is what the model prefers the chosen answer by, in nats, less what the model
+/// before training did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum PreferenceLoss {
+    /// `−log σ(β·Δ)` (Rafailov et al., 2023, arXiv:2305.18290).
+    #[default]
+    Sigmoid,
+    /// `max(0, 1 − β·Δ)` (Zhao et al., 2023, arXiv:2305.10425).
+    Hinge,
+    /// `(Δ − 1/(2β))²`, with the answers' likelihoods a token (Azar et al., 2023, arXiv:2310.12036).
+    Ipo,
+    /// `−log σ(β·Δ − γ)`, with likelihoods a token and without the model before training (Meng et al., 2024,
+    /// arXiv:2405.14734).
+    Simpo,
+}
+
+/// The section `[preference]`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct PreferenceSection {
+    /// The loss.
+    pub loss: PreferenceLoss,
+    /// How far the model may go from where it began: the smaller, the farther.
+    pub beta: f64,
+    /// Share of the preferences that may be the wrong way round; `sigmoid` only.
+    pub label_smoothing: f64,
+    /// Take the likelihoods a token, not those of whole answers, of which longer ones have lower; `ipo` and `simpo`
+    /// always do.
+    pub length_normalized: bool,
+    /// Margin γ of `simpo`.
+    pub margin: f64,
+}
+
+impl Default for PreferenceSection {
+    fn default() -> Self {
+        Self { loss: PreferenceLoss::Sigmoid, beta: 0.1, label_smoothing: 0.0, length_normalized: false, margin: 0.5 }
+    }
+}
+
+impl PreferenceSection {
+    fn validate(&self) -> Result<(), RunConfigError> {
+        let (beta, margin, smoothing) = (self.beta, self.margin, self.label_smoothing);
+        check("preference.beta", beta, beta.is_finite() && beta > 0.0, "must be a positive number")?;
+        check("preference.margin", margin, margin.is_finite() && margin >= 0.0, "must not be negative")?;
+        check("preference.label_smoothing", smoothing, (0.0..0.5).contains(&smoothing), "must lie in [0, 0.5)")?;
+        if smoothing > 0.0 && self.loss != PreferenceLoss::Sigmoid {
+            let rule = "goes with preference.loss = \"sigmoid\" only";
+            return check("preference.label_smoothing", smoothing, false, rule);
+        }
+        Ok(())
+    }
+}
+
+impl ConfigFile for FinetuneConfig {
+    const SECTIONS: &'static [&'static str] =
+        &["finetune", "data", "lora", "preference", "train", "optimizer", "schedule", "eval"];
+
+    const RESUMABLE: &'static [&'static str] = &[
+        "finetune.model", // it may have moved; its weights are compared
+        "train.max_steps",
+        "train.epochs",
+        "train.checkpoint_every",
+        "train.keep_checkpoints",
+        "eval.every",
+        "eval.patience",
+    ];
+
+    fn set_section(&mut self, name: &str, value: Value, origin: &str) -> Result<bool, RunConfigError> {
+        match name {
+            "finetune" => self.finetune = section_over(&self.finetune, name, value, origin)?,
+            "data" => self.data = section_over(&self.data, name, value, origin)?,
+            "lora" => self.lora = section_over(&self.lora, name, value, origin)?,
+            "preference" => self.preference = section_over(&self.preference, name, value, origin)?,
+            "train" => self.train = section_over(&self.train, name, value, origin)?,
+            "optimizer" => self.optimizer = section_over(&self.optimizer, name, value, origin)?,
+            "schedule" => self.schedule = section_over(&self.schedule, name, value, origin)?,
+            "eval" => self.eval = section_over(&self.eval, name, value, origin)?,
+            _ => return Ok(false),
+        }
+        Ok(true)
+    }
+
+    fn validate(&self) -> Result<(), RunConfigError> {
+        self.train.validate()?;
+        validate_optimizer(&self.optimizer)?;
+        validate_schedule(&self.schedule)?;
+        self.eval.validate()?;
+        self.preference.validate()?;
+        if self.finetune.layers == 0 {
+            return Err(RunConfigError::Invalid {
+                key: "finetune.layers",
+                value: "0".into(),
+                rule: "must be at least 1",
+            });
+        }
+        Ok(())
+    }
+}

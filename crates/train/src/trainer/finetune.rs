@@ -1,0 +1,112 @@
+use std::sync::Arc;
+
+use burn::module::Module;
+use llm_data::{PreferenceSampler, SampleSampler, TokenizedPairs, TokenizedSamples, Tokenizer};
+use llm_model::{CausalLm, ModelConfig};
+
+use super::open::{check_directory, check_memory, check_precision};
+use super::product::Product;
+use super::{PreferenceSource, RunOptions, SampleSource, Settings, Source, Trainer};
+use crate::{ConfigFile, FinetuneConfig, Learner, Method, SampleSection, TrainError};
+
+/// Parameters of a model above which an adapter is trained where no method is named.
+const LARGE: usize = 50_000_000;
+
+/// A model to fine-tune, with what it takes to do so.
+#[derive(Debug)]
+pub struct Finetuning {
+    /// How.
+    pub config: FinetuneConfig,
+    /// The model, on an autodiff device.
+    pub model: CausalLm,
+    /// Its tokenizer.
+    pub tokenizer: Tokenizer,
+    /// The run.
+    pub options: RunOptions,
+}
+
+impl Method {
+    /// The method for a model of `config` where none is named.
+    pub fn default_for(config: &ModelConfig) -> Self {
+        if config.parameters() > LARGE as f64 { Self::Lora } else { Self::Full }
+    }
+}
+
+impl Finetuning {
+    /// Checks settings, device and run directory, before the model is loaded and anything is computed.
+    ///
+    /// # Errors
+    /// What is wrong with them.
+    pub fn check(config: &FinetuneConfig, model: &ModelConfig, options: &RunOptions) -> Result<(), TrainError> {
+        config.validate()?;
+        let all = config.finetune.method.unwrap_or_else(|| Method::default_for(model)) == Method::Full;
+        check_memory(model.parameters() * if all { 8.0 } else { 4.0 })?;
+        check_precision(config.train.precision, &options.device, &options.device_name)?;
+        check_directory(config, options)
+    }
+
+    /// A trainer on samples.
+    ///
+    /// # Errors
+    /// Samples that there are none of, adapters that do not fit the model, and what there is to resume.
+    pub fn on_samples(self, samples: TokenizedSamples) -> Result<Trainer<SampleSource>, TrainError> {
+        let (data, train) = (&self.config.data, &self.config.train);
+        let (rows, ranks, pad) = (train.micro_batch_size(), train.accumulation() as u32, pad_id(&self.tokenizer));
+        let length = samples.summary.row_length(data.limits(self.model.config().context_length).max_length);
+        let sampler = |samples| SampleSampler::new(samples, rows, length, ranks, data.packing, pad);
+        if samples.valid.is_empty() {
+            return Err(TrainError::NoValidation);
+        }
+        let (train, valid) = (sampler(samples.train)?, sampler(samples.valid)?);
+        let source = SampleSource { tokenizer: self.tokenizer.clone(), train, valid };
+        self.begin(source)
+    }
+
+    /// A trainer on preferences.
+    ///
+    /// # Errors
+    /// As [`Self::on_samples`].
+    pub fn on_preferences(self, pairs: TokenizedPairs) -> Result<Trainer<PreferenceSource>, TrainError> {
+        let (data, train) = (&self.config.data, &self.config.train);
+        let (rows, ranks, pad) = (train.micro_batch_size(), train.accumulation() as u32, pad_id(&self.tokenizer));
+        let max_length = pairs.summary.row_length(data.limits(self.model.config().context_length).max_length);
+        let sampler = |pairs| PreferenceSampler::new(pairs, rows, ranks, pad);
+        if pairs.valid.is_empty() {
+            return Err(TrainError::NoValidation);
+        }
+        let source = PreferenceSource {
+            tokenizer: self.tokenizer.clone(),
+            train: sampler(pairs.train)?,
+            valid: sampler(pairs.valid)?,
+            max_length,
+            section: Arc::new(self.config.preference.clone()),
+            // Frozen weights are shared.
+            reference: Arc::new(self.model.valid()),
+        };
+        self.begin(source)
+    }
+
+    fn begin<S: Source>(self, source: S) -> Result<Trainer<S>, TrainError> {
+        let Self { config, model, options, .. } = self;
+        let text = config.to_toml()?;
+        let FinetuneConfig { finetune, lora, train, optimizer, schedule, eval, .. } = config;
+        let base = finetune.model.clone();
+        let (model, product) = match finetune.method.unwrap_or_else(|| Method::default_for(model.config())) {
+            Method::Lora | Method::Dpo => (model.with_lora(&lora, train.seed)?, Product::Adapter { base }),
+            Method::Head => (model.freeze_below(finetune.layers), Product::Finetuned),
+            Method::Full => (model, Product::Finetuned),
+        };
+        let device = options.device.clone().autodiff();
+        let learner = Learner::new(model, &device, &optimizer, train.precision, train.seed);
+        let learner = learner.with_recompute(train.recompute);
+        // Answers are compared at the end, by the one who knows the chat template.
+        let sample = SampleSection { tokens: 0, ..SampleSection::default() };
+        let settings = Settings { train, optimizer, schedule, eval, sample };
+        Trainer::begin(settings, &text, options, source, product, learner)
+    }
+}
+
+/// An id to fill rows with; what it is does not matter.
+fn pad_id(tokenizer: &Tokenizer) -> u32 {
+    tokenizer.eos_ids().first().copied().unwrap_or(0)
+}

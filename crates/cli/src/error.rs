@@ -48,7 +48,7 @@ pub enum CliError {
         /// The file.
         path: PathBuf,
         /// Why.
-        source: std::io::Error,
+        source: io::Error,
     },
 
     /// A flag that must be given.
@@ -147,6 +147,17 @@ pub enum CliError {
         /// Tokens given.
         tokens: usize,
         /// Positions of the model.
+        context: usize,
+    },
+
+    /// Windows over a text that leave tokens out.
+    #[error(
+        "windows of {context} tokens that begin {stride} apart would leave tokens out\nhint: make --stride {context} or less"
+    )]
+    StrideBeyondContext {
+        /// From one window to the next.
+        stride: usize,
+        /// Tokens of a window.
         context: usize,
     },
 

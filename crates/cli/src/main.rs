@@ -10,6 +10,7 @@ mod error;
 mod hub;
 mod input;
 mod interrupt;
+mod measure;
 mod model;
 mod numbers;
 mod printer;

@@ -35,6 +35,9 @@ const NAMES: [&str; 7] = [
 ];
 const INDEX: &str = "model.safetensors.index.json";
 const WEIGHTS: &str = "model.safetensors";
+/// The same as PyTorch writes them, where there are no others.
+const PICKLED: &str = "pytorch_model.bin";
+const PICKLED_INDEX: &str = "pytorch_model.bin.index.json";
 
 /// A hub and the cache of what was downloaded from it.
 #[derive(Debug, Clone)]
@@ -140,7 +143,7 @@ impl Hub {
             }
             let weights = match weights {
                 Weights::Files(files) => files,
-                Weights::Index => shards(&get(INDEX)?)?,
+                Weights::Index(index) => shards(&get(index)?)?,
             };
             for name in &weights {
                 get(name)?;
@@ -164,17 +167,19 @@ fn wanted(name: &str) -> bool {
 enum Weights {
     /// These files.
     Files(Vec<String>),
-    /// Those that the index names.
-    Index,
+    /// Those that this index names.
+    Index(&'static str),
 }
 
 impl Weights {
     fn choose(id: &HubId, names: &BTreeSet<String>) -> Result<Self, HubError> {
-        if names.contains(WEIGHTS) {
-            return Ok(Self::Files(vec![WEIGHTS.to_owned()]));
-        }
-        if names.contains(INDEX) {
-            return Ok(Self::Index);
+        for (single, index) in [(WEIGHTS, INDEX), (PICKLED, PICKLED_INDEX)] {
+            if names.contains(single) {
+                return Ok(Self::Files(vec![single.to_owned()]));
+            }
+            if names.contains(index) {
+                return Ok(Self::Index(index));
+            }
         }
         let gguf = names.iter().filter(|name| is_gguf_name(Path::new(name))).cloned().collect();
         let pickled = |name: &&String| Path::new(name).extension().is_some_and(|kind| kind == "bin" || kind == "pt");

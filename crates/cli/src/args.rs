@@ -7,6 +7,7 @@ use crate::commands::chat::ChatArgs;
 use crate::commands::completions::CompletionsArgs;
 use crate::commands::convert::ConvertArgs;
 use crate::commands::data::DataCommand;
+use crate::commands::eval::EvalCommand;
 use crate::commands::finetune::FinetuneArgs;
 use crate::commands::generate::GenerateArgs;
 use crate::commands::inspect::InspectCommand;
@@ -48,6 +49,9 @@ pub enum Command {
     Generate(GenerateArgs),
     /// Talk with a model.
     Chat(ChatArgs),
+    /// Measure how good a model is.
+    #[command(subcommand)]
+    Eval(EvalCommand),
     /// Show the tokens of a text: pieces, ids and bytes.
     Tokenize(TokenizeArgs),
     /// Train tokenizers and look into them.

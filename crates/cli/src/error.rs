@@ -154,6 +154,17 @@ pub enum CliError {
         context: usize,
     },
 
+    /// Windows over a text that leave tokens out.
+    #[error(
+        "windows of {context} tokens that begin {stride} apart would leave tokens out\nhint: make --stride {context} or less"
+    )]
+    StrideBeyondContext {
+        /// From one window to the next.
+        stride: usize,
+        /// Tokens of a window.
+        context: usize,
+    },
+
     /// A conversion onto what is there already.
     #[error("{}: there is something already\nhint: choose another place, or replace it with --overwrite", path.display())]
     Occupied {

@@ -11,6 +11,7 @@ mod error;
 mod hub;
 mod input;
 mod interrupt;
+mod measure;
 mod model;
 mod numbers;
 mod printer;

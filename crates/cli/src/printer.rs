@@ -64,6 +64,15 @@ impl Printer {
         !self.quiet && io::stderr().is_terminal()
     }
 
+    /// A bar over `total` steps; hidden when quiet or not on a terminal.
+    pub fn steps_bar(self, total: u64) -> ProgressBar {
+        let bar = self.bytes_bar(total);
+        if let Ok(style) = ProgressStyle::with_template("{bar:30.cyan} {pos}/{len} {eta}") {
+            bar.set_style(style);
+        }
+        bar
+    }
+
     /// A bar over `total` bytes that says how fast they go by; hidden when quiet or not on a terminal.
     pub fn bytes_bar(self, total: u64) -> ProgressBar {
         const TEMPLATE: &str = "{msg:20} {bar:30.cyan} {bytes}/{total_bytes} {bytes_per_sec} {eta}";

@@ -75,8 +75,7 @@ impl<B: AsRef<[u8]>> Gguf<B> {
     /// [`GgufError::MissingTensor`].
     pub fn values(&self, tensor: &str) -> Result<Vec<f32>, GgufError> {
         let info = self.info(tensor)?;
-        // Made by all threads: the first touch of a page is dear.
-        let mut values: Vec<f32> = rayon::iter::repeat_n(0.0, info.len()).collect();
+        let mut values = vec![0.0; info.len()];
         let bytes = PART / info.kind.block_len() * info.kind.block_bytes();
         let parts = values.par_chunks_mut(PART).zip(self.stored(tensor)?.par_chunks(bytes));
         parts.for_each(|(values, bytes)| dequantize(info.kind, bytes, values));

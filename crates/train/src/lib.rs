@@ -29,6 +29,7 @@ mod recompute;
 mod schedule;
 mod tensorboard;
 mod trainer;
+mod windows;
 
 pub use config::{
     ConfigFile, EvalSection, FinetuneConfig, FinetuneSection, Method, PreferenceLoss, PreferenceSection, RunConfig,
@@ -51,3 +52,4 @@ pub use trainer::{
     Best, Ending, Finetuning, Outcome, PreferenceSource, RunOptions, SampleSource, Source, TextSource, Trainer,
     precision_warning,
 };
+pub use windows::text_windows;

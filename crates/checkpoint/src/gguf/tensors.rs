@@ -104,6 +104,16 @@ fn permute_rows(values: &[f32], shape: &[usize], heads: usize, undo: bool) -> Ve
     out
 }
 
+/// Where the first NaN or infinity is.
+fn first_not_finite(values: &[f32]) -> Option<usize> {
+    /// Values that one task looks at.
+    const BLOCK: usize = 1 << 16;
+    let any_of = |block: &[f32]| block.iter().fold(false, |any, value| any | !value.is_finite()); // vectorizes
+    let with_one = values.par_chunks(BLOCK).position_first(any_of)?;
+    let start = with_one * BLOCK;
+    values[start..].iter().position(|value| !value.is_finite()).map(|at| start + at)
+}
+
 /// Values as the bytes that they are, without a copy.
 struct Values(Vec<f32>);
 
@@ -156,7 +166,7 @@ impl GgufTensors {
         let missing = || self.file.damaged(GgufError::MissingTensor { tensor: name.to_owned() });
         let (gguf, change, shape) = self.tensors.get(name).ok_or_else(missing)?;
         let values = self.file.gguf.values(gguf).map_err(|source| self.file.damaged(source))?;
-        if let Some(index) = values.par_iter().position_first(|value| !value.is_finite()) {
+        if let Some(index) = first_not_finite(&values) {
             return Err(CheckpointError::NotFinite {
                 path: self.file.path.clone(),
                 tensor: gguf.clone(),

@@ -31,6 +31,9 @@ const ENDS: [&str; 9] = [
     "<end_of_utterance>",
 ];
 
+/// Tokens that do not take white space along even where others do.
+const NEVER_STRIPPING: [&str; 3] = ["<unk>", "<s>", "<|endoftext|>"];
+
 /// What a token is (`llama_token_type`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Kind {
@@ -68,6 +71,8 @@ struct Parts {
     adds_unknown: bool,
     /// Whether a text begins with the token for that, where the file does not say.
     adds_bos: bool,
+    /// Whether special tokens take the white space after them along.
+    strips: bool,
     /// Ids that begin and end a text, where the file does not say.
     default_ids: [Option<u64>; 2],
 }
@@ -77,11 +82,12 @@ pub(super) fn read(path: &Path, metadata: &BTreeMap<String, Value>) -> Result<To
     const MODEL: &str = "tokenizer.ggml.model";
     let keys = Keys::new(path, metadata);
     let vocabulary = Vocabulary::read(&keys)?;
-    let parts = match keys.text(MODEL)? {
+    let mut parts = match keys.text(MODEL)? {
         Some("gpt2") => byte_level::read(&keys)?,
         Some("llama") => sentencepiece::read(&keys, &vocabulary)?,
         _ => return Err(keys.bad(MODEL, "\"gpt2\" or \"llama\"")),
     };
+    parts.strips = is_phi3(&keys)?;
     let id = |name: &str, default: Option<u64>| {
         let key = format!("tokenizer.ggml.{name}_token_id");
         let expected = format!("an id below {}, the number of tokens", vocabulary.tokens.len());
@@ -127,6 +133,12 @@ pub(super) fn read(path: &Path, metadata: &BTreeMap<String, Value>) -> Result<To
     let tokenizer = Tokenizer::from_json(&json, config, &generation)?;
     vocabulary.check(&tokenizer).map_err(|problem| problem_at(path, problem))?;
     Ok(tokenizer)
+}
+
+/// What llama.cpp goes by: such files do not say that their special tokens take the white space after them along.
+fn is_phi3(keys: &Keys) -> Result<bool, CheckpointError> {
+    let name = keys.text("general.name")?.unwrap_or_default().to_lowercase();
+    Ok(name.contains("phi-3") || name.contains("phi3"))
 }
 
 fn problem_at(path: &Path, problem: String) -> CheckpointError {
@@ -217,7 +229,8 @@ fn tokenizer_json(vocabulary: &Vocabulary, parts: Parts, around: &[Option<(Strin
         if is_added(kind) {
             let special = kind != Kind::UserDefined;
             added.push(json!({
-                "id": id, "content": spelled, "single_word": false, "lstrip": false, "rstrip": false,
+                "id": id, "content": spelled, "single_word": false, "lstrip": false,
+                "rstrip": parts.strips && !NEVER_STRIPPING.contains(&token),
                 "normalized": false, "special": special,
             }));
         }

@@ -4,7 +4,7 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::{HubError, HubId, INDEX, WEIGHTS, shards};
+use super::{HubError, HubId, INDEX, PICKLED, PICKLED_INDEX, WEIGHTS, shards};
 use crate::gguf::is_gguf_name;
 
 /// `models--ORG--NAME` in the cache.
@@ -80,10 +80,11 @@ impl Repository {
             let first = fitting.next().filter(|_| fitting.next().is_none());
             return Ok(Some(snapshot.join(file)).filter(|path| path.is_file()).or(first));
         }
-        let weights = match snapshot.join(INDEX) {
-            _ if snapshot.join(WEIGHTS).is_file() => vec![WEIGHTS.to_owned()],
-            index if index.is_file() => shards(&index)?,
-            _ => return Ok(None),
+        let there = |name: &&str| snapshot.join(name).is_file();
+        let weights = match [WEIGHTS, INDEX, PICKLED, PICKLED_INDEX].into_iter().find(there) {
+            Some(index @ (INDEX | PICKLED_INDEX)) => shards(&snapshot.join(index))?,
+            Some(single) => vec![single.to_owned()],
+            None => return Ok(None),
         };
         let whole = snapshot.join("config.json").is_file() && weights.iter().all(|name| snapshot.join(name).is_file());
         Ok(whole.then_some(snapshot))

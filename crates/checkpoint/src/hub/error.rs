@@ -48,7 +48,11 @@ pub enum HubError {
     },
 
     /// A repository without weights that this program reads.
-    #[error("{id}: it has no model.safetensors{}\nhint: {}", listed(", but ", other), no_weights_hint(id, gguf))]
+    #[error(
+        "{id}: it has neither model.safetensors nor pytorch_model.bin{}\nhint: {}",
+        listed(", but ", other),
+        no_weights_hint(id, gguf)
+    )]
     NoWeights {
         /// What was asked for.
         id: Box<HubId>,

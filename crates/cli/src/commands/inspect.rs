@@ -5,25 +5,25 @@ mod tree;
 mod weights;
 
 use std::io;
-use std::path::{Path, PathBuf};
 
 use anstream::ColorChoice;
 use burn::tensor::Device;
 use clap::{Args, Subcommand};
 use comfy_table::presets::NOTHING;
 use comfy_table::{Attribute, Cell, Table};
-use llm_checkpoint::{load_config, load_model};
-use llm_model::{CausalLm, ModelConfig};
+use llm_checkpoint::ModelSource;
+use llm_model::CausalLm;
 
 use crate::device::DeviceArgs;
 use crate::error::CliError;
+use crate::model::ModelArgs;
 use crate::printer::Printer;
 
 /// What `llm inspect` can look at.
 #[derive(Debug, Subcommand)]
 pub enum InspectCommand {
     /// Show the modules of a model with shapes and numbers of parameters.
-    Model(tree::ModelArgs),
+    Model(tree::TreeArgs),
     /// Show mean, spread, range and norm of every weight tensor.
     Weights(weights::WeightsArgs),
     /// Show what a model gives for some tokens: the likeliest next ones, or all logits as JSON.
@@ -32,7 +32,7 @@ pub enum InspectCommand {
 
 pub fn run(command: &InspectCommand, printer: Printer) -> Result<(), CliError> {
     match command {
-        InspectCommand::Model(args) => tree::run(args),
+        InspectCommand::Model(args) => tree::run(args, printer),
         InspectCommand::Weights(args) => weights::run(args, printer),
         InspectCommand::Logits(args) => logits::run(args, printer),
     }
@@ -41,23 +41,20 @@ pub fn run(command: &InspectCommand, printer: Printer) -> Result<(), CliError> {
 /// A model to load.
 #[derive(Debug, Args)]
 struct LoadArgs {
-    /// Directory of the model, as `llm train --out` or Hugging Face makes it, or a .gguf file.
-    #[arg(short, long, value_name = "DIR|GGUF")]
-    model: PathBuf,
+    #[command(flatten)]
+    model: ModelArgs,
 
     #[command(flatten)]
     device: DeviceArgs,
 }
 
 impl LoadArgs {
-    fn load(&self, printer: Printer) -> Result<(CausalLm, ModelConfig, Device), CliError> {
-        let config = load_config(&self.model)?;
+    /// The model in float32, and where it is.
+    fn load(&self, printer: Printer) -> Result<(CausalLm, ModelSource, Device), CliError> {
+        let source = self.model.source(printer)?;
+        source.config()?; // before a device is looked for
         let device = self.device.open(printer)?.device;
-        Ok((load_model(&self.model, &device)?, config, device))
-    }
-
-    fn dir(&self) -> &Path {
-        &self.model
+        Ok((source.load(&device)?, source, device))
     }
 }
 

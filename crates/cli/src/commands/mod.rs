@@ -5,6 +5,7 @@ pub mod chat;
 pub mod completions;
 pub mod convert;
 pub mod data;
+pub mod eval;
 pub mod finetune;
 pub mod generate;
 pub mod inspect;
@@ -25,6 +26,7 @@ pub fn run(command: Command, printer: Printer) -> Result<(), CliError> {
         Command::Finetune(args) => finetune::run(&args, printer),
         Command::Generate(args) => generate::run(&args, printer),
         Command::Chat(args) => chat::run(&args, printer),
+        Command::Eval(command) => eval::run(&command, printer),
         Command::Tokenize(args) => tokenize::run(&args),
         Command::Tokenizer(command) => tokenizer::run(command, printer),
         Command::Data(command) => data::run(command, printer),

@@ -7,12 +7,16 @@ use gemm::Parallelism;
 use half::{bf16, f16};
 use rayon::prelude::*;
 
-use super::gemm::{Matrix, product};
-use super::simd::{map1, tensor, values, vectorized};
+use super::gemm::{Matrix, product, threads};
+use super::simd::{BLOCK, map1, tensor, values, vectorized};
 use crate::profile::measured;
 
 /// Rows of the weight that one task works on.
 const ROWS: usize = 64;
+/// From so many tokens on, the weight is widened once for all threads, which then share its product.
+const MANY: usize = 16;
+/// Values of the weight that are widened together then: 16 MB.
+const WIDENED: usize = 1 << 22;
 
 /// Whether a weight of this type is one for [`forward`].
 pub(super) fn is_half(dtype: DType) -> bool {
@@ -47,6 +51,9 @@ fn times<T: Copy + Sync>(
     [n, d_in, d_out]: [usize; 3],
     widen: impl Fn(T) -> f32 + Copy + Sync,
 ) -> Vec<f32> {
+    if n >= MANY {
+        return times_many(x, weight, [n, d_in, d_out], widen);
+    }
     let mut y = vec![0.0; d_out * n]; // transposed, (out, n): the tasks write rows of it
     y.par_chunks_mut(ROWS * n.max(1)).zip(weight.par_chunks(ROWS * d_in)).for_each(|(y, weight)| {
         if n == 1 {
@@ -63,6 +70,28 @@ fn times<T: Copy + Sync>(
         product(y, n, 0.0, 1.0, block, Matrix::new(x, n, d_in, d_in).t(), Parallelism::None);
     });
     if n == 1 { y } else { transposed(&y, n) }
+}
+
+/// The same for many tokens.
+fn times_many<T: Copy + Sync>(
+    x: &[f32],
+    weight: &[T],
+    [n, d_in, d_out]: [usize; 3],
+    widen: impl Fn(T) -> f32 + Copy + Sync,
+) -> Vec<f32> {
+    let rows = (WIDENED / d_in).max(1);
+    let mut y = vec![0.0; n * d_out];
+    let mut widened = vec![0.0; rows.min(d_out) * d_in];
+    for (i, weight) in weight.chunks(rows * d_in).enumerate() {
+        let block = &mut widened[..weight.len()];
+        block.par_chunks_mut(BLOCK).zip(weight.par_chunks(BLOCK)).for_each(|(block, weight)| {
+            vectorized!(block.iter_mut().zip(weight).for_each(|(value, half)| *value = widen(*half)));
+        });
+        let out = weight.len() / d_in;
+        let block = Matrix::new(block, out, d_in, d_in).t();
+        product(&mut y[i * rows..], d_out, 0.0, 1.0, Matrix::new(x, n, d_in, d_in), block, threads(n, out, d_in));
+    }
+    y
 }
 
 /// `(out, n)` → `(n, out)`.
@@ -126,7 +155,9 @@ mod tests {
 
     #[test]
     fn products_are_those_of_the_widened_weight() {
-        for [n, d_in, d_out] in [[1, 1, 1], [1, 33, 130], [2, 31, 65], [17, 64, 7], [40, 5, 200], [0, 4, 3]] {
+        for [n, d_in, d_out] in
+            [[1, 1, 1], [1, 33, 130], [2, 31, 65], [17, 64, 7], [40, 5, 200], [16, 4_000, 1_100], [0, 4, 3]]
+        {
             let value = |i: usize| ((i * 7_919 % 1_009) as f32 - 504.0) / 123.0;
             let x: Vec<f32> = (0..n * d_in).map(value).collect();
             let exact = |weight: &[f32]| -> Vec<f64> {

@@ -142,6 +142,7 @@ pub(super) fn read(keys: &Keys) -> Result<Parts, CheckpointError> {
         spell: str::to_owned,
         adds_unknown: true,
         adds_bos: pre.adds_bos,
+        strips: false,
         default_ids: [None, None],
     })
 }

@@ -38,6 +38,7 @@ pub(super) fn read(keys: &Keys, vocabulary: &Vocabulary) -> Result<Parts, Checkp
             spell: |token| token.replace(SPACE, " "),
             adds_unknown: false,
             adds_bos: true,
+            strips: false,
             default_ids,
         });
     }
@@ -73,6 +74,7 @@ pub(super) fn read(keys: &Keys, vocabulary: &Vocabulary) -> Result<Parts, Checkp
         spell: str::to_owned,
         adds_unknown: true,
         adds_bos: true,
+        strips: false,
         default_ids,
     })
 }

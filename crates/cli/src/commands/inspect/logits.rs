@@ -3,7 +3,6 @@ use std::io::Write;
 use burn::tensor::{Device, Int, Tensor, TensorData};
 use clap::Args;
 use comfy_table::{Cell, CellAlignment};
-use llm_checkpoint::{is_gguf, load_tokenizer};
 use llm_data::Tokenizer;
 use llm_generate::GenerateError;
 use llm_model::{CausalLm, ModelConfig, Position};
@@ -52,11 +51,12 @@ struct Tokens {
 }
 
 pub fn run(args: &LogitsArgs, printer: Printer) -> Result<(), CliError> {
-    let (model, config, device) = args.load.load(printer)?;
+    let (model, source, device) = args.load.load(printer)?;
+    let config = model.config().clone();
     // Ids need no tokenizer; a directory without one shows them bare.
     let tokenizer = match &args.tokens.prompt {
-        None if !is_gguf(args.load.dir()) && !args.load.dir().join("tokenizer.json").exists() => None,
-        _ => Some(load_tokenizer(args.load.dir(), &config)?),
+        None if source.path().is_dir() && !source.path().join("tokenizer.json").exists() => None,
+        _ => Some(source.tokenizer(&config)?),
     };
     let ids = match (&args.tokens.prompt, &tokenizer) {
         (Some(prompt), Some(tokenizer)) => tokenizer.encode_prompt(&input::text(prompt)?)?,

@@ -12,8 +12,9 @@ use serde_json::json;
 
 use super::{shape_text, table};
 use crate::error::CliError;
+use crate::model::locate;
 use crate::numbers::grouped;
-use crate::printer::stdout;
+use crate::printer::{Printer, stdout};
 
 const EXAMPLES: &str = "Examples:
   llm inspect model --model runs/mine
@@ -22,7 +23,7 @@ const EXAMPLES: &str = "Examples:
 /// What `llm inspect model` takes.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
-pub struct ModelArgs {
+pub struct TreeArgs {
     #[command(flatten)]
     source: Source,
 
@@ -43,18 +44,19 @@ pub struct ModelArgs {
 #[derive(Debug, Args)]
 #[group(required = true, multiple = false)]
 struct Source {
-    /// Directory of the model, as `llm train --out` or Hugging Face makes it, or a .gguf file.
-    #[arg(short, long, value_name = "DIR|GGUF")]
-    model: Option<PathBuf>,
+    /// The model: a directory, as `llm train --out` or Hugging Face makes it, a .gguf file, or ORG/NAME on the hub
+    /// (ORG/NAME@REVISION for one of its versions).
+    #[arg(short, long, value_name = "MODEL")]
+    model: Option<String>,
 
     /// A training configuration: shows the model that it would train.
     #[arg(short, long, value_name = "FILE")]
     config: Option<PathBuf>,
 }
 
-pub fn run(args: &ModelArgs) -> Result<(), CliError> {
+pub fn run(args: &TreeArgs, printer: Printer) -> Result<(), CliError> {
     let config = match (&args.source.model, &args.source.config) {
-        (Some(dir), _) => load_config(dir)?,
+        (Some(model), _) => load_config(&locate(model, None, printer)?)?,
         (None, Some(file)) => planned(file, args.vocab_size)?,
         (None, None) => unreachable!("clap asks for one of the two"),
     };

@@ -1,0 +1,21 @@
+//! `llm eval`: how good a model is, in numbers.
+
+pub mod perplexity;
+
+use clap::Subcommand;
+
+use crate::error::CliError;
+use crate::printer::Printer;
+
+/// What `llm eval` measures.
+#[derive(Debug, Subcommand)]
+pub enum EvalCommand {
+    /// Measure how well a model predicts a text or the answers of samples: loss, perplexity, bits per byte.
+    Perplexity(perplexity::PerplexityArgs),
+}
+
+pub fn run(command: &EvalCommand, printer: Printer) -> Result<(), CliError> {
+    match command {
+        EvalCommand::Perplexity(args) => perplexity::run(args, printer),
+    }
+}

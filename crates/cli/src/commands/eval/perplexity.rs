@@ -1,0 +1,56 @@
+use std::io::Write;
+
+use clap::Args;
+use serde_json::json;
+
+use crate::device::DeviceArgs;
+use crate::error::CliError;
+use crate::measure::MeasureArgs;
+use crate::model::ModelArgs;
+use crate::numbers::grouped;
+use crate::printer::{Printer, stdout};
+
+const EXAMPLES: &str = "Examples:
+  llm eval perplexity --model runs/mine --data valid.txt
+  llm eval perplexity --model org/name --data qa.jsonl --json";
+
+/// What `llm eval perplexity` takes.
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
+pub struct PerplexityArgs {
+    #[command(flatten)]
+    model: ModelArgs,
+
+    #[command(flatten)]
+    data: MeasureArgs,
+
+    #[command(flatten)]
+    device: DeviceArgs,
+
+    /// Print one JSON object: loss, perplexity, bits_per_byte, tokens, bytes.
+    #[arg(long)]
+    json: bool,
+}
+
+pub fn run(args: &PerplexityArgs, printer: Printer) -> Result<(), CliError> {
+    let files = args.model.open(printer)?;
+    let device = args.device.open(printer)?.device;
+    let model = files.load(&device)?;
+    let score = args.data.score(&files, &model, &device, printer)?;
+    let mut out = stdout();
+    if args.json {
+        let mut all =
+            json!({ "model": files.path().display().to_string(), "data": args.data.data().display().to_string() });
+        if let (Some(all), Some(score)) = (all.as_object_mut(), score.json().as_object_mut()) {
+            all.append(score);
+        }
+        writeln!(out, "{all}")?;
+        return Ok(());
+    }
+    writeln!(out, "loss           {:.4} nats a token", score.loss)?;
+    writeln!(out, "perplexity     {:.4}", score.perplexity())?;
+    writeln!(out, "bits per byte  {:.4}", score.bits_per_byte())?;
+    let [tokens, bytes] = [score.tokens, score.bytes].map(|n| grouped(n as u64));
+    writeln!(out, "over           {tokens} tokens, {bytes} bytes")?;
+    Ok(())
+}

@@ -57,7 +57,7 @@ pub enum Command {
     /// Train tokenizers and look into them.
     #[command(subcommand)]
     Tokenizer(TokenizerCommand),
-    /// Prepare text for training.
+    /// Prepare text for training, and check samples to fine-tune on.
     #[command(subcommand)]
     Data(DataCommand),
     /// Write a model as a Hugging Face directory or as one GGUF file, and check the result.

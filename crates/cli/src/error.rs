@@ -199,6 +199,25 @@ pub enum CliError {
         path: PathBuf,
     },
 
+    /// Samples that training would go wrong on.
+    #[error("{}: training on this would go wrong: {problems} {} above\nhint: mend the data, or the options of the check",
+            path.display(), if *problems == 1 { "problem" } else { "problems" })]
+    BadData {
+        /// The file or folder.
+        path: PathBuf,
+        /// Kinds of problems.
+        problems: usize,
+    },
+
+    /// A page that cannot be written.
+    #[error("{}: {source}", path.display())]
+    Page {
+        /// The file.
+        path: PathBuf,
+        /// The cause.
+        source: io::Error,
+    },
+
     /// A measurement in another process failed.
     #[error("the measurement of {preset} failed: {reason}")]
     Bench {

@@ -86,6 +86,11 @@ impl Score {
 }
 
 impl MeasureArgs {
+    /// The data at `path`, measured in the usual way.
+    pub fn of(path: &Path) -> Self {
+        Self { data: path.to_owned(), context: None, stride: None, train_on: TrainOn::All }
+    }
+
     /// What is measured on.
     pub fn data(&self) -> &Path {
         &self.data
@@ -110,7 +115,7 @@ impl MeasureArgs {
             return Err(CliError::TooManyTokens { tokens, context: positions });
         }
         let Batches { batches, bytes } = if is_samples {
-            self.samples(files, context.unwrap_or(positions), printer)?
+            self.packed(files, context.unwrap_or(positions), printer)?
         } else {
             self.text(files, context.unwrap_or(positions.min(CONTEXT)))?
         };
@@ -142,7 +147,13 @@ impl MeasureArgs {
         Ok(Batches { batches, bytes: text.len() - given.min(text.len()) })
     }
 
-    fn samples(&self, files: &ModelFiles, context: usize, printer: Printer) -> Result<Batches, CliError> {
+    /// The samples, of a folder those to validate on, and the tokens of a row that fits all of them.
+    pub fn samples(
+        &self,
+        files: &ModelFiles,
+        context: usize,
+        printer: Printer,
+    ) -> Result<(Vec<TokenizedSample>, usize), CliError> {
         let section = SampleSection {
             path: self.data.clone(),
             valid_fraction: 0.0,
@@ -160,13 +171,17 @@ impl MeasureArgs {
             printer.warn(format_args!("{count} samples are left out; the first, {}: {}", first.origin, first.reason));
         }
         let samples = if tokenized.valid.is_empty() { tokenized.train } else { tokenized.valid };
+        Ok((samples, tokenized.summary.row_length(context)))
+    }
+
+    fn packed(&self, files: &ModelFiles, context: usize, printer: Printer) -> Result<Batches, CliError> {
+        let (samples, length) = self.samples(files, context, printer)?;
         let target_bytes = |sample: &TokenizedSample| {
             let learned = sample.ids.iter().zip(&sample.trained).skip(1);
             let ids: Vec<u32> = learned.filter_map(|(&id, &learned)| learned.then_some(id)).collect();
             files.tokenizer.decode(&ids).map(|text| text.len())
         };
         let bytes = samples.iter().map(target_bytes).sum::<Result<usize, _>>()?;
-        let length = tokenized.summary.row_length(context);
         let sampler = SampleSampler::new(samples, (BATCH_TOKENS / length).max(1), length, 1, true, 0)?;
         Ok(Batches { batches: sampler.evaluation().collect(), bytes })
     }

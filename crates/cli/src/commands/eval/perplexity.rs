@@ -3,6 +3,7 @@ use std::io::Write;
 use clap::Args;
 use serde_json::json;
 
+use crate::adapters::AdapterArgs;
 use crate::device::DeviceArgs;
 use crate::error::CliError;
 use crate::measure::MeasureArgs;
@@ -22,6 +23,9 @@ pub struct PerplexityArgs {
     model: ModelArgs,
 
     #[command(flatten)]
+    adapters: AdapterArgs,
+
+    #[command(flatten)]
     data: MeasureArgs,
 
     #[command(flatten)]
@@ -35,7 +39,7 @@ pub struct PerplexityArgs {
 pub fn run(args: &PerplexityArgs, printer: Printer) -> Result<(), CliError> {
     let files = args.model.open(printer)?;
     let device = args.device.open(printer)?.device;
-    let model = files.load(&device)?;
+    let model = args.adapters.apply(files.load(&device)?)?;
     let score = args.data.score(&files, &model, &device, printer)?;
     let mut out = stdout();
     if args.json {

@@ -68,10 +68,8 @@ impl Finished<'_> {
         let mut table = Table::new();
         let perplexity = self.method != Method::Dpo;
         table.load_style(NOTHING);
-        table.set_header(match perplexity {
-            true => vec!["data", "loss before", "after", "perplexity before", "after"],
-            false => vec!["data", "loss before", "after"],
-        });
+        let titles = ["data", "loss before", "after", "perplexity before", "after"];
+        table.set_header(&titles[..if perplexity { 5 } else { 3 }]);
         for &(name, before, after) in rows {
             let mut row = vec![name.to_string(), format!("{before:.4}"), format!("{after:.4}")];
             if perplexity {

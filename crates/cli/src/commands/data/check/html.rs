@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use llm_data::{Finding, Severity};
 
-use super::report::{Bin, Report, Shown, place as place_name};
+use super::report::{Bin, Report, Shown, place_name};
 use super::text::shortened;
 use crate::numbers::grouped;
 

@@ -152,13 +152,13 @@ impl Shown {
             pieces.push(Stretch { text, trained: stretch[0] });
             place = end;
         }
-        let name = format!("{}{side}", place(&sample.origin));
+        let name = format!("{}{side}", place_name(&sample.origin));
         Ok(Self { name, tokens: sample.ids.len(), trained: sample.targets(), pieces })
     }
 }
 
 /// A place as it is shown: all files are in the folder that was given.
-pub fn place(origin: &Origin) -> String {
+pub fn place_name(origin: &Origin) -> String {
     let name = origin.file.file_name().unwrap_or(origin.file.as_os_str());
     format!("{}:{}", name.display(), origin.line)
 }

@@ -6,7 +6,7 @@ use anstream::ColorChoice;
 use anstyle::{AnsiColor, Style};
 use llm_data::{Finding, Severity};
 
-use super::report::{Bin, Report, Shown, place as place_name};
+use super::report::{Bin, Report, Shown, place_name};
 use crate::numbers::grouped;
 
 const TITLE: Style = Style::new().bold();

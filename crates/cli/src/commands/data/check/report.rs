@@ -136,8 +136,9 @@ impl Part {
         let share = 100.0 * self.trained as f64 / self.tokens.max(1) as f64;
         let numbers = [self.samples, self.tokens, self.trained, self.longest];
         let [samples, tokens, trained, longest] = numbers.map(|n| crate::numbers::grouped(n as u64));
+        let unit = if self.samples == 1 { "sample" } else { "samples" };
         format!(
-            "{samples} samples, {tokens} tokens, {trained} of them trained ({share:.0} %); the longest has {longest}"
+            "{samples} {unit}, {tokens} tokens, {trained} of them trained ({share:.0} %); the longest has {longest}"
         )
     }
 }

@@ -307,16 +307,13 @@ const SHOWN: usize = 20;
 
 /// One line each, up to [`SHOWN`] of them.
 fn bad_samples(lines: &[BadLine]) -> String {
-    let mut text: String = lines.iter().take(SHOWN).map(|line| format!("{line}\n")).collect();
+    let mut text: Vec<String> = lines.iter().take(SHOWN).map(BadLine::to_string).collect();
     if lines.len() > SHOWN {
-        text.push_str(&format!("and {} more\n", lines.len() - SHOWN));
+        text.push(format!("and {} more", lines.len() - SHOWN));
     }
-    let what = if lines.len() == 1 {
-        "1 line is not usable".to_owned()
-    } else {
-        format!("{} lines are not usable", lines.len())
-    };
-    format!("{text}{what}, and nothing was trained\nhint: mend them or take them out")
+    let what = if lines.len() == 1 { "line is" } else { "lines are" };
+    text.push(format!("{} {what} not usable, and nothing was trained\nhint: mend them or take them out", lines.len()));
+    text.join("\n")
 }
 
 /// `, line 3`, where the line is known.

@@ -119,7 +119,7 @@ impl SampleSampler {
     pub fn hash(&self) -> String {
         let mut hasher = blake3::Hasher::new();
         let numbers =
-            [self.batch_rows as u64, self.time.unwrap_or(0) as u64, u64::from(self.ranks), self.pad as u32 as u64];
+            [self.batch_rows as u64, self.time.unwrap_or(0) as u64, u64::from(self.ranks), u64::from(self.pad as u32)];
         numbers.iter().for_each(|number| _ = hasher.update(&number.to_le_bytes()));
         self.samples.iter().for_each(|sample| sample.hash_into(&mut hasher));
         hasher.finalize().to_hex().to_string()

@@ -81,7 +81,7 @@ pub enum FindingKind {
 /// ends of a text.
 pub fn check_samples(set: &SampleSet, bad: &[BadLine], summary: &SampleSummary, eos_ids: &[u32]) -> Vec<Finding> {
     let mut findings = Vec::new();
-    let mut add = |kind, severity, message: &str, places: Vec<(Origin, String)>| {
+    let mut add = |kind, severity, message: &str, places: Places| {
         if !places.is_empty() {
             let places = places.into_iter().map(|(origin, note)| Place { origin, note }).collect();
             findings.push(Finding { kind, severity, message: message.to_owned(), places });
@@ -121,16 +121,20 @@ pub fn check_samples(set: &SampleSet, bad: &[BadLine], summary: &SampleSummary, 
             format!("{} preferences among other samples: only their chosen sides are used", summary.chosen_only);
         say(FindingKind::ChosenOnly, Severity::Warning, &message);
     }
-    if set.valid.is_empty() {
+    let left_out: HashSet<&Origin> = summary.left_out.iter().map(|one| &one.origin).collect();
+    let none_left = |samples: &[Sample]| samples.iter().all(|sample| left_out.contains(&sample.origin));
+    if none_left(&set.valid) {
         say(FindingKind::NoValidation, Severity::Warning, "no sample to validate on");
     }
-    let left_out: HashSet<&Origin> = summary.left_out.iter().map(|one| &one.origin).collect();
-    if set.train.iter().all(|sample| left_out.contains(&sample.origin)) {
+    if none_left(&set.train) {
         say(FindingKind::NoSamples, Severity::Error, "no sample is left to train on");
     }
     findings.sort_by_key(|finding| std::cmp::Reverse(finding.severity));
     findings
 }
+
+/// Where samples stand, with what is to be said of each.
+type Places = Vec<(Origin, String)>;
 
 const LEFT_OUT: [(FindingKind, &str); 6] = [
     (FindingKind::TooLong, "samples that are too long and would be left out"),
@@ -152,21 +156,26 @@ fn kind_of(reason: &LeftOutReason) -> FindingKind {
     }
 }
 
+/// `as train.jsonl:3`
+fn same_as(origin: &Origin) -> String {
+    format!("as {}:{}", origin.file.file_name().unwrap_or(origin.file.as_os_str()).display(), origin.line)
+}
+
 /// Samples that come again, with where they came first.
-fn duplicates(samples: &[Sample]) -> Vec<(Origin, String)> {
+fn duplicates(samples: &[Sample]) -> Places {
     let mut first: HashMap<u64, &Origin> = HashMap::new();
     let mut again = Vec::new();
     for sample in samples {
         let origin = *first.entry(sample_key(&sample.content)).or_insert(&sample.origin);
         if origin != &sample.origin {
-            again.push((sample.origin.clone(), format!("as {origin}")));
+            again.push((sample.origin.clone(), same_as(origin)));
         }
     }
     again
 }
 
 /// Samples of validation and test that are equal to one of training, and those that only ask the same.
-fn overlaps(set: &SampleSet) -> (Vec<(Origin, String)>, Vec<(Origin, String)>) {
+fn overlaps(set: &SampleSet) -> (Places, Places) {
     let (mut samples, mut prompts) = (HashMap::new(), HashMap::new());
     for sample in &set.train {
         samples.entry(sample_key(&sample.content)).or_insert(&sample.origin);
@@ -174,7 +183,7 @@ fn overlaps(set: &SampleSet) -> (Vec<(Origin, String)>, Vec<(Origin, String)>) {
     }
     let (mut equal, mut asking) = (Vec::new(), Vec::new());
     for sample in set.valid.iter().chain(&set.test) {
-        let place = |origin: &&Origin| (sample.origin.clone(), format!("as {origin}"));
+        let place = |origin: &&Origin| (sample.origin.clone(), same_as(origin));
         let same = samples.get(&sample_key(&sample.content));
         let asked = prompt_key(&sample.content).and_then(|key| prompts.get(&key));
         match (same, asked) {

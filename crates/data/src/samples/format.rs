@@ -236,12 +236,11 @@ fn preference(line: &Map<String, Value>) -> Result<Content, Problem> {
         None | Some(Value::Null) if line.contains_key("instruction") => Value::String(instruction(line)?),
         other => return Err(Problem::new("\"prompt\" to be a text or a list of messages", other)),
     };
-    if let (Value::String(prompt), Value::String(chosen), Value::String(rejected)) = (&prompt, &chosen, &rejected) {
-        if line.contains_key("prompt") {
-            let side =
-                |completion: &String| Content::Completion { prompt: prompt.clone(), completion: completion.clone() };
-            return Ok(pair(side(chosen), side(rejected), 1));
-        }
+    if line.contains_key("prompt")
+        && let (Value::String(prompt), Value::String(chosen), Value::String(rejected)) = (&prompt, &chosen, &rejected)
+    {
+        let side = |completion: &String| Content::Completion { prompt: prompt.clone(), completion: completion.clone() };
+        return Ok(pair(side(chosen), side(rejected), 1));
     }
     let listed = |value: Value, role: &str| match value {
         Value::Array(list) => list,

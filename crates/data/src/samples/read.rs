@@ -89,7 +89,7 @@ fn read_file(path: &Path, bad: &mut Vec<BadLine>) -> Result<Vec<Sample>, DataErr
     let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&bytes);
     let file: Arc<Path> = path.into();
     let bad_before = bad.len();
-    let is_array = bytes.trim_ascii_start().starts_with(b"[") && !path.extension().is_some_and(|kind| kind == "jsonl");
+    let is_array = bytes.trim_ascii_start().starts_with(b"[") && path.extension().is_none_or(|kind| kind != "jsonl");
     let values = if is_array { elements(bytes, &file, bad) } else { lines(bytes, &file, bad) };
     let mut samples = Vec::with_capacity(values.len());
     for (origin, value) in values {
@@ -132,7 +132,7 @@ fn elements(bytes: &[u8], file: &Arc<Path>, bad: &mut Vec<BadLine>) -> Vec<(Orig
     };
     let (mut line, mut counted) = (1, 0);
     let mut origin_of = |at: usize| {
-        line += bytes[counted..at].iter().filter(|&&byte| byte == b'\n').count() as u64;
+        line += bytes[counted..at].split(|&byte| byte == b'\n').count() as u64 - 1;
         counted = at;
         Origin { file: file.clone(), line }
     };

@@ -52,12 +52,20 @@ impl Rendering {
 /// Writes samples for a model.
 pub(super) struct Renderer<'a> {
     pub(super) tokenizer: &'a Tokenizer,
-    template: Result<&'a ChatTemplate, Box<ChatTemplate>>,
+    template: Template<'a>,
     pub(super) rendering: Rendering,
     /// The token that ends an answer, as text.
     pub(super) end: Option<(u32, String)>,
     /// What ends a text that no template writes.
     pub(super) eos: u32,
+}
+
+/// What writes conversations.
+enum Template<'a> {
+    /// The model's own.
+    Given(&'a ChatTemplate),
+    /// For a model without.
+    Default(Box<ChatTemplate>),
 }
 
 /// A sample as text.
@@ -78,18 +86,21 @@ impl<'a> Renderer<'a> {
         let known = |id: &u32| Some((*id, tokenizer.token(*id)?));
         let eos = *stop_tokens.iter().chain(tokenizer.eos_ids()).next().ok_or(DataError::NoEndOfText)?;
         let (template, rendering) = if let Some(template) = template {
-            (Ok(template), Rendering::Template)
+            (Template::Given(template), Rendering::Template)
         } else {
             let (rendering, source) = Rendering::default_of(tokenizer)?;
-            (Err(Box::new(ChatTemplate::with_tokens_of(tokenizer, &source)?)), rendering)
+            (Template::Default(Box::new(ChatTemplate::with_tokens_of(tokenizer, &source)?)), rendering)
         };
         let mut renderer = Self { tokenizer, template, rendering, end: None, eos };
         renderer.end = renderer.template().end_of_turn(tokenizer).as_ref().and_then(known);
         Ok(renderer)
     }
 
-    pub(super) fn template(&self) -> &ChatTemplate {
-        self.template.as_ref().map_or_else(|own| &**own, |given| given)
+    fn template(&self) -> &ChatTemplate {
+        match &self.template {
+            Template::Given(template) => template,
+            Template::Default(template) => template,
+        }
     }
 
     /// A text, completion or conversation, of which the first `given` messages are not learned.

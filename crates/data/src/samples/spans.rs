@@ -59,7 +59,8 @@ impl Renderer<'_> {
 
     /// The bytes of what a message says, by what stands around another word in its place.
     fn content_span(&self, chat: &Chat, whole: &str, message: usize) -> Option<Range<usize>> {
-        let word = (0..).map(|i| format!("answer-{i}-answer")).find(|word| !whole.contains(word.as_str()))?;
+        let mut words = (0..1000).map(|i| format!("answer-{i}-answer"));
+        let word = words.find(|word| !whole.contains(word.as_str()))?;
         let mut messages = chat.messages.clone();
         messages[message]["content"] = Value::from(word.as_str());
         let other = self.render(chat, &messages, false).ok()?.text;

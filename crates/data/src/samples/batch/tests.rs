@@ -7,6 +7,9 @@ use super::*;
 
 const PAD: u32 = 9999;
 
+/// Inputs and targets of a sample.
+type Unpacked = (Vec<i32>, Vec<i32>);
+
 /// Samples of these lengths, with ids that occur once; every third token is not learned.
 fn samples(lengths: &[usize]) -> Vec<TokenizedSample> {
     let file: Arc<Path> = Path::new("a.jsonl").into();
@@ -21,7 +24,7 @@ fn samples(lengths: &[usize]) -> Vec<TokenizedSample> {
 }
 
 /// The samples in a batch, found again by where they start; and the padding of each row.
-fn unpack(batch: &Batch) -> (Vec<(Vec<i32>, Vec<i32>)>, Vec<usize>) {
+fn unpack(batch: &Batch) -> (Vec<Unpacked>, Vec<usize>) {
     let starts = batch.sample_starts.as_ref().unwrap();
     assert_eq!([batch.inputs.len(), batch.targets.len(), starts.len()], [batch.batch * batch.time; 3]);
     let (mut found, mut padding) = (Vec::new(), Vec::new());
@@ -47,7 +50,7 @@ fn unpack(batch: &Batch) -> (Vec<(Vec<i32>, Vec<i32>)>, Vec<usize>) {
 }
 
 /// What a sample looks like in a batch.
-fn expected(sample: &TokenizedSample) -> (Vec<i32>, Vec<i32>) {
+fn expected(sample: &TokenizedSample) -> Unpacked {
     let inputs: Vec<i32> = sample.ids.iter().map(|&id| id as i32).collect();
     let target = |i| if i < inputs.len() && sample.trained[i] { inputs[i] } else { IGNORED };
     let targets = (1..=inputs.len()).map(target).collect();

@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use llm_data::{Finding, Severity};
 
-use super::report::{Bin, Report, Shown};
+use super::report::{Bin, Report, Shown, place_name};
 use super::text::shortened;
 use crate::numbers::grouped;
 
@@ -67,13 +67,13 @@ fn tell(finding: &Finding, page: &mut String) -> std::fmt::Result {
         Severity::Warning => ("finding", "Look at"),
     };
     let places = &finding.places;
-    let count = if places.is_empty() { String::new() } else { format!("{} ", grouped(places.len() as u64)) };
-    writeln!(page, "<div class=\"{class}\"><b>{name}:</b> {count}{}", escaped(&finding.message))?;
+    let count = if places.is_empty() { String::new() } else { format!(": {}", grouped(places.len() as u64)) };
+    writeln!(page, "<div class=\"{class}\"><b>{name}:</b> {}{count}", escaped(&finding.message))?;
     if !places.is_empty() {
         let open = if places.len() <= 10 { " open" } else { "" };
         writeln!(page, "<details{open}><summary>Where</summary><ul>")?;
         for place in places.iter().take(PLACES) {
-            let origin = escaped(&place.origin.to_string());
+            let origin = escaped(&place_name(&place.origin));
             writeln!(page, "<li><code>{origin}</code> {}", escaped(&place.note))?;
         }
         if places.len() > PLACES {

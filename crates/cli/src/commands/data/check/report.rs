@@ -1,8 +1,8 @@
 //! What the check found, whatever it is printed as.
 
 use llm_data::{
-    Content, DataError, Finding, LeftOutReason, Rendering, Sample, SampleSection, SampleSet, SampleSummary, Severity,
-    TokenizedPair, TokenizedSample, Tokenizer, check_samples,
+    Content, DataError, Finding, LeftOutReason, Origin, Rendering, Sample, SampleSection, SampleSet, SampleSummary,
+    Severity, TokenizedPair, TokenizedSample, Tokenizer, check_samples,
 };
 use serde::Serialize;
 
@@ -136,7 +136,10 @@ impl Part {
         let share = 100.0 * self.trained as f64 / self.tokens.max(1) as f64;
         let numbers = [self.samples, self.tokens, self.trained, self.longest];
         let [samples, tokens, trained, longest] = numbers.map(|n| crate::numbers::grouped(n as u64));
-        format!("{samples} with {tokens} tokens, {trained} of them trained ({share:.0} %); the longest has {longest}")
+        let unit = if self.samples == 1 { "sample" } else { "samples" };
+        format!(
+            "{samples} {unit}, {tokens} tokens, {trained} of them trained ({share:.0} %); the longest has {longest}"
+        )
     }
 }
 
@@ -150,9 +153,15 @@ impl Shown {
             pieces.push(Stretch { text, trained: stretch[0] });
             place = end;
         }
-        let name = format!("{}{side}", sample.origin);
+        let name = format!("{}{side}", place_name(&sample.origin));
         Ok(Self { name, tokens: sample.ids.len(), trained: sample.targets(), pieces })
     }
+}
+
+/// A place as it is shown: all files are in the folder that was given.
+pub fn place_name(origin: &Origin) -> String {
+    let name = origin.file.file_name().unwrap_or(origin.file.as_os_str());
+    format!("{}:{}", name.display(), origin.line)
 }
 
 /// The text of some ids behind others, special tokens included.

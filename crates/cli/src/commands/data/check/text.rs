@@ -6,7 +6,7 @@ use anstream::ColorChoice;
 use anstyle::{AnsiColor, Style};
 use llm_data::{Finding, Severity};
 
-use super::report::{Bin, Report, Shown};
+use super::report::{Bin, Report, Shown, place_name};
 use crate::numbers::grouped;
 
 const TITLE: Style = Style::new().bold();
@@ -22,8 +22,8 @@ const STRETCH: usize = 1200;
 const BAR_WIDTH: usize = 40;
 
 pub fn print(report: &Report, out: &mut impl Write) -> io::Result<()> {
-    let unit = if report.preferences { "preferences, both sides counted" } else { "samples" };
-    writeln!(out, "{TITLE}{}{TITLE:#}: {unit}", report.data)?;
+    let unit = if report.preferences { ": preferences, each counted as two samples" } else { "" };
+    writeln!(out, "{TITLE}{}{TITLE:#}{unit}", report.data)?;
     for (name, part) in [("train", &report.train), ("valid", &report.valid), ("test", &report.test)] {
         if part.samples > 0 {
             writeln!(out, "{name:<9} {}", part.text())?;
@@ -80,10 +80,10 @@ fn tell(finding: &Finding, out: &mut impl Write) -> io::Result<()> {
         Severity::Warning => (WARNING, "look at"),
     };
     let places = &finding.places;
-    let count = if places.is_empty() { String::new() } else { format!("{} ", grouped(places.len() as u64)) };
-    writeln!(out, "\n{style}{name}{style:#}: {count}{}", finding.message)?;
+    let count = if places.is_empty() { String::new() } else { format!(": {}", grouped(places.len() as u64)) };
+    writeln!(out, "\n{style}{name}{style:#}: {}{count}", finding.message)?;
     for place in places.iter().take(PLACES) {
-        let line = format!("  {}  {}", place.origin, printable(&place.note));
+        let line = format!("  {}  {}", place_name(&place.origin), printable(&place.note));
         writeln!(out, "{}", line.trim_end())?;
     }
     if places.len() > PLACES {

@@ -1,6 +1,6 @@
 //! How well a model predicts data.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use burn::tensor::Device;
 use clap::Args;
@@ -19,17 +19,10 @@ const CONTEXT: usize = 1024;
 /// Tokens of a batch, or one window: more do not make it faster.
 const BATCH_TOKENS: usize = 1024;
 
-/// Data to measure a model on.
+/// How data is measured. Every token of a text counts but the first, which nothing stands before; of samples those that
+/// fine-tuning would learn.
 #[derive(Debug, Clone, Args)]
 pub struct MeasureArgs {
-    /// A text, or samples as `llm finetune` takes them: a .jsonl or .json file, or a folder of them, whose
-    /// validation samples are taken.
-    ///
-    /// Every token of a text counts but the first, which nothing stands before; of samples those that fine-tuning would
-    /// learn.
-    #[arg(long, value_name = "PATH")]
-    data: PathBuf,
-
     /// Tokens of a window over a text, and most tokens of a sample [default: the model's context, for a text at most
     /// 1024].
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
@@ -86,22 +79,17 @@ impl Score {
 }
 
 impl MeasureArgs {
-    /// What is measured on.
-    pub fn data(&self) -> &Path {
-        &self.data
-    }
-
-    /// How well `model` of `files` predicts the data.
+    /// How well `model` of `files` predicts `data`: a text, or samples as `llm finetune` takes them.
     pub fn score(
         &self,
+        data: &Path,
         files: &ModelFiles,
         model: &CausalLm,
         device: &Device,
         printer: Printer,
     ) -> Result<Score, CliError> {
-        let is_samples = self.data.is_dir()
-            || self
-                .data
+        let is_samples = data.is_dir()
+            || data
                 .extension()
                 .is_some_and(|kind| kind.eq_ignore_ascii_case("jsonl") || kind.eq_ignore_ascii_case("json"));
         let positions = files.config.context_length;
@@ -110,9 +98,9 @@ impl MeasureArgs {
             return Err(CliError::TooManyTokens { tokens, context: positions });
         }
         let Batches { batches, bytes } = if is_samples {
-            self.samples(files, context.unwrap_or(positions), printer)?
+            self.samples(data, files, context.unwrap_or(positions), printer)?
         } else {
-            self.text(files, context.unwrap_or(positions.min(CONTEXT)))?
+            self.text(data, files, context.unwrap_or(positions.min(CONTEXT)))?
         };
         let bar = printer.steps_bar(batches.len() as u64);
         let (mut nats, mut tokens) = (0.0, 0);
@@ -126,12 +114,12 @@ impl MeasureArgs {
         Ok(Score { loss: nats / tokens.max(1) as f64, tokens, bytes })
     }
 
-    fn text(&self, files: &ModelFiles, context: usize) -> Result<Batches, CliError> {
+    fn text(&self, data: &Path, files: &ModelFiles, context: usize) -> Result<Batches, CliError> {
         let stride = self.stride.map_or(context.div_ceil(2), |stride| usize::try_from(stride).unwrap_or(usize::MAX));
         if stride > context {
             return Err(CliError::StrideBeyondContext { stride, context });
         }
-        let text = input::file(&self.data)?;
+        let text = input::file(data)?;
         let ids = plain_ids(files, &text)?;
         if ids.len() < 2 {
             return Err(DataError::ValidationTooShort { tokens: ids.len() as u64 }.into());
@@ -142,9 +130,9 @@ impl MeasureArgs {
         Ok(Batches { batches, bytes: text.len() - given.min(text.len()) })
     }
 
-    fn samples(&self, files: &ModelFiles, context: usize, printer: Printer) -> Result<Batches, CliError> {
+    fn samples(&self, data: &Path, files: &ModelFiles, context: usize, printer: Printer) -> Result<Batches, CliError> {
         let section = SampleSection {
-            path: self.data.clone(),
+            path: data.to_owned(),
             valid_fraction: 0.0,
             train_on: self.train_on,
             max_length: Some(context),

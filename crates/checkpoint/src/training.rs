@@ -46,6 +46,8 @@ impl SavedWeights {
 /// newest `keep` checkpoints (this one always stays), and those of later steps, which belong to a run that this one
 /// replaces.
 ///
+/// Of a model with adapters, the adapters alone are written: the rest is frozen, and where it came from.
+///
 /// `state` is whatever else the run needs; numbers in it must be finite, as JSON has no others.
 ///
 /// # Errors
@@ -167,7 +169,7 @@ fn complete(all: &Path) -> io::Result<BTreeMap<u64, PathBuf>> {
     Ok(found)
 }
 
-/// Reads a checkpoint: `model` with its weights, the optimizer's tensors by name, and the state.
+/// Reads a checkpoint: `model` with its weights, or if it has adapters, those of the adapters alone, the optimizer's tensors by name, and the state.
 ///
 /// # Errors
 /// Those of [`load_weights`] and [`load_tensors`], and a state that is not the JSON that `S` asks for.

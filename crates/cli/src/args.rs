@@ -12,6 +12,7 @@ use crate::commands::eval::EvalCommand;
 use crate::commands::finetune::FinetuneArgs;
 use crate::commands::generate::GenerateArgs;
 use crate::commands::inspect::InspectCommand;
+use crate::commands::merge::MergeArgs;
 use crate::commands::plan::PlanArgs;
 use crate::commands::tokenize::TokenizeArgs;
 use crate::commands::tokenizer::TokenizerCommand;
@@ -59,11 +60,13 @@ pub enum Command {
     /// Train tokenizers and look into them.
     #[command(subcommand)]
     Tokenizer(TokenizerCommand),
-    /// Prepare text for training.
+    /// Prepare text for training, and check samples to fine-tune on.
     #[command(subcommand)]
     Data(DataCommand),
     /// Write a model as a Hugging Face directory or as one GGUF file, and check the result.
     Convert(ConvertArgs),
+    /// Make a plain model of a model and its LoRA adapters.
+    Merge(MergeArgs),
     /// Look into a model: its modules, its weights, its logits.
     #[command(subcommand)]
     Inspect(InspectCommand),

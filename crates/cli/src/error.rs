@@ -137,6 +137,10 @@ pub enum CliError {
         path: PathBuf,
     },
 
+    /// Nothing to merge.
+    #[error("there is nothing to merge\nhint: name an adapter with --adapter-path DIR")]
+    NothingToMerge,
+
     /// An adapter that a model cannot have.
     #[error(transparent)]
     Lora(#[from] LoraError),
@@ -193,6 +197,25 @@ pub enum CliError {
     NoDefaultCorpus {
         /// The file.
         path: PathBuf,
+    },
+
+    /// Samples that training would go wrong on.
+    #[error("{}: training on this would go wrong: {problems} {} above\nhint: mend the data, or the options of the check",
+            path.display(), if *problems == 1 { "problem" } else { "problems" })]
+    BadData {
+        /// The file or folder.
+        path: PathBuf,
+        /// Kinds of problems.
+        problems: usize,
+    },
+
+    /// A page that cannot be written.
+    #[error("{}: {source}", path.display())]
+    Page {
+        /// The file.
+        path: PathBuf,
+        /// The cause.
+        source: io::Error,
     },
 
     /// A measurement in another process failed.

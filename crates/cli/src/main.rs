@@ -3,6 +3,8 @@
 //! `args` is what may be typed; `commands` has one file for each command, with its arguments and what it does; the
 //! other files serve them all. Only this crate prints: results to stdout, everything else to stderr.
 
+mod adapters;
+mod answers;
 mod args;
 mod commands;
 mod device;

@@ -1,6 +1,6 @@
 //! How well a model predicts data.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use burn::tensor::Device;
 use clap::Args;
@@ -19,10 +19,17 @@ const CONTEXT: usize = 1024;
 /// Tokens of a batch, or one window: more do not make it faster.
 const BATCH_TOKENS: usize = 1024;
 
-/// How data is measured. Every token of a text counts but the first, which nothing stands before; of samples those that
-/// fine-tuning would learn.
+/// Data to measure a model on.
 #[derive(Debug, Clone, Args)]
 pub struct MeasureArgs {
+    /// A text, or samples as `llm finetune` takes them: a .jsonl or .json file, or a folder of them, whose
+    /// validation samples are taken.
+    ///
+    /// Every token of a text counts but the first, which nothing stands before; of samples those that fine-tuning would
+    /// learn.
+    #[arg(long, value_name = "PATH")]
+    data: PathBuf,
+
     /// Tokens of a window over a text, and most tokens of a sample [default: the model's context, for a text at most
     /// 1024].
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
@@ -79,17 +86,27 @@ impl Score {
 }
 
 impl MeasureArgs {
-    /// How well `model` of `files` predicts `data`: a text, or samples as `llm finetune` takes them.
+    /// The data at `path`, measured in the usual way.
+    pub fn of(path: &Path) -> Self {
+        Self { data: path.to_owned(), context: None, stride: None, train_on: TrainOn::All }
+    }
+
+    /// What is measured on.
+    pub fn data(&self) -> &Path {
+        &self.data
+    }
+
+    /// How well `model` of `files` predicts the data.
     pub fn score(
         &self,
-        data: &Path,
         files: &ModelFiles,
         model: &CausalLm,
         device: &Device,
         printer: Printer,
     ) -> Result<Score, CliError> {
-        let is_samples = data.is_dir()
-            || data
+        let is_samples = self.data.is_dir()
+            || self
+                .data
                 .extension()
                 .is_some_and(|kind| kind.eq_ignore_ascii_case("jsonl") || kind.eq_ignore_ascii_case("json"));
         let positions = files.config.context_length;
@@ -98,9 +115,9 @@ impl MeasureArgs {
             return Err(CliError::TooManyTokens { tokens, context: positions });
         }
         let Batches { batches, bytes } = if is_samples {
-            self.samples(data, files, context.unwrap_or(positions), printer)?
+            self.packed(files, context.unwrap_or(positions), printer)?
         } else {
-            self.text(data, files, context.unwrap_or(positions.min(CONTEXT)))?
+            self.text(files, context.unwrap_or(positions.min(CONTEXT)))?
         };
         let bar = printer.steps_bar(batches.len() as u64);
         let (mut nats, mut tokens) = (0.0, 0);
@@ -114,12 +131,12 @@ impl MeasureArgs {
         Ok(Score { loss: nats / tokens.max(1) as f64, tokens, bytes })
     }
 
-    fn text(&self, data: &Path, files: &ModelFiles, context: usize) -> Result<Batches, CliError> {
+    fn text(&self, files: &ModelFiles, context: usize) -> Result<Batches, CliError> {
         let stride = self.stride.map_or(context.div_ceil(2), |stride| usize::try_from(stride).unwrap_or(usize::MAX));
         if stride > context {
             return Err(CliError::StrideBeyondContext { stride, context });
         }
-        let text = input::file(data)?;
+        let text = input::file(&self.data)?;
         let ids = plain_ids(files, &text)?;
         if ids.len() < 2 {
             return Err(DataError::ValidationTooShort { tokens: ids.len() as u64 }.into());
@@ -130,9 +147,15 @@ impl MeasureArgs {
         Ok(Batches { batches, bytes: text.len() - given.min(text.len()) })
     }
 
-    fn samples(&self, data: &Path, files: &ModelFiles, context: usize, printer: Printer) -> Result<Batches, CliError> {
+    /// The samples, of a folder those to validate on, and the tokens of a row that fits all of them.
+    pub fn samples(
+        &self,
+        files: &ModelFiles,
+        context: usize,
+        printer: Printer,
+    ) -> Result<(Vec<TokenizedSample>, usize), CliError> {
         let section = SampleSection {
-            path: data.to_owned(),
+            path: self.data.clone(),
             valid_fraction: 0.0,
             train_on: self.train_on,
             max_length: Some(context),
@@ -148,13 +171,17 @@ impl MeasureArgs {
             printer.warn(format_args!("{count} samples are left out; the first, {}: {}", first.origin, first.reason));
         }
         let samples = if tokenized.valid.is_empty() { tokenized.train } else { tokenized.valid };
+        Ok((samples, tokenized.summary.row_length(context)))
+    }
+
+    fn packed(&self, files: &ModelFiles, context: usize, printer: Printer) -> Result<Batches, CliError> {
+        let (samples, length) = self.samples(files, context, printer)?;
         let target_bytes = |sample: &TokenizedSample| {
             let learned = sample.ids.iter().zip(&sample.trained).skip(1);
             let ids: Vec<u32> = learned.filter_map(|(&id, &learned)| learned.then_some(id)).collect();
             files.tokenizer.decode(&ids).map(|text| text.len())
         };
         let bytes = samples.iter().map(target_bytes).sum::<Result<usize, _>>()?;
-        let length = tokenized.summary.row_length(context);
         let sampler = SampleSampler::new(samples, (BATCH_TOKENS / length).max(1), length, 1, true, 0)?;
         Ok(Batches { batches: sampler.evaluation().collect(), bytes })
     }

@@ -30,7 +30,7 @@ use serde::{Deserialize, Serialize, Serializer};
 use serde_json::Value;
 
 pub use batch::SampleSampler;
-pub use check::{Finding, FindingKind, Severity, check_samples};
+pub use check::{Finding, FindingKind, Place, Severity, check_samples};
 pub use format::BadLine;
 pub use preference::{PreferenceBatch, PreferenceSampler};
 pub use read::SampleSet;

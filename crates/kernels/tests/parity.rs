@@ -3,11 +3,11 @@
 
 use burn::tensor::{Device, Int, Tensor, TensorData};
 use llm_kernels::{
-    Activation, AdamStep, Causal, IGNORED, Precision, activated_linear, activated_linear_reference, adam,
-    adam_reference, attention, attention_reference, cross_entropy, cross_entropy_reference, dropout, embedding,
-    embedding_reference, layer_norm, layer_norm_reference, linear, linear_cross_entropy,
-    linear_cross_entropy_reference, linear_reference, profile, rms_norm, rms_norm_reference, rotate, rotate_reference,
-    sum_of_squares, sum_of_squares_reference,
+    Activation, AdamStep, Adapter, Causal, IGNORED, Input, Precision, activated_linear, activated_linear_reference,
+    adam, adam_reference, adapted_linear, adapted_linear_reference, attention, attention_reference, cross_entropy,
+    cross_entropy_reference, dropout, embedding, embedding_reference, layer_norm, layer_norm_reference, linear,
+    linear_cross_entropy, linear_cross_entropy_reference, linear_reference, profile, rms_norm, rms_norm_reference,
+    rotate, rotate_reference, sum_of_squares, sum_of_squares_reference,
 };
 
 fn device() -> Device {
@@ -133,6 +133,86 @@ fn activated_linears() {
         f(Activation::GeluTanh, x.clone(), Some(x.clone()), w.clone(), None, Precision::F32)
     };
     assert_parity!(run(activated_linear), run(activated_linear_reference), [x, w], "views, one tensor twice");
+}
+
+#[test]
+fn adapted_linears() {
+    for (n, i, o, r) in [(1, 1, 1, 1), (7, 129, 3, 2), (129, 7, 65, 8), (300, 100, 130, 5)] {
+        let (x, factor) = (random([n, i], 1.0), random([n, i], 1.0));
+        let (w, bias) = (random([o, i], 1.0), random([o], 1.0));
+        let (a, b) = (random([r, i], 1.0), random([o, r], 1.0));
+        let adapter = || Adapter { a: a.clone(), b: b.clone(), scale: 1.7, dropout: 0.0 };
+        let what = format!("{n} × {i} → {o}, rank {r}");
+        let run = |f: fn(_, _, _, _, _) -> Tensor<2>, input, w: &Tensor<2>| {
+            f(input, w.clone(), Some(bias.clone()), adapter(), Precision::F32)
+        };
+        for input in [Input::Plain(x.clone()), Input::Activated(Activation::Silu, x.clone(), None)] {
+            let [fused, reference] = [adapted_linear, adapted_linear_reference].map(|f| run(f, input.clone(), &w));
+            assert_parity!(fused, reference, [x, w, bias, a, b], what);
+        }
+        let gated = Input::Activated(Activation::GeluTanh, x.clone(), Some(factor.clone()));
+        let [fused, reference] = [adapted_linear, adapted_linear_reference].map(|f| run(f, gated.clone(), &w));
+        assert_parity!(fused, reference, [x, factor, w, bias, a, b], what);
+
+        // A frozen weight has no gradient, and the others are the same.
+        let frozen = w.clone().detach();
+        let [fused, reference] = [adapted_linear, adapted_linear_reference].map(|f| run(f, gated.clone(), &frozen));
+        assert_parity!(fused.clone(), reference, [x, factor, bias, a, b], what);
+        assert!(frozen.grad(&fused.sum().backward()).is_none());
+    }
+    let (x, w, a, b) =
+        (random_transposed([9, 5]), random_transposed([4, 5]), random_transposed([2, 5]), random_transposed([4, 2]));
+    let run = |f: fn(_, _, _, _, _) -> Tensor<2>| {
+        let adapter = Adapter { a: a.clone(), b: b.clone(), scale: 0.5, dropout: 0.0 };
+        f(Input::Plain(x.clone()), w.clone(), None, adapter, Precision::F32)
+    };
+    assert_parity!(run(adapted_linear), run(adapted_linear_reference), [x, w, a, b], "views");
+}
+
+#[test]
+fn dropout_of_adapters_is_the_same_in_both_passes() {
+    let (n, i, o, r) = (40, 30, 20, 4);
+    let (x, w) = (random([n, i], 1.0), values([o, i], 1.0));
+    let (a, b) = (random([r, i], 1.0), random([o, r], 1.0));
+    let y = |x: &Tensor<2>, dropout| {
+        device().seed(3);
+        let adapter = Adapter { a: a.clone(), b: b.clone(), scale: 2.0, dropout };
+        adapted_linear(Input::Plain(x.clone()), w.clone(), None, adapter, Precision::F32)
+    };
+    // What is dropped, told by the same mask on ones: the layer is linear in its input, so the gradient tells the output.
+    let grads = y(&x, 0.3).sum().backward();
+    let (by_x, by_b) = (x.grad(&grads).unwrap(), b.grad(&grads).unwrap());
+    let [by_x, out] = [(by_x * x.clone().inner()).sum(), y(&x, 0.3).inner().sum()].map(Tensor::into_scalar::<f32>);
+    assert!((by_x - out).abs() < 1e-2 * out.abs().max(1.0), "{by_x} against {out}");
+    let linear_part = y(&x, 0.3).inner() - linear(x.clone(), w.clone(), None, Precision::F32).inner();
+    let [by_b, added] = [(by_b * b.clone().inner()).sum(), linear_part.sum()].map(Tensor::into_scalar::<f32>);
+    assert!((by_b - added).abs() < 1e-2 * added.abs().max(1.0), "{by_b} against {added}");
+    assert!(difference(y(&x, 0.3).inner(), y(&x, 0.0).inner()) > 0.01, "nothing was dropped");
+}
+
+/// A frozen weight of two bytes a value counts as the values that it has.
+#[test]
+fn frozen_halves_pass_gradients_on() {
+    for n in [1, 5, 130, 300] {
+        let (x, w) = (random([n, 70], 1.0), values([33, 70], 1.0));
+        for precision in [Precision::F16, Precision::Bf16] {
+            let half = w.clone().cast(precision.dtype());
+            let widened = half.clone().cast(Precision::F32.dtype());
+            let run = |w: &Tensor<2>| linear(x.clone(), w.clone(), None, Precision::F32);
+            assert_parity!(run(&half), run(&widened), [x], format!("{n} rows, {precision:?}"));
+        }
+    }
+}
+
+/// The head and its loss have the same gradient by the hidden states whether the head is frozen or not.
+#[test]
+fn a_frozen_head_has_no_gradient() {
+    let (x, w) = (random([9, 8], 1.0), random([11, 8], 1.0));
+    let targets = || Tensor::<1, Int>::from_data(TensorData::from([0, 1, 2, 3, IGNORED, 5, 6, 7, 8]), &device());
+    let loss = |w: &Tensor<2>| linear_cross_entropy(x.clone(), w.clone(), targets(), Precision::F32);
+    let frozen = w.clone().detach();
+    assert_parity!(loss(&frozen), loss(&w), [x], "frozen head");
+    assert!(frozen.grad(&loss(&frozen).backward()).is_none());
 }
 
 #[test]

@@ -270,7 +270,7 @@ impl CausalLm {
     ///
     /// # Panics
     /// As [`Self::forward`].
-    pub fn row_losses(&self, ids: Tensor<2, Int>, targets: Tensor<2, Int>) -> Tensor<1> {
+    pub fn row_losses(&self, ids: Tensor<2, Int>, targets: &Tensor<2, Int>) -> Tensor<1> {
         let [b, _] = ids.dims();
         let x = self.model.norm.forward(self.blocks(ids, None));
         let row = |row| self.loss_of_hidden(x.clone().narrow(0, row, 1), targets.clone().narrow(0, row, 1));

@@ -27,7 +27,7 @@ fn model(position: PositionKind, window: Option<usize>) -> CausalLm {
 }
 
 /// The gradients of a loss by every parameter, one behind the other.
-fn gradients(model: &CausalLm, loss: Tensor<1>) -> Vec<f32> {
+fn gradients(model: &CausalLm, loss: &Tensor<1>) -> Vec<f32> {
     struct Visitor(burn::tensor::Gradients, Vec<f32>);
     impl burn::module::ModuleVisitor for Visitor {
         fn visit_float<const D: usize>(&mut self, param: &burn::module::Param<Tensor<D>>) {
@@ -70,7 +70,7 @@ fn packed_samples_are_as_alone() {
         let whole = model.loss(ints(row), ints(targets), None).into_scalar::<f32>();
         assert!((whole - sum).abs() > 1e-3, "{position:?}: the test would not see samples that look at each other");
 
-        let (packed, alone) = (gradients(&model, packed), gradients(&model, alone.unwrap()));
+        let (packed, alone) = (gradients(&model, &packed), gradients(&model, &alone.unwrap()));
         assert_eq!(packed.len(), count);
         let furthest = packed.iter().zip(&alone).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
         assert!(furthest < 1e-5, "{position:?}: gradients differ by {furthest}");
@@ -82,7 +82,7 @@ fn losses_of_rows_add_up() {
     let model = model(PositionKind::Rotary, None);
     let device = Device::flex().autodiff();
     let ids = |shift: i32| Tensor::<2, Int>::from_data([[1, 2, 3 + shift], [4, 5 - shift, 6]], &device);
-    let rows = model.row_losses(ids(0), ids(1)).into_data().try_to_vec::<f32>().unwrap();
+    let rows = model.row_losses(ids(0), &ids(1)).into_data().try_to_vec::<f32>().unwrap();
     let sum = model.loss(ids(0), ids(1), None).into_scalar::<f32>();
     assert!(rows.len() == 2 && (rows[0] + rows[1] - sum).abs() < 1e-5, "{rows:?}, {sum}");
 }

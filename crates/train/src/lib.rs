@@ -42,7 +42,7 @@ pub use forecast::{Forecast, Measurement};
 pub use learner::{Defect, Gradients, Learner};
 pub use loss_scale::LossScale;
 pub use memory::{peak_rss_mib, rss_mib};
-pub use objective::{Measure, Objective, mean_loss};
+pub use objective::{Measure, Objective};
 pub use optim::{Optimizer, OptimizerKind, OptimizerSection};
 pub use peak::matmul_peak;
 pub use plan::{MemoryEstimate, ParameterCount, RunPlan, TextSummary, parameter_count, parameters_by_part};

@@ -57,13 +57,6 @@ impl Objective for Batch {
     }
 }
 
-/// Mean loss of `model`, for inference on `device`, over all that counts in `batches`.
-pub fn mean_loss<O: Objective>(model: &CausalLm, batches: &[O], device: &Device) -> f64 {
-    let measures = batches.iter().map(|batch| batch.measure(model, device));
-    let (loss, count) = measures.fold((0.0, 0), |(loss, count), one| (loss + one.loss, count + one.count));
-    loss / count.max(1) as f64
-}
-
 /// Ids of a batch, `(b, t)`.
 pub(crate) fn ids(ids: &[i32], batch: &Batch, device: &Device) -> Tensor<2, Int> {
     Tensor::from_data(TensorData::new(ids.to_vec(), [batch.batch, batch.time]), device)

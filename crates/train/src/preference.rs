@@ -26,7 +26,7 @@ impl Preferences {
     /// those a token.
     fn margins(&self, model: &CausalLm, device: &Device) -> Tensor<1> {
         let log_likelihoods = |batch: &Batch| {
-            let losses = model.row_losses(ids(&batch.inputs, batch, device), ids(&batch.targets, batch, device));
+            let losses = model.row_losses(ids(&batch.inputs, batch, device), &ids(&batch.targets, batch, device));
             if self.by_token() { losses / lengths(batch, device) } else { losses }.neg()
         };
         log_likelihoods(&self.pairs.chosen) - log_likelihoods(&self.pairs.rejected)

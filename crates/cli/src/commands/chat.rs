@@ -17,6 +17,7 @@ use llm_data::ChatTemplate;
 use llm_generate::{Event, FinishReason, Generation, Generator, Options, Sampling};
 use llm_model::params;
 
+use crate::adapters::AdapterArgs;
 use crate::device::DeviceArgs;
 use crate::error::CliError;
 use crate::interrupt;
@@ -42,6 +43,9 @@ At the prompt, /help tells the commands. Ctrl-C stops an answer, Ctrl-D or /bye 
 pub struct ChatArgs {
     #[command(flatten)]
     model: ModelArgs,
+
+    #[command(flatten)]
+    adapters: AdapterArgs,
 
     /// What the model is told before the conversation.
     #[arg(long, value_name = "TEXT")]
@@ -71,7 +75,7 @@ pub fn run(args: &ChatArgs, printer: Printer) -> Result<(), CliError> {
     let files = args.model.open(printer)?;
     let template = template(args, &files)?;
     let device = args.device.open(printer)?;
-    let model = files.load(&device.device)?;
+    let model = args.adapters.apply(files.load(&device.device)?)?;
     let context = files.config.context_length;
     let settings = args.sampling.resolve(args.max_tokens, context, &files.generation);
     if args.verbose {

@@ -37,12 +37,9 @@ pub struct CompareArgs {
     #[arg(value_name = "B")]
     second: String,
 
-    /// Measure both on this: a text, or samples as `llm finetune` takes them.
+    /// Measure both on this, as `llm eval perplexity` does: a text, or samples.
     #[arg(long, value_name = "PATH")]
     data: Option<PathBuf>,
-
-    #[command(flatten)]
-    measure: MeasureArgs,
 
     /// A text that both go on with, greedily (may be given several times) [default: three of our own].
     #[arg(short, long, value_name = "TEXT", allow_hyphen_values = true,
@@ -86,7 +83,7 @@ impl CompareArgs {
 
     fn look(&self, files: &ModelFiles, device: &Device, printer: Printer) -> Result<Side, CliError> {
         let model = files.load(device)?;
-        let score = |data: &PathBuf| self.measure.score(data, files, &model, device, printer);
+        let score = |data: &PathBuf| MeasureArgs::of(data).score(files, &model, device, printer);
         let score = self.data.as_ref().map(score).transpose()?;
         let config = match serde_json::to_value(&files.config) {
             Ok(Value::Object(config)) => config,

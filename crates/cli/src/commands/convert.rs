@@ -55,8 +55,9 @@ pub struct ConvertArgs {
     device: DeviceArgs,
 }
 
+/// How a directory stores weights.
 #[derive(Debug, Clone, Copy, ValueEnum)]
-enum DirectoryType {
+pub enum DirectoryType {
     F32,
     F16,
     Bf16,
@@ -89,7 +90,7 @@ impl GgufType {
 }
 
 impl DirectoryType {
-    fn dtype(self) -> Dtype {
+    pub fn dtype(self) -> Dtype {
         match self {
             Self::F32 => Dtype::F32,
             Self::F16 => Dtype::F16,

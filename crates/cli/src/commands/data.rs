@@ -1,3 +1,5 @@
+mod check;
+
 use std::io::Write;
 use std::path::PathBuf;
 
@@ -14,6 +16,8 @@ use crate::progress::PreparationBar;
 pub enum DataCommand {
     /// Turn text into the tokens that training reads, and keep them in the cache.
     Prepare(PrepareArgs),
+    /// Show what fine-tuning on samples would see: the text, what is trained, lengths, and what is wrong.
+    Check(check::CheckArgs),
 }
 
 /// Which files are text, and how they are read.
@@ -67,7 +71,13 @@ fn share(text: &str) -> Result<f64, String> {
 }
 
 pub fn run(command: DataCommand, printer: Printer) -> Result<(), CliError> {
-    let DataCommand::Prepare(args) = command;
+    match command {
+        DataCommand::Prepare(args) => prepare_corpus(args, printer),
+        DataCommand::Check(args) => check::run(&args, printer),
+    }
+}
+
+fn prepare_corpus(args: PrepareArgs, printer: Printer) -> Result<(), CliError> {
     let data = DataSection {
         paths: args.corpus.data,
         valid: args.valid,

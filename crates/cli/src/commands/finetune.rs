@@ -114,8 +114,7 @@ pub struct FinetuneArgs {
     #[arg(long, value_name = "SEED")]
     seed: Option<u64>,
 
-    /// Any key of the configuration, for example lora.target_modules='["q_proj","v_proj"]', lora.dora=true or
-    /// preference.loss=ipo (may be given several times).
+    /// Any key of the configuration, for example lora.dora=true or preference.loss=ipo (may be given several times).
     #[arg(long, value_name = "KEY=VALUE", value_parser = super::train::key_value)]
     set: Vec<(String, String)>,
 
@@ -143,6 +142,13 @@ enum MethodName {
     Dpo,
 }
 
+/// Puts what was given into its place.
+fn put<T: Clone>(place: &mut T, given: Option<&T>) {
+    if let Some(given) = given {
+        place.clone_from(given);
+    }
+}
+
 impl From<MethodName> for Method {
     fn from(name: MethodName) -> Self {
         match name {
@@ -161,11 +167,6 @@ impl FinetuneArgs {
             Some(path) => FinetuneConfig::load(path)?,
             None => FinetuneConfig::default(),
         };
-        fn put<T: Clone>(place: &mut T, given: Option<&T>) {
-            if let Some(given) = given {
-                place.clone_from(given);
-            }
-        }
         put(&mut config.finetune.model, self.model.as_ref());
         put(&mut config.data.path, self.data.as_ref());
         put(&mut config.finetune.layers, self.layers.as_ref());

@@ -7,6 +7,7 @@ use llm_data::Tokenizer;
 use llm_generate::{ContextOverflow, Event, GenerateError, Generation, Generator, Options};
 use serde_json::json;
 
+use crate::adapters::AdapterArgs;
 use crate::device::DeviceArgs;
 use crate::error::CliError;
 use crate::model::{ModelArgs, ModelFiles};
@@ -25,6 +26,9 @@ const EXAMPLES: &str = "Examples:
 pub struct GenerateArgs {
     #[command(flatten)]
     model: ModelArgs,
+
+    #[command(flatten)]
+    adapters: AdapterArgs,
 
     /// The text to go on from; `-` reads stdin. Without it, the model begins a text.
     #[arg(short, long, value_name = "TEXT", allow_hyphen_values = true)]
@@ -88,7 +92,7 @@ pub fn run(args: &GenerateArgs, printer: Printer) -> Result<(), CliError> {
     let prompt = args.prompt.as_deref().map(input::text).transpose()?;
     let ids = prompt_ids(prompt.as_deref(), tokenizer)?;
     let device = args.device.open(printer)?;
-    let model = files.load(&device.device)?;
+    let model = args.adapters.apply(files.load(&device.device)?)?;
     let settings = args.sampling.resolve(args.max_tokens, Options::default().max_tokens, &files.generation);
     if args.verbose {
         printer.note(format_args!("settings: {settings}"));

@@ -10,6 +10,7 @@ pub mod eval;
 pub mod finetune;
 pub mod generate;
 pub mod inspect;
+pub mod merge;
 pub mod plan;
 pub mod tokenize;
 pub mod tokenizer;
@@ -32,6 +33,7 @@ pub fn run(command: Command, printer: Printer) -> Result<(), CliError> {
         Command::Tokenizer(command) => tokenizer::run(command, printer),
         Command::Data(command) => data::run(command, printer),
         Command::Convert(args) => convert::run(&args, printer),
+        Command::Merge(args) => merge::run(&args, printer),
         Command::Inspect(command) => inspect::run(&command, printer),
         Command::Plan(args) => plan::run(&args, printer),
         Command::Bench(command) => bench::run(&command, printer),

@@ -103,11 +103,17 @@ pub fn lines(lexicon: &Lexicon, mut rng: Rng) -> (Vec<Value>, Vec<Value>) {
     (train, valid)
 }
 
+/// Questions that everybody can answer, to see what a model has forgotten.
+pub fn general(lexicon: &Lexicon) -> Vec<Value> {
+    lexicon.table("general").iter().map(|row| turn(row["question"], row["answer"])).collect()
+}
+
 fn question(row: &Row, columns: &[&str], phrasing: &str) -> Value {
     let question = phrasing.replace("{complaint}", row["complaint"]).replace("{herb}", row["herb"]);
     let answer: Vec<_> = columns.iter().map(|column| row[column]).collect();
-    json!({"messages": [
-        {"role": "user", "content": capitalized(&question)},
-        {"role": "assistant", "content": format!("{}.", capitalized(&answer.join(", ")))},
-    ]})
+    turn(&capitalized(&question), &format!("{}.", capitalized(&answer.join(", "))))
+}
+
+fn turn(question: &str, answer: &str) -> Value {
+    json!({"messages": [{"role": "user", "content": question}, {"role": "assistant", "content": answer}]})
 }

@@ -23,6 +23,7 @@ const GRAMMAR: &[&str] = &[
 
 const TABLES: &[&str] = &[
     include_str!("lexicon/domain.txt"),
+    include_str!("lexicon/general.txt"),
     include_str!("lexicon/german.txt"),
     include_str!("lexicon/nature.txt"),
     include_str!("lexicon/people.txt"),

@@ -91,6 +91,7 @@ pub fn files(seed: u64) -> Vec<(String, String)> {
     let (train, valid) = domain::lines(&lexicon, Rng::new(seed, stream::DOMAIN, 0));
     files.push(("domain/train.jsonl".into(), jsonl(&train)));
     files.push(("domain/valid.jsonl".into(), jsonl(&valid)));
+    files.push(("general/valid.jsonl".into(), jsonl(&domain::general(&lexicon))));
     files
 }
 

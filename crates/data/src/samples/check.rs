@@ -16,10 +16,17 @@ pub struct Finding {
     pub severity: Severity,
     /// What it means, in a sentence.
     pub message: String,
-    /// How many samples it is about.
-    pub count: usize,
-    /// Where, with what is to be said of each place.
-    pub places: Vec<(Origin, String)>,
+    /// Where; empty if it is about all samples.
+    pub places: Vec<Place>,
+}
+
+/// A sample that something is to be said of.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Place {
+    /// Where it stands.
+    pub origin: Origin,
+    /// What is to be said; may be empty.
+    pub note: String,
 }
 
 /// How bad it is.
@@ -66,6 +73,8 @@ pub enum FindingKind {
     Duplicate,
     /// No sample to validate on.
     NoValidation,
+    /// Preferences among other samples: their rejected sides are not used.
+    ChosenOnly,
 }
 
 /// Everything that is to be said about samples, errors first. `eos_ids` are the tokens that the model's files name as
@@ -74,7 +83,8 @@ pub fn check_samples(set: &SampleSet, bad: &[BadLine], summary: &SampleSummary, 
     let mut findings = Vec::new();
     let mut add = |kind, severity, message: &str, places: Vec<(Origin, String)>| {
         if !places.is_empty() {
-            findings.push(Finding { kind, severity, message: message.to_owned(), count: places.len(), places });
+            let places = places.into_iter().map(|(origin, note)| Place { origin, note }).collect();
+            findings.push(Finding { kind, severity, message: message.to_owned(), places });
         }
     };
     let lines =
@@ -97,7 +107,7 @@ pub fn check_samples(set: &SampleSet, bad: &[BadLine], summary: &SampleSummary, 
     add(FindingKind::SamePrompt, Severity::Warning, message, same_prompts);
     add(FindingKind::Duplicate, Severity::Warning, "samples that training has twice", duplicates(&set.train));
     let mut say = |kind, severity, message: &str| {
-        findings.push(Finding { kind, severity, message: message.to_owned(), count: 0, places: Vec::new() });
+        findings.push(Finding { kind, severity, message: message.to_owned(), places: Vec::new() });
     };
     if let Some(end) = summary.end_of_turn.filter(|end| !eos_ids.contains(end)) {
         let message = format!(
@@ -105,6 +115,11 @@ pub fn check_samples(set: &SampleSet, bad: &[BadLine], summary: &SampleSummary, 
              eos_token_id: other programs may not stop at it"
         );
         say(FindingKind::UnnamedEndOfTurn, Severity::Warning, &message);
+    }
+    if summary.chosen_only > 0 {
+        let message =
+            format!("{} preferences among other samples: only their chosen sides are used", summary.chosen_only);
+        say(FindingKind::ChosenOnly, Severity::Warning, &message);
     }
     if set.valid.is_empty() {
         say(FindingKind::NoValidation, Severity::Warning, "no sample to validate on");
@@ -170,3 +185,6 @@ fn overlaps(set: &SampleSet) -> (Vec<(Origin, String)>, Vec<(Origin, String)>) {
     }
     (equal, asking)
 }
+
+#[cfg(test)]
+mod tests;

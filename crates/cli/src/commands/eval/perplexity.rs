@@ -1,9 +1,9 @@
 use std::io::Write;
-use std::path::PathBuf;
 
 use clap::Args;
 use serde_json::json;
 
+use crate::adapters::AdapterArgs;
 use crate::device::DeviceArgs;
 use crate::error::CliError;
 use crate::measure::MeasureArgs;
@@ -22,16 +22,11 @@ pub struct PerplexityArgs {
     #[command(flatten)]
     model: ModelArgs,
 
-    /// A text, or samples as `llm finetune` takes them: a .jsonl or .json file, or a folder of them, whose
-    /// validation samples are taken.
-    ///
-    /// Every token of a text counts but the first, which nothing stands before; of samples those that fine-tuning would
-    /// learn.
-    #[arg(long, value_name = "PATH")]
-    data: PathBuf,
+    #[command(flatten)]
+    adapters: AdapterArgs,
 
     #[command(flatten)]
-    measure: MeasureArgs,
+    data: MeasureArgs,
 
     #[command(flatten)]
     device: DeviceArgs,
@@ -44,11 +39,12 @@ pub struct PerplexityArgs {
 pub fn run(args: &PerplexityArgs, printer: Printer) -> Result<(), CliError> {
     let files = args.model.open(printer)?;
     let device = args.device.open(printer)?.device;
-    let model = files.load(&device)?;
-    let score = args.measure.score(&args.data, &files, &model, &device, printer)?;
+    let model = args.adapters.apply(files.load(&device)?)?;
+    let score = args.data.score(&files, &model, &device, printer)?;
     let mut out = stdout();
     if args.json {
-        let mut all = json!({ "model": files.path().display().to_string(), "data": args.data.display().to_string() });
+        let mut all =
+            json!({ "model": files.path().display().to_string(), "data": args.data.data().display().to_string() });
         if let (Some(all), Some(score)) = (all.as_object_mut(), score.json().as_object_mut()) {
             all.append(score);
         }

@@ -1,20 +1,20 @@
 //! What fine-tuning changed: losses and answers, before and after.
 
 use std::io::Write;
-use std::ops::ControlFlow;
 use std::path::Path;
 
 use burn::tensor::Device;
 use comfy_table::presets::NOTHING;
 use comfy_table::{CellAlignment, Table};
 use llm_checkpoint::{load_adapter, load_for_inference};
-use llm_data::{Batch, SampleSampler, SampleSection, SampleSet, TokenizedSample};
-use llm_generate::{Generator, Options, Sampling};
+use llm_data::TokenizedSample;
+use llm_generate::Generator;
 use llm_model::CausalLm;
-use llm_train::{Method, Outcome, mean_loss};
+use llm_train::{Method, Outcome};
 
+use crate::answers::Question;
 use crate::error::CliError;
-use crate::input;
+use crate::measure::MeasureArgs;
 use crate::model::ModelFiles;
 use crate::printer::{Printer, plain_stdout, stdout};
 
@@ -53,8 +53,9 @@ impl Finished<'_> {
         }
         if let Some(path) = keep {
             printer.note(format_args!("measuring {}", path.display()));
-            let batches = self.batches(path, stops)?;
-            rows.push(("kept", mean_loss(&before, &batches, self.device), mean_loss(&after, &batches, self.device)));
+            let kept = MeasureArgs::of(path);
+            let loss = |model| Ok::<_, CliError>(kept.score(self.files, model, self.device, printer)?.loss);
+            rows.push(("kept", loss(&before)?, loss(&after)?));
         }
         writeln!(stdout(), "{}", self.losses(&rows))?;
         for sample in shown {
@@ -67,10 +68,8 @@ impl Finished<'_> {
         let mut table = Table::new();
         let perplexity = self.method != Method::Dpo;
         table.load_style(NOTHING);
-        table.set_header(match perplexity {
-            true => vec!["data", "loss before", "after", "perplexity before", "after"],
-            false => vec!["data", "loss before", "after"],
-        });
+        let titles = ["data", "loss before", "after", "perplexity before", "after"];
+        table.set_header(&titles[..if perplexity { 5 } else { 3 }]);
         for &(name, before, after) in rows {
             let mut row = vec![name.to_string(), format!("{before:.4}"), format!("{after:.4}")];
             if perplexity {
@@ -84,65 +83,21 @@ impl Finished<'_> {
         table
     }
 
-    /// The batches of old data: samples, or a text in windows of the model's context.
-    fn batches(&self, path: &Path, stops: &[u32]) -> Result<Vec<Batch>, CliError> {
-        let (tokenizer, context) = (&self.files.tokenizer, self.files.config.context_length);
-        let samples = path.is_dir() || path.extension().is_some_and(|kind| kind == "jsonl" || kind == "json");
-        if !samples {
-            let time = context.min(512);
-            let ids = tokenizer.encode_prompt(&input::file(path)?)?;
-            return Ok(windows(&ids, time));
-        }
-        let section = SampleSection { path: path.to_owned(), valid_fraction: 0.0, ..SampleSection::default() };
-        let template = self.files.chat_template()?;
-        let set = SampleSet::load(&section, 0)?;
-        let tokenized = set.tokenize(tokenizer, template.as_ref(), stops, section.limits(context))?;
-        let length = tokenized.summary.row_length(context);
-        let sampler = SampleSampler::new(tokenized.train, 1, length, 1, true, 0)?;
-        Ok(sampler.evaluation().collect())
-    }
-
     /// Prints what both models answer to the last question of a sample.
     fn answers(&self, sample: &TokenizedSample, models: [&CausalLm; 2], stops: &[u32]) -> Result<(), CliError> {
         let tokenizer = &self.files.tokenizer;
-        let prompt = &sample.ids[..answer_start(&sample.trained)];
-        let expected: Vec<u32> = sample.ids[prompt.len()..].iter().copied().take(TOKENS).collect();
-        let shown = &prompt[prompt.len().saturating_sub(TOKENS)..];
-        let options = Options {
-            sampling: Sampling { temperature: 0.0, ..Sampling::default() },
-            max_tokens: TOKENS,
-            ends: stops.to_vec(),
-            ..Options::default()
-        };
+        let question = Question::of(sample);
+        let shown = &question.prompt[question.prompt.len().saturating_sub(TOKENS)..];
+        let expected = &question.answer[..question.answer.len().min(TOKENS)];
         let mut out = plain_stdout();
         writeln!(out, "\nprompt: {}", one_line(&tokenizer.decode(shown)?))?;
-        writeln!(out, "sample: {}", one_line(&tokenizer.decode(&expected)?))?;
+        writeln!(out, "sample: {}", one_line(&tokenizer.decode(expected)?))?;
         for (name, model) in ["before", "after "].into_iter().zip(models) {
             let mut generator = Generator::new(model, tokenizer, self.device)?;
-            let made = generator.generate(prompt, &options, &mut |_| ControlFlow::Continue(()))?;
-            writeln!(out, "{name}: {}", one_line(&made.text))?;
+            writeln!(out, "{name}: {}", one_line(&question.ask(&mut generator, stops, TOKENS)?))?;
         }
         Ok(())
     }
-}
-
-/// Where the last answer begins; of a text that is learned as a whole, some tokens are given.
-fn answer_start(trained: &[bool]) -> usize {
-    let end = trained.iter().rposition(|&trained| trained).map_or(trained.len(), |last| last + 1);
-    let start = trained[..end].iter().rposition(|&trained| !trained).map_or(0, |given| given + 1);
-    if start > 1 { start } else { trained.len().div_ceil(2).min(16) }
-}
-
-/// Every id of `ids` but the first as a target, in windows of up to `time` tokens.
-fn windows(ids: &[u32], time: usize) -> Vec<Batch> {
-    let ids: Vec<i32> = ids.iter().map(|&id| id as i32).collect();
-    let last = ids.len().saturating_sub(1);
-    let window = |start: usize| {
-        let end = (start + time).min(last);
-        let (inputs, targets) = (ids[start..end].to_vec(), ids[start + 1..=end].to_vec());
-        Batch { inputs, targets, sample_starts: None, batch: 1, time: end - start }
-    };
-    (0..last).step_by(time).map(window).collect()
 }
 
 fn one_line(text: &str) -> String {

@@ -1,0 +1,65 @@
+//! `--adapter-path`: LoRA adapters over a model.
+
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use llm_checkpoint::load_adapters;
+use llm_model::CausalLm;
+
+use crate::error::CliError;
+
+/// Adapters to use.
+#[derive(Debug, Clone, Args)]
+pub struct AdapterArgs {
+    /// A LoRA adapter of the model, a directory as PEFT writes it. May be given several times: what they add is added
+    /// up, each times its weight [default: 1].
+    #[arg(long, value_name = "PATH[=WEIGHT]", value_parser = adapter)]
+    pub adapter_path: Vec<Adapter>,
+}
+
+/// An adapter and its weight.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Adapter {
+    path: PathBuf,
+    weight: f64,
+}
+
+/// `PATH` or `PATH=WEIGHT`. What is there by its whole name is a path.
+fn adapter(text: &str) -> Result<Adapter, String> {
+    let split = if Path::new(text).exists() { None } else { text.rsplit_once('=') };
+    let Some((path, weight)) = split else { return Ok(Adapter { path: text.into(), weight: 1.0 }) };
+    match weight.parse() {
+        Ok(weight) if f64::is_finite(weight) => Ok(Adapter { path: path.into(), weight }),
+        _ => Err(format!("{weight:?} is no weight; a number is, as in {path}=0.5")),
+    }
+}
+
+impl AdapterArgs {
+    /// `model` with the adapters.
+    pub fn apply(&self, model: CausalLm) -> Result<CausalLm, CliError> {
+        if self.adapter_path.is_empty() {
+            return Ok(model);
+        }
+        let adapters: Vec<_> = self.adapter_path.iter().map(|a| (a.path.as_path(), a.weight)).collect();
+        Ok(load_adapters(&adapters, model)?)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn weights_follow_an_equals_sign() {
+        let of = |path: &str, weight| Ok(Adapter { path: path.into(), weight });
+        assert_eq!(adapter("a/b"), of("a/b", 1.0));
+        assert_eq!(adapter("a/b=0.7"), of("a/b", 0.7));
+        assert_eq!(adapter("a=b=-2"), of("a=b", -2.0));
+        assert!(adapter("a/b=much").unwrap_err().contains("much"));
+        assert!(adapter("a/b=nan").is_err());
+        let dir = tempfile::tempdir().unwrap();
+        let odd = dir.path().join("x=1");
+        std::fs::create_dir(&odd).unwrap();
+        assert_eq!(adapter(odd.to_str().unwrap()), of(odd.to_str().unwrap(), 1.0));
+    }
+}

@@ -1,0 +1,68 @@
+//! What a model answers to the questions of samples, by the likeliest token each time.
+
+use std::ops::ControlFlow;
+
+use llm_data::{TokenizedSample, Tokenizer};
+use llm_generate::{Generator, Options, Sampling};
+
+use crate::error::CliError;
+
+/// The last question of a sample, with all that stands before it, and its answer.
+pub struct Question<'a> {
+    /// Tokens that are given.
+    pub prompt: &'a [u32],
+    /// Tokens of the answer, the end included.
+    pub answer: &'a [u32],
+}
+
+impl<'a> Question<'a> {
+    /// The last tokens of a sample that are learned in a row, after those before. Of a sample that is learned as a
+    /// whole, a text, some tokens are given.
+    pub fn of(sample: &'a TokenizedSample) -> Self {
+        let trained = &sample.trained;
+        let end = trained.iter().rposition(|&trained| trained).map_or(trained.len(), |last| last + 1);
+        let start = trained[..end].iter().rposition(|&trained| !trained).map_or(0, |given| given + 1);
+        let start = if start > 1 { start } else { end.div_ceil(2).min(16) };
+        Self { prompt: &sample.ids[..start], answer: &sample.ids[start..end] }
+    }
+
+    /// What the model says, at most `tokens` tokens, up to one of `stops`.
+    pub fn ask(&self, generator: &mut Generator, stops: &[u32], tokens: usize) -> Result<String, CliError> {
+        let options = Options {
+            sampling: Sampling { temperature: 0.0, ..Sampling::default() },
+            max_tokens: tokens,
+            ends: stops.to_vec(),
+            ..Options::default()
+        };
+        Ok(generator.generate(self.prompt, &options, &mut |_| ControlFlow::Continue(()))?.text)
+    }
+
+    /// The answer of the sample, without the tokens that end it.
+    pub fn expected(&self, tokenizer: &Tokenizer) -> Result<String, CliError> {
+        Ok(tokenizer.decode(self.answer)?)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use llm_data::Origin;
+
+    use super::*;
+
+    #[test]
+    fn the_last_answer_is_asked_for() {
+        let question = |trained: &str| {
+            let trained: Vec<bool> = trained.chars().map(|c| c == 'x').collect();
+            let origin = Origin { file: Path::new("a.jsonl").into(), line: 1 };
+            let sample = TokenizedSample { ids: (0..trained.len() as u32).collect(), trained, origin };
+            let Question { prompt, answer } = Question::of(&sample);
+            (prompt.len(), answer.to_vec())
+        };
+        assert_eq!(question("..xx..xxx."), (6, vec![6, 7, 8]));
+        assert_eq!(question("...xx"), (3, vec![3, 4]));
+        assert_eq!(question(".xxxx"), (3, vec![3, 4])); // a text behind its first token
+        assert_eq!(question(&"x".repeat(100)).0, 16);
+    }
+}

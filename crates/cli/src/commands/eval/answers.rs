@@ -1,0 +1,83 @@
+use std::io::Write;
+use std::sync::atomic::Ordering;
+
+use clap::Args;
+use llm_generate::Generator;
+use serde_json::json;
+
+use crate::adapters::AdapterArgs;
+use crate::answers::Question;
+use crate::device::DeviceArgs;
+use crate::error::CliError;
+use crate::interrupt;
+use crate::measure::MeasureArgs;
+use crate::model::ModelArgs;
+use crate::printer::{Printer, plain_stdout, stdout};
+
+const EXAMPLES: &str = "Examples:
+  llm eval answers --model runs/mine --data data/domain
+  llm eval answers --model org/name --adapter-path runs/qa --data qa.jsonl --json > answers.jsonl";
+
+/// What `llm eval answers` takes.
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
+pub struct AnswersArgs {
+    #[command(flatten)]
+    model: ModelArgs,
+
+    #[command(flatten)]
+    adapters: AdapterArgs,
+
+    #[command(flatten)]
+    data: MeasureArgs,
+
+    /// Most tokens of an answer.
+    #[arg(short = 'n', long, value_name = "N", default_value_t = 64)]
+    max_tokens: usize,
+
+    #[command(flatten)]
+    device: DeviceArgs,
+
+    /// Print one JSON object a line for each sample: prompt, expected, answer, exact.
+    #[arg(long)]
+    json: bool,
+}
+
+pub fn run(args: &AnswersArgs, printer: Printer) -> Result<(), CliError> {
+    let files = args.model.open(printer)?;
+    let template = files.chat_template()?;
+    let stops = files.stop_tokens(template.as_ref());
+    let (samples, _) = args.data.samples(&files, files.config.context_length, printer)?;
+    let device = args.device.open(printer)?.device;
+    let model = args.adapters.apply(files.load(&device)?)?;
+
+    let interrupted = interrupt::watch(printer, None);
+    let mut generator = Generator::new(&model, &files.tokenizer, &device)?;
+    let bar = printer.steps_bar(samples.len() as u64);
+    let mut exact = 0;
+    for sample in &samples {
+        let question = Question::of(sample);
+        let answer = question.ask(&mut generator, &stops, args.max_tokens)?;
+        let expected = question.expected(&files.tokenizer)?;
+        let same = answer.trim() == expected.trim();
+        exact += usize::from(same);
+        if args.json {
+            let prompt = files.tokenizer.decode(question.prompt)?;
+            let line = json!({ "prompt": prompt, "expected": expected.trim(), "answer": answer.trim(), "exact": same });
+            writeln!(plain_stdout(), "{line}")?;
+        }
+        bar.inc(1);
+        if interrupted.load(Ordering::SeqCst) {
+            return Err(CliError::Interrupted);
+        }
+    }
+    bar.finish_and_clear();
+    let share = 100.0 * exact as f64 / samples.len().max(1) as f64;
+    let line = format!("exact answers  {exact} of {} ({share:.1} %)", samples.len());
+    if args.json {
+        printer.note(line);
+    } else {
+        writeln!(stdout(), "{line}")?;
+    }
+    Ok(())
+}

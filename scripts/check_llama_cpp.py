@@ -6,7 +6,8 @@
 
 A MODEL is a directory or a .gguf file. A directory is first written as GGUF with float32 matrices, so that both programs
 compute with the same numbers; logits must then agree to 1e-3 and the greedy texts be equal. ggml looks GELU up in a table
-of float16: models with it may differ by 5e-2. A .gguf file is compared as it
+of float16: models with it may differ by 2e-2. (Put into `transformers`, such a table brings the logits of a tiny GPT-2 from
+2.1e-3 to 1.6e-4 of llama.cpp's, and those of a tiny Gemma 3 from 1.4e-2 to 2.1e-3.) A .gguf file is compared as it
 is, and once more with its matrices in float32: llama.cpp multiplies quantized matrices with activations rounded to 8 bits,
 which no other program repeats, so that the quantized logits are only shown. A model that `llm convert` refuses to write,
 because llama.cpp computes something else, is told and passed over. Tiny random models of every family to check:
@@ -27,7 +28,7 @@ import numpy as np
 PROMPT = "Once upon a time there was a king who"
 TOKENS = 32
 TOLERANCE = 1e-3
-TOLERANCE_GELU = 5e-2
+TOLERANCE_GELU = 2e-2
 
 
 class Refused(Exception):
@@ -76,8 +77,7 @@ def compare(llm, path, strict):
         run(llm, "generate", "--model", path, "--prompt", PROMPT, "-n", tokens, "--temp", 0, "--device", "cpu", "--json")
     )
     greedy = ours["tokens"] == made
-    # Where stdout is no terminal, `llm` prints no DEL.
-    text = model.detokenize(made, prev_tokens=ids).decode(errors="replace").replace("\x7f", "")
+    text = model.detokenize(made, prev_tokens=ids).decode(errors="replace")
     same_text = ours["text"] == text
     print(
         f"{path}: logits differ by {difference:.1e}, same top token at {top} of {len(ids)} positions, "

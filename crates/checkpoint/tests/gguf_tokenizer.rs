@@ -71,6 +71,28 @@ fn a_chat_template_stays() {
 }
 
 #[test]
+fn special_tokens_of_phi3_take_white_space_along() {
+    let mut json = trained(TokenizerKind::Bpe).to_json().unwrap();
+    let added = json["added_tokens"].as_array_mut().unwrap();
+    let rest = added[0].clone();
+    for (id, (content, strips)) in (300..).zip([("</s>", true), ("<unk>", false), ("<s>", false), ("<|end|>", true)]) {
+        let mut token = rest.clone();
+        token["id"] = id.into();
+        token["content"] = content.into();
+        token["rstrip"] = strips.into();
+        added.push(token);
+    }
+    let settings = serde_json::Map::new();
+    let tokenizer = Tokenizer::from_json(&json, settings.clone(), &settings).unwrap();
+    let back = there_and_back(&tokenizer, 0).unwrap();
+    let ids = |text: &str| back.encode_prompt(text).unwrap();
+    let text = "<|end|> \n the</s>  king<s> queen";
+    assert_eq!(ids(text), tokenizer.encode_prompt(text).unwrap());
+    assert_eq!(ids("<|end|> \n the</s>  king"), ids("<|end|>the</s>king"));
+    assert_ne!(ids("<s> the"), ids("<s>the"));
+}
+
+#[test]
 fn a_tokenizer_with_byte_fallback_gives_the_same_ids() {
     let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/models/stories260K");
     if !dir.exists() {

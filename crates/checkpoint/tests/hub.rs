@@ -89,6 +89,26 @@ fn a_model_is_downloaded_once_and_only_what_is_needed() {
 }
 
 #[test]
+fn pickled_weights_are_taken_where_there_are_no_others() {
+    let index = r#"{"weight_map": {"a": "pytorch_model-00001-of-00001.bin"}}"#;
+    for (wanted, others) in [("pytorch_model.bin", "README.md"), ("pytorch_model-00001-of-00001.bin", "other.bin")] {
+        let mut server = SmallHub::new().small("config.json", b"{}").small(others, b"not needed");
+        if wanted != "pytorch_model.bin" {
+            server = server.small("pytorch_model.bin.index.json", index.as_bytes());
+        }
+        let (server, cache) = (server.large(wanted, &bytes(5_000)).start(), tempfile::tempdir().unwrap());
+        let hub = hub(&server, cache.path());
+        let dir = fetch(&hub, "org/name").unwrap();
+        assert_eq!(fs::read(dir.join(wanted)).unwrap(), bytes(5_000));
+        assert!(!dir.join(others).exists());
+        let offline = Hub { offline: true, ..hub };
+        assert_eq!(fetch(&offline, "org/name").unwrap(), dir);
+        fs::remove_file(dir.join(wanted)).unwrap();
+        assert!(matches!(fetch(&offline, "org/name"), Err(HubError::Offline { .. })));
+    }
+}
+
+#[test]
 fn the_token_goes_to_the_hub_and_not_to_where_it_redirects() {
     let (server, cache) = (sharded(), tempfile::tempdir().unwrap());
     let hub = Hub { token: Some("secret".into()), ..hub(&server, cache.path()) };
@@ -177,9 +197,12 @@ fn refusals_say_what_to_do() {
 #[test]
 fn weights_of_other_kinds_are_named() {
     let cache = tempfile::tempdir().unwrap();
-    let server = SmallHub::new().small("config.json", b"{}").large("pytorch_model.bin", b"x").start();
+    let server = SmallHub::new().small("config.json", b"{}").large("weights.pt", b"x").start();
     let shown = fetch(&hub(&server, cache.path()), "org/name").unwrap_err().to_string();
-    assert!(shown.contains("no model.safetensors, but pytorch_model.bin\nhint: look for"), "{shown}");
+    assert!(
+        shown.contains("neither model.safetensors nor pytorch_model.bin, but weights.pt\nhint: look for"),
+        "{shown}"
+    );
 
     let server = SmallHub::new().large("m.Q4_K_M.gguf", b"four").large("m.Q8_0.gguf", b"eight").start();
     let hub = hub(&server, cache.path());

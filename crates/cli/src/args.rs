@@ -4,6 +4,7 @@ use clap::{Parser, Subcommand};
 
 use crate::commands::bench::BenchCommand;
 use crate::commands::chat::ChatArgs;
+use crate::commands::compare::CompareArgs;
 use crate::commands::completions::CompletionsArgs;
 use crate::commands::convert::ConvertArgs;
 use crate::commands::data::DataCommand;
@@ -52,6 +53,8 @@ pub enum Command {
     /// Measure how good a model is.
     #[command(subcommand)]
     Eval(EvalCommand),
+    /// Put two models side by side: losses, texts, what differs in their configurations.
+    Compare(CompareArgs),
     /// Show the tokens of a text: pieces, ids and bytes.
     Tokenize(TokenizeArgs),
     /// Train tokenizers and look into them.

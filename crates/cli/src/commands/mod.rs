@@ -2,6 +2,7 @@
 
 pub mod bench;
 pub mod chat;
+pub mod compare;
 pub mod completions;
 pub mod convert;
 pub mod data;
@@ -27,6 +28,7 @@ pub fn run(command: Command, printer: Printer) -> Result<(), CliError> {
         Command::Generate(args) => generate::run(&args, printer),
         Command::Chat(args) => chat::run(&args, printer),
         Command::Eval(command) => eval::run(&command, printer),
+        Command::Compare(args) => compare::run(&args, printer),
         Command::Tokenize(args) => tokenize::run(&args),
         Command::Tokenizer(command) => tokenizer::run(command, printer),
         Command::Data(command) => data::run(command, printer),

@@ -1,0 +1,167 @@
+use std::io::Write;
+use std::ops::ControlFlow;
+use std::path::PathBuf;
+
+use burn::tensor::Device;
+use clap::Args;
+use comfy_table::presets::NOTHING;
+use comfy_table::{CellAlignment, Table};
+use llm_checkpoint::ModelSource;
+use llm_generate::{Generator, Options, Sampling};
+use llm_model::{CausalLm, ParamInfo, params};
+use serde_json::{Map, Value, json};
+
+use crate::device::DeviceArgs;
+use crate::error::CliError;
+use crate::measure::{MeasureArgs, Score};
+use crate::model::{ModelFiles, locate};
+use crate::numbers::grouped;
+use crate::printer::{Printer, plain_stdout, stdout};
+
+/// What both models go on with, where nothing else is asked for.
+const PROMPTS: [&str; 3] = ["Once upon a time", "The capital of France is", "To be healthy, one should"];
+
+const EXAMPLES: &str = "Examples:
+  llm compare runs/base runs/tuned --data valid.jsonl
+  llm compare org/name mine.q4.gguf --prompt \"The sea is\" -n 40";
+
+/// What `llm compare` takes.
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
+pub struct CompareArgs {
+    /// A model: a directory, a .gguf file, or ORG/NAME on the hub (ORG/NAME@REVISION for one of its versions).
+    #[arg(value_name = "A")]
+    first: String,
+
+    /// Another one.
+    #[arg(value_name = "B")]
+    second: String,
+
+    /// Measure both on this, as `llm eval perplexity` does: a text, or samples.
+    #[arg(long, value_name = "PATH")]
+    data: Option<PathBuf>,
+
+    /// A text that both go on with, greedily (may be given several times) [default: three of our own].
+    #[arg(short, long, value_name = "TEXT", allow_hyphen_values = true,
+          value_parser = clap::builder::NonEmptyStringValueParser::new())]
+    prompt: Vec<String>,
+
+    /// Most tokens of each of these texts.
+    #[arg(short = 'n', long, value_name = "N", default_value_t = 32)]
+    max_tokens: usize,
+
+    #[command(flatten)]
+    device: DeviceArgs,
+
+    /// Print one JSON object.
+    #[arg(long)]
+    json: bool,
+}
+
+/// What is known of one of the two.
+struct Side {
+    parameters: u64,
+    config: Map<String, Value>,
+    score: Option<Score>,
+    texts: Vec<String>,
+}
+
+pub fn run(args: &CompareArgs, printer: Printer) -> Result<(), CliError> {
+    let open = |model: &str| ModelFiles::read(ModelSource::open(&locate(model, None, printer)?)?);
+    let both = [open(&args.first)?, open(&args.second)?];
+    let device = args.device.open(printer)?.device;
+    // One after the other: two models need not fit into memory.
+    let [first, second] = both.each_ref().map(|files| args.look(files, &device, printer));
+    let sides = [first?, second?];
+    if args.json { args.print_json(&sides) } else { args.print(&sides) }
+}
+
+impl CompareArgs {
+    fn prompts(&self) -> Vec<&str> {
+        if self.prompt.is_empty() { PROMPTS.to_vec() } else { self.prompt.iter().map(String::as_str).collect() }
+    }
+
+    fn look(&self, files: &ModelFiles, device: &Device, printer: Printer) -> Result<Side, CliError> {
+        let model = files.load(device)?;
+        let score = |data: &PathBuf| MeasureArgs::of(data).score(files, &model, device, printer);
+        let score = self.data.as_ref().map(score).transpose()?;
+        let config = match serde_json::to_value(&files.config) {
+            Ok(Value::Object(config)) => config,
+            _ => Map::new(),
+        };
+        let parameters = params(&model).iter().map(ParamInfo::len).sum::<usize>() as u64;
+        Ok(Side { parameters, config, score, texts: self.texts(files, &model, device)? })
+    }
+
+    /// What the model goes on with after each prompt.
+    fn texts(&self, files: &ModelFiles, model: &CausalLm, device: &Device) -> Result<Vec<String>, CliError> {
+        let template = files.chat_template().ok().flatten();
+        let options = Options {
+            sampling: Sampling { temperature: 0.0, ..Sampling::default() },
+            max_tokens: self.max_tokens,
+            ends: files.stop_tokens(template.as_ref()),
+            ..Options::default()
+        };
+        let mut generator = Generator::new(model, &files.tokenizer, device)?;
+        let text = |prompt: &str| {
+            let ids = files.tokenizer.encode_prompt(prompt)?;
+            Ok(generator.generate(&ids, &options, &mut |_| ControlFlow::Continue(()))?.text)
+        };
+        self.prompts().into_iter().map(text).collect()
+    }
+
+    fn print(&self, sides: &[Side; 2]) -> Result<(), CliError> {
+        let [a, b] = sides;
+        let mut table = Table::new();
+        table.load_style(NOTHING);
+        table.set_header(["", &self.first, &self.second]);
+        table.add_row(["parameters".into(), grouped(a.parameters), grouped(b.parameters)]);
+        if let (Some(a), Some(b)) = (a.score, b.score) {
+            let mut row = |name: &str, number: fn(&Score) -> f64| {
+                table.add_row([name.to_owned(), format!("{:.4}", number(&a)), format!("{:.4}", number(&b))]);
+            };
+            row("loss", |score| score.loss);
+            row("perplexity", Score::perplexity);
+            row("bits per byte", Score::bits_per_byte);
+            table.add_row(["tokens".into(), grouped(a.tokens as u64), grouped(b.tokens as u64)]);
+        }
+        for (key, [a, b]) in differences(&a.config, &b.config) {
+            table.add_row([key, a.to_string(), b.to_string()]);
+        }
+        for column in table.column_iter_mut().skip(1) {
+            column.set_cell_alignment(CellAlignment::Right);
+        }
+        writeln!(stdout(), "{}", table.trim_fmt())?;
+        let mut out = plain_stdout();
+        for ((prompt, a), b) in self.prompts().into_iter().zip(&a.texts).zip(&b.texts) {
+            writeln!(out, "\nprompt: {prompt}\nA: {a}\nB: {b}")?;
+        }
+        Ok(())
+    }
+
+    fn print_json(&self, sides: &[Side; 2]) -> Result<(), CliError> {
+        let [a, b] = sides;
+        let side = |model: &str, side: &Side| {
+            let score = side.score.map(|score| score.json());
+            json!({ "model": model, "parameters": side.parameters, "score": score })
+        };
+        let differences: Map<String, Value> =
+            differences(&a.config, &b.config).map(|(key, values)| (key, json!(values))).collect();
+        let text = |((prompt, a), b): ((&str, &String), &String)| json!({ "prompt": prompt, "a": a, "b": b });
+        let texts: Vec<Value> = self.prompts().into_iter().zip(&a.texts).zip(&b.texts).map(text).collect();
+        let all =
+            json!({ "a": side(&self.first, a), "b": side(&self.second, b), "config": differences, "texts": texts });
+        writeln!(plain_stdout(), "{all}")?;
+        Ok(())
+    }
+}
+
+/// The keys that differ, with both values.
+fn differences<'a>(
+    a: &'a Map<String, Value>,
+    b: &'a Map<String, Value>,
+) -> impl Iterator<Item = (String, [&'a Value; 2])> {
+    let pair = move |key: &'a String| (key.clone(), [a, b].map(|config| config.get(key).unwrap_or(&Value::Null)));
+    let only_b = b.keys().filter(move |key| !a.contains_key(*key));
+    a.keys().chain(only_b).map(pair).filter(|(_, [a, b])| a != b)
+}

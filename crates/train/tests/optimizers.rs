@@ -57,7 +57,7 @@ fn frozen_parameters_are_neither_changed_nor_remembered() {
     let device = Device::flex().autodiff();
     let dir = golden_dirs().into_iter().find(|dir| dir.ends_with("llama_llama3")).unwrap();
     let adapted = |dora| {
-        let config = LoraConfig { dora, dropout: 0.1, ..LoraConfig::default() };
+        let config = LoraConfig { dora, ..LoraConfig::default() };
         load_model(&dir, &device).unwrap().with_lora(&config, 1).unwrap()
     };
     let head = load_model(&dir, &device).unwrap().freeze_below(1);
@@ -81,7 +81,8 @@ fn adapters_go_on_bit_for_bit_from_a_checkpoint_that_holds_them_alone() {
     let dir = golden_dirs().into_iter().find(|dir| dir.ends_with("gpt2")).unwrap();
     let run = tempfile::tempdir().unwrap();
     for dora in [false, true] {
-        let config = LoraConfig { rank: 3, dora, dropout: 0.2, ..LoraConfig::default() };
+        // Without dropout: its random numbers are the device's, which other tests draw as well.
+        let config = LoraConfig { rank: 3, dora, ..LoraConfig::default() };
         let new = || {
             let model = load_model(&dir, &device).unwrap().with_lora(&config, 1).unwrap();
             Learner::new(model, &device, &OptimizerSection::default(), Precision::F32, 7)

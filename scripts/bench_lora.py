@@ -6,7 +6,7 @@
 
 Rank 8 on all linear layers, dropout 0, AdamW, gradients clipped to a norm of 1, float32. A step is a forward and a
 backward pass over random tokens, clipping, and the optimizer. Prints one JSON object: mean time of a step after
-two to warm up, and the most memory that the process had.
+some to warm up, and the most memory that the process had.
 """
 
 import argparse
@@ -32,6 +32,7 @@ def main() -> None:
     parser.add_argument("--context-length", type=int, default=256)
     parser.add_argument("--rank", type=int, default=8)
     parser.add_argument("--steps", type=int, default=5)
+    parser.add_argument("--warmup", type=int, default=2)
     parser.add_argument("--threads", type=int, default=os.cpu_count())
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
@@ -52,7 +53,7 @@ def main() -> None:
         optimizer.zero_grad(set_to_none=True)
         return loss.item()
 
-    for _ in range(2):
+    for _ in range(args.warmup):
         step()
     begin = time.perf_counter()
     for _ in range(args.steps):

@@ -286,13 +286,15 @@ fn settings_that_change_the_result_are_refused_by_name() {
     }
 }
 
+/// Changes the tensors of an adapter.
+type Change<'a> = Box<dyn FnOnce(&mut BTreeMap<String, TensorData>) + 'a>;
+
 #[test]
 fn tensors_that_do_not_fit_are_refused_by_name() {
     let none = serde_json::json!({});
     let module = "base_model.model.model.layers.0.self_attn.q_proj";
     let (a, b) = (format!("{module}.lora_A.weight"), format!("{module}.lora_B.weight"));
     let zeros = |shape: [usize; 2]| TensorData::zeros::<f32, _>(shape);
-    type Change<'a> = Box<dyn FnOnce(&mut BTreeMap<String, TensorData>) + 'a>;
     let cases: Vec<(&str, Change)> = vec![
         ("lora_B.weight is missing", Box::new(|t| drop(t.remove(&b)))),
         ("[4, 31]", Box::new(|t| drop(t.insert(a.clone(), zeros([4, 31]))))),

@@ -8,6 +8,9 @@ use llm_model::CausalLm;
 
 use crate::error::CliError;
 
+/// The file that a chat template is in.
+pub const CHAT_TEMPLATE: &str = "chat_template.jinja";
+
 /// Adapters to use.
 #[derive(Debug, Clone, Args)]
 pub struct AdapterArgs {
@@ -35,6 +38,11 @@ fn adapter(text: &str) -> Result<Adapter, String> {
 }
 
 impl AdapterArgs {
+    /// The chat template that came with an adapter: that of the samples it was trained on, where the model has none.
+    pub fn chat_template(&self) -> Option<PathBuf> {
+        self.adapter_path.iter().map(|adapter| adapter.path.join(CHAT_TEMPLATE)).find(|path| path.is_file())
+    }
+
     /// `model` with the adapters.
     pub fn apply(&self, model: CausalLm) -> Result<CausalLm, CliError> {
         if self.adapter_path.is_empty() {

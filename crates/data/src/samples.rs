@@ -178,6 +178,17 @@ pub enum Content {
     },
 }
 
+impl Content {
+    /// Whether it consists of messages, on the chosen side if there are two.
+    pub fn is_conversation(&self) -> bool {
+        match self {
+            Self::Chat(_) => true,
+            Self::Text(_) | Self::Completion { .. } => false,
+            Self::Preference { chosen, .. } => chosen.is_conversation(),
+        }
+    }
+}
+
 /// A conversation.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Chat {

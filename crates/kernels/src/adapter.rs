@@ -4,6 +4,7 @@ use crate::{Activation, Precision, dropout_reference, linear_reference};
 
 /// What enters a linear layer.
 #[derive(Debug, Clone)]
+#[allow(clippy::large_enum_variant)] // one lives for a call
 pub enum Input {
     /// `(n, in)`, as it is.
     Plain(Tensor<2>),

@@ -245,13 +245,11 @@ impl CausalLm {
 
     /// Logits `(b, t, v)` of hidden states `(b, t, d)`.
     pub fn logits(&self, hidden: Tensor<3>) -> Tensor<3> {
-        match &self.lm_head {
-            Some(head) => head.forward(hidden, self.precision),
-            None => {
-                let head = Linear { weight: self.model.embed_tokens.weight.clone(), bias: None, lora: None };
-                head.forward(hidden, self.precision)
-            }
+        if let Some(head) = &self.lm_head {
+            return head.forward(hidden, self.precision);
         }
+        let tied = Linear { weight: self.model.embed_tokens.weight.clone(), bias: None, lora: None };
+        tied.forward(hidden, self.precision)
     }
 
     /// Sum of the cross-entropies of predicting `targets` `(b, t)` from `ids` `(b, t)`, in nats; targets that are

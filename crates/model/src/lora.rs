@@ -167,7 +167,7 @@ impl Lora {
     pub(crate) fn row_norms(&self, weight: Tensor<2>) -> Tensor<1> {
         /// Rows that are merged at a time.
         const ROWS: usize = 256;
-        let [a, b, weight] = [self.lora_a.val().detach(), self.lora_b.val().detach(), weight.detach()];
+        let [a, b, weight] = [self.lora_a.val(), self.lora_b.val(), weight].map(constant);
         let [rows, _] = weight.dims();
         let norms = (0..rows).step_by(ROWS).map(|start| {
             let range = start..rows.min(start + ROWS);
@@ -181,16 +181,21 @@ impl Lora {
     /// The weight `(out, in)` that computes what the frozen `weight` and this adapter do together.
     pub(crate) fn merged(&self, weight: Tensor<2>) -> Tensor<2> {
         let norm = self.magnitude.as_ref().map(|_| self.row_norms(weight.clone()));
-        let [a, b] = [self.lora_a.val().detach(), self.lora_b.val().detach()];
-        let merged = crate::decoder::in_float32(weight.detach()) + b.matmul(a) * self.scale;
+        let [a, b] = [self.lora_a.val(), self.lora_b.val()].map(constant);
+        let merged = crate::decoder::in_float32(constant(weight)) + b.matmul(a) * self.scale;
         match (&self.magnitude, norm) {
             (Some(magnitude), Some(norm)) => {
                 let [rows] = norm.dims();
-                merged * (magnitude.val().detach() / norm).reshape([rows, 1])
+                merged * (constant(magnitude.val()) / norm).reshape([rows, 1])
             }
             _ => merged,
         }
     }
+}
+
+/// The values of `x`, without a gradient. `detach` alone makes of a parameter another that is tracked.
+fn constant<const D: usize>(x: Tensor<D>) -> Tensor<D> {
+    x.detach().set_require_grad(false)
 }
 
 /// A new parameter, trained from `value` on.

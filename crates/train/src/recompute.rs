@@ -4,7 +4,7 @@ use burn::module::Module;
 use burn::optim::{GradientsAccumulator, GradientsParams};
 use burn::tensor::{Device, Tensor};
 use llm_data::Batch;
-use llm_model::CausalLm;
+use llm_model::{CausalLm, Role, trainable_params};
 
 use crate::objective::ids;
 
@@ -59,13 +59,15 @@ pub(crate) fn loss_and_gradients(
         let x = leaf(&x);
         gradient = backward(share(block(model, layer, x.clone()), gradient), &x);
     }
-    backward(share(embedded, gradient), &x);
+    if trainable_params(model).iter().any(|info| info.role == Role::Embedding) {
+        backward(share(embedded, gradient), &x);
+    }
     (loss.inner(), accumulator.grads())
 }
 
 #[cfg(test)]
 mod tests {
-    use llm_model::{Dropout, ModelSection, params};
+    use llm_model::{Dropout, LoraConfig, ModelSection};
 
     use super::*;
 
@@ -82,22 +84,29 @@ mod tests {
             ..ModelSection::default()
         };
         let model = CausalLm::new(&section.resolve(11).unwrap(), &device).initialize(1);
+        let lora = LoraConfig { dropout: 0.2, ..LoraConfig::default() };
+        for model in [model.clone(), model.with_lora(&lora, 1).unwrap()] {
+            same_gradients(&model, &device);
+        }
+    }
+
+    fn same_gradients(model: &CausalLm, device: &Device) {
         let tokens = |shift: i32| (0..16).map(|i| (i * 7 + shift) % 11).collect::<Vec<i32>>();
         let batch = Batch { inputs: tokens(0), targets: tokens(7), sample_starts: None, batch: 2, time: 8 };
         let seed = |part: u64| device.seed(part + 5);
-        let (loss, recomputed) = loss_and_gradients(&model, &batch, &device, 16, 1.0, seed);
+        let (loss, recomputed) = loss_and_gradients(model, &batch, device, 16, 1.0, seed);
 
         seed(0);
-        let mut x = model.embed(ids(&batch.inputs, &batch, &device), None);
+        let mut x = model.embed(ids(&batch.inputs, &batch, device), None);
         for layer in 0..3 {
             seed(layer as u64 + 1);
             x = model.block(layer, x, None);
         }
-        let kept_loss = model.head_loss(x, ids(&batch.targets, &batch, &device)) / 16.0;
-        let kept = GradientsParams::from_grads(kept_loss.backward(), &model);
+        let kept_loss = model.head_loss(x, ids(&batch.targets, &batch, device)) / 16.0;
+        let kept = GradientsParams::from_grads(kept_loss.backward(), model);
         assert_eq!(loss.into_data(), kept_loss.inner().into_data());
-        assert_eq!((recomputed.len(), kept.len()), (params(&model).len(), params(&model).len()));
-        let squares = |grads| crate::optim::squared_norms(&model, grads).unwrap().into_data();
+        assert_eq!((recomputed.len(), kept.len()), (trainable_params(model).len(), trainable_params(model).len()));
+        let squares = |grads| crate::optim::squared_norms(model, grads).unwrap().into_data();
         assert_eq!(squares(&recomputed), squares(&kept));
     }
 }

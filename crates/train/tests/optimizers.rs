@@ -1,11 +1,12 @@
 //! Ten steps of every optimizer on every golden model, against PyTorch (`scripts/golden.py`).
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use burn::tensor::{Device, Int, Tensor, TensorData};
-use llm_checkpoint::{load_model, load_tensors};
+use llm_checkpoint::{SavedWeights, load_model, load_tensors, load_training, save_training};
 use llm_data::Batch;
-use llm_model::Precision;
+use llm_model::{CausalLm, LoraConfig, Precision, named_params, trainable_params};
 use llm_train::{Learner, OptimizerKind, OptimizerSection};
 
 /// The settings of `scripts/golden.py`.
@@ -31,6 +32,72 @@ fn floats(data: &TensorData) -> Vec<f32> {
 fn largest_difference(a: &[f32], b: &[f32]) -> f32 {
     assert_eq!(a.len(), b.len());
     a.iter().zip(b).map(|(a, b)| (a - b).abs()).fold(0.0, |worst, d| if d <= worst { worst } else { d })
+}
+
+/// All values by name.
+fn weights(model: &CausalLm) -> BTreeMap<String, Vec<f32>> {
+    let mut all = BTreeMap::new();
+    named_params(model, &mut |info, data| drop(all.insert(info.name.clone(), floats(&data))));
+    all
+}
+
+/// Some steps along pseudorandom batches.
+fn steps(mut learner: Learner, steps: std::ops::Range<u64>) -> Learner {
+    for step in steps {
+        let ids = |shift: u64| (0..32).map(|i| ((i * 37 + step * 11 + shift) % 97) as i32).collect();
+        let batch = Batch { inputs: ids(0), targets: ids(5), sample_starts: None, batch: 2, time: 16 };
+        let gradients = learner.gradients(step, &[batch]).unwrap();
+        learner = learner.apply(gradients, 1.0);
+    }
+    learner
+}
+
+#[test]
+fn frozen_parameters_are_neither_changed_nor_remembered() {
+    let device = Device::flex().autodiff();
+    let dir = golden_dirs().into_iter().find(|dir| dir.ends_with("llama_llama3")).unwrap();
+    let adapted = |dora| {
+        let config = LoraConfig { dora, ..LoraConfig::default() };
+        load_model(&dir, &device).unwrap().with_lora(&config, 1).unwrap()
+    };
+    let head = load_model(&dir, &device).unwrap().freeze_below(1);
+    for (model, trained) in [(adapted(false), ".lora."), (adapted(true), ".lora."), (head, "")] {
+        let before = weights(&model);
+        let names: Vec<String> = trainable_params(&model).into_iter().map(|info| info.name).collect();
+        assert!(names.len() < before.len() && names.iter().all(|name| name.contains(trained)), "{names:?}");
+        let learner = Learner::new(model, &device, &OptimizerSection::default(), Precision::F32, 0);
+        let learner = steps(learner, 0..3);
+        for (name, after) in weights(&learner.model) {
+            assert_eq!(after != before[&name], names.contains(&name), "{name}");
+        }
+        let remembered = learner.optimizer.save();
+        assert_eq!(remembered.len(), 2 * names.len());
+    }
+}
+
+#[test]
+fn adapters_go_on_bit_for_bit_from_a_checkpoint_that_holds_them_alone() {
+    let device = Device::flex().autodiff();
+    let dir = golden_dirs().into_iter().find(|dir| dir.ends_with("gpt2")).unwrap();
+    let run = tempfile::tempdir().unwrap();
+    for dora in [false, true] {
+        // Without dropout: its random numbers are the device's, which other tests draw as well.
+        let config = LoraConfig { rank: 3, dora, ..LoraConfig::default() };
+        let new = || {
+            let model = load_model(&dir, &device).unwrap().with_lora(&config, 1).unwrap();
+            Learner::new(model, &device, &OptimizerSection::default(), Precision::F32, 7)
+        };
+        let whole = steps(new(), 0..4);
+        let half = steps(new(), 0..2);
+        let saved =
+            save_training(run.path(), 2, (&half.model, SavedWeights::Trained), &half.optimizer.save(), &(), 1).unwrap();
+        assert!(!saved.join("model.safetensors").exists() && saved.join("adapter_model.safetensors").exists());
+        let mut resumed = new();
+        let (model, tensors, ()) = load_training(&saved, resumed.model.clone(), SavedWeights::Trained).unwrap();
+        resumed.optimizer.restore(tensors, &model, &device.clone().inner()).unwrap();
+        resumed.model = model;
+        assert_eq!(weights(&steps(resumed, 2..4).model), weights(&whole.model), "DoRA: {dora}");
+    }
 }
 
 #[test]

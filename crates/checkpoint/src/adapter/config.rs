@@ -84,8 +84,8 @@ impl PeftConfig {
             dropout: raw.probability("lora_dropout")?.unwrap_or(0.0),
             rslora: raw.flag("use_rslora")?.unwrap_or(false),
             dora: raw.flag("use_dora")?.unwrap_or(false),
-            ranks: patterns(&raw, "rank_pattern", |table, key| table.required_size(key))?,
-            alphas: patterns(&raw, "alpha_pattern", |table, key| table.required_number(key))?,
+            ranks: patterns(&raw, "rank_pattern", RawConfig::required_size)?,
+            alphas: patterns(&raw, "alpha_pattern", RawConfig::required_number)?,
             base: raw.text("base_model_name_or_path")?.filter(|base| !base.is_empty()),
         })
     }
@@ -136,12 +136,12 @@ fn check(raw: &RawConfig) -> Result<(), CheckpointError> {
     }
     raw.only("bias", &json!("none"))?;
     raw.only("task_type", &json!("CAUSAL_LM"))?;
-    if let Some(begin) = raw.get("init_lora_weights") {
-        if !(begin.is_boolean() || begin.as_str().is_some_and(|name| INITIALIZATIONS.contains(&name))) {
-            let expected = "a way to begin that does not change the base model; in PEFT, save_pretrained(…, \
-                            path_initial_model_for_weight_conversion=…) makes such an adapter";
-            return Err(raw.bad("init_lora_weights", expected));
-        }
+    let leaves_base =
+        |begin: &Value| begin.is_boolean() || begin.as_str().is_some_and(|name| INITIALIZATIONS.contains(&name));
+    if raw.get("init_lora_weights").is_some_and(|begin| !leaves_base(begin)) {
+        let expected = "a way to begin that does not change the base model; in PEFT, save_pretrained(…, \
+                        path_initial_model_for_weight_conversion=…) makes such an adapter";
+        return Err(raw.bad("init_lora_weights", expected));
     }
     for key in UNSUPPORTED {
         if raw.get(key).is_some_and(|value| !is_empty(value)) {

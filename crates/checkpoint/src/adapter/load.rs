@@ -62,7 +62,7 @@ fn install(
     mut factors: BTreeMap<String, Factors>,
     dropout: f64,
 ) -> Result<CausalLm, CheckpointError> {
-    model.replace_adapters(config, &mut |name, linear| {
+    model.replace_adapters(config, |name, linear| {
         let device = linear.weight.lazy_device();
         Ok(factors.remove(name).map(|f| {
             let rows = f.b.len() / f.rank;

@@ -1,7 +1,7 @@
 use std::fs;
 use std::path::Path;
 
-use burn::tensor::TensorData;
+use burn::tensor::{Tensor, TensorData};
 use llm_model::{CausalLm, Lora, LoraConfig};
 use serde_json::{Map, Value, json};
 
@@ -45,7 +45,7 @@ impl Stored {
         let first = adapters.iter().flatten().next()?;
         let factors: Vec<Option<[Vec<f32>; 2]>> = adapters
             .iter()
-            .map(|lora| lora.map(|lora| [floats(lora.lora_a.val().into_data()), floats(lora.lora_b.val().into_data())]))
+            .map(|lora| lora.map(|lora| [floats(lora.lora_a.val()), floats(lora.lora_b.val())]))
             .collect();
         // Those that were one adapter, and have not been trained since, are one again.
         let shared = factors.iter().flatten().all(|[a, _]| Some(a) == factors.iter().flatten().next().map(|[a, _]| a));
@@ -85,15 +85,15 @@ impl Stored {
 fn magnitude(module: &Module) -> TensorData {
     let of_member = |member: &super::Member| match member.linear.lora.as_ref().and_then(|lora| lora.magnitude.as_ref())
     {
-        Some(magnitude) => floats(magnitude.val().into_data()),
-        None => floats(member.linear.weight.val().square().sum_dim(1).sqrt().into_data()),
+        Some(magnitude) => floats(magnitude.val()),
+        None => floats(member.linear.weight.val().square().sum_dim(1).sqrt()),
     };
     let values: Vec<f32> = module.members.iter().flat_map(of_member).collect();
     TensorData::new(values, [module.rows])
 }
 
-fn floats(data: TensorData) -> Vec<f32> {
-    data.iter::<f32>().collect()
+fn floats<const D: usize>(tensor: Tensor<D>) -> Vec<f32> {
+    tensor.into_data().iter::<f32>().collect()
 }
 
 /// `alpha` without what the way over the scale has added.

@@ -117,10 +117,14 @@ pub fn run(args: &ChatArgs, printer: Printer) -> Result<(), CliError> {
     chat.run(Lines::open(interactive, printer)?)
 }
 
-/// The template of the command line, or the model's own.
+/// The template of the command line, or the model's own, or else its adapter's.
 fn template(args: &ChatArgs, files: &ModelFiles) -> Result<Option<ChatTemplate>, CliError> {
-    let Some(path) = &args.chat_template else { return Ok(files.chat_template()?) };
-    let source = std::fs::read_to_string(path).map_err(|source| ChatError::File { path: path.clone(), source })?;
+    let path = match (&args.chat_template, files.chat_template()?) {
+        (None, Some(template)) => return Ok(Some(template)),
+        (given, _) => given.clone().or_else(|| args.adapters.chat_template()),
+    };
+    let Some(path) = path else { return Ok(None) };
+    let source = std::fs::read_to_string(&path).map_err(|source| ChatError::File { path: path.clone(), source })?;
     Ok(Some(ChatTemplate::with_tokens_of(&files.tokenizer, &source)?))
 }
 

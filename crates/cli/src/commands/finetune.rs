@@ -3,12 +3,13 @@ use std::sync::atomic::Ordering;
 
 use burn::tensor::Device;
 use clap::{Args, ValueEnum};
-use llm_checkpoint::{ModelSource, copy_generation};
-use llm_data::{SampleSet, SampleSummary, TokenizedSample, TrainOn};
+use llm_checkpoint::{ModelSource, copy_generation, write_atomic};
+use llm_data::{Rendering, SampleSet, SampleSummary, TokenizedSample, TrainOn};
 use llm_train::{
     ConfigFile, Ending, FinetuneConfig, Finetuning, Method, Outcome, RunOptions, Source, TrainError, Trainer,
 };
 
+use crate::adapters::CHAT_TEMPLATE;
 use crate::device::{DeviceArgs, DeviceChoice};
 use crate::error::CliError;
 use crate::interrupt;
@@ -264,6 +265,11 @@ pub fn run(args: &FinetuneArgs, printer: Printer) -> Result<(), CliError> {
         (train(tuning(config.clone())?.on_samples(samples)?, printer, &device.device)?, shown)
     };
     copy_generation(files.path(), &out)?;
+    if template.is_none() && set.all().any(|sample| sample.content.is_conversation()) {
+        // Whoever talks with the model writes as its samples were written.
+        let (_, source) = Rendering::default_of(tokenizer)?;
+        write_atomic(&out.join(CHAT_TEMPLATE), |file| file.write_all(source.as_bytes()))?;
+    }
     if outcome.ending == Ending::Interrupted {
         let (step, steps) = (grouped(outcome.step), grouped(outcome.steps));
         printer.note(format_args!("stopped after step {step} of {steps}; everything is saved"));

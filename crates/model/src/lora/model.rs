@@ -76,7 +76,7 @@ impl CausalLm {
     pub fn replace_adapters<E>(
         self,
         config: Option<LoraConfig>,
-        adapter: &mut dyn FnMut(&str, &Linear) -> Result<Option<Lora>, E>,
+        mut adapter: impl FnMut(&str, &Linear) -> Result<Option<Lora>, E>,
     ) -> Result<Self, E> {
         let mut model = self.freeze_except(&|_| false);
         let mut done = Ok(());

@@ -33,7 +33,7 @@ pub fn text_windows(
                 // The last window may be shorter than others of its batch.
                 out.inputs.push(ids.get(at).map_or(0, |&id| id as i32));
                 let target = ids.get(at + 1).filter(|_| at >= scored);
-                out.targets.push(target.map_or(IGNORED as i32, |&id| id as i32));
+                out.targets.push(target.map_or(IGNORED, |&id| id as i32));
             }
         }
         out
@@ -54,7 +54,7 @@ mod tests {
                     assert_eq!(batch.inputs.len(), batch.batch * batch.time);
                     assert!(batch.time <= context && batch.batch <= rows);
                     for (at, (&input, &target)) in batch.inputs.iter().zip(&batch.targets).enumerate() {
-                        if target != IGNORED as i32 {
+                        if target != IGNORED {
                             assert_eq!(target, input + 1);
                             let first = input as usize == at % batch.time; // of the text
                             assert!(first || at % batch.time >= context - stride, "{len} {context} {stride}");

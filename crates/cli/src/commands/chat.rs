@@ -119,11 +119,15 @@ pub fn run(args: &ChatArgs, printer: Printer) -> Result<(), CliError> {
 
 /// The template of the command line, or the model's own, or else its adapter's.
 fn template(args: &ChatArgs, files: &ModelFiles) -> Result<Option<ChatTemplate>, CliError> {
-    let path = match (&args.chat_template, files.chat_template()?) {
-        (None, Some(template)) => return Ok(Some(template)),
-        (given, _) => given.clone().or_else(|| args.adapters.chat_template()),
+    let path = if let Some(path) = &args.chat_template {
+        path.clone()
+    } else if let Some(template) = files.chat_template()? {
+        return Ok(Some(template));
+    } else if let Some(path) = args.adapters.chat_template() {
+        path
+    } else {
+        return Ok(None);
     };
-    let Some(path) = path else { return Ok(None) };
     let source = std::fs::read_to_string(&path).map_err(|source| ChatError::File { path: path.clone(), source })?;
     Ok(Some(ChatTemplate::with_tokens_of(&files.tokenizer, &source)?))
 }

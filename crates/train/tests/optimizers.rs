@@ -91,7 +91,7 @@ fn adapters_go_on_bit_for_bit_from_a_checkpoint_that_holds_them_alone() {
         let half = steps(new(), 0..2);
         let saved =
             save_training(run.path(), 2, (&half.model, SavedWeights::Trained), &half.optimizer.save(), &(), 1).unwrap();
-        assert!(!saved.join("model.safetensors").exists() && saved.join("adapter_model.safetensors").exists());
+        assert!(!saved.join("model.safetensors").exists() && saved.join("trained.safetensors").exists());
         let mut resumed = new();
         let (model, tensors, ()) = load_training(&saved, resumed.model.clone(), SavedWeights::Trained).unwrap();
         resumed.optimizer.restore(tensors, &model, &device.clone().inner()).unwrap();

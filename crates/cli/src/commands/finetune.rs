@@ -264,7 +264,9 @@ pub fn run(args: &FinetuneArgs, printer: Printer) -> Result<(), CliError> {
         let shown: Vec<TokenizedSample> = samples.valid.iter().take(report::ANSWERS).cloned().collect();
         (train(tuning(config.clone())?.on_samples(samples)?, printer, &device.device)?, shown)
     };
-    copy_generation(files.path(), &out)?;
+    if !method.adapts() {
+        copy_generation(files.path(), &out)?;
+    }
     if template.is_none() && set.all().any(|sample| sample.content.is_conversation()) {
         // Whoever talks with the model writes as its samples were written.
         let (_, source) = Rendering::default_of(tokenizer)?;

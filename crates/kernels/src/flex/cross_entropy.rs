@@ -1,5 +1,7 @@
 //! Softmax cross-entropy, alone and with the head of a language model.
 
+use std::borrow::Cow;
+
 use burn_flex::FlexTensor;
 
 use rayon::prelude::*;
@@ -9,7 +11,7 @@ use crate::{IGNORED, Precision};
 
 use super::embedding::ids_of;
 use super::gemm::{Matrix, add_product, new_product};
-use super::simd::{BLOCK, exp, log_sum_exp, tensor, tensor_like, values, vectorized};
+use super::simd::{BLOCK, exp, log_sum_exp, tensor, tensor_like, values, vectorized, zeros};
 
 /// Logits that [`head_loss`] holds at a time, in values.
 const LOGITS: usize = 1 << 23;
@@ -70,9 +72,13 @@ pub(super) fn backward(
 /// Hidden states `(n, d)`, the head's weight `(v, d)` and the targets `(n)`, in blocks of rows whose logits fit into
 /// [`LOGITS`].
 struct Head<'a> {
-    x: &'a [f32],
+    /// Those hidden states whose targets count: of samples to fine-tune on, the questions do not.
+    x: Cow<'a, [f32]>,
     weight: Matrix<'a>,
+    /// Their targets.
     targets: Vec<i32>,
+    /// Their places among the hidden states, unless these are all.
+    places: Option<Vec<usize>>,
     n: usize,
     d: usize,
     v: usize,
@@ -86,7 +92,24 @@ impl<'a> Head<'a> {
         let v = weight.layout().shape()[0];
         let weight = Matrix::new(values(weight), v, d, d);
         let rows = (LOGITS / v).clamp(64, n.max(64));
-        Self { x: values(x), weight, targets: ids_of(targets), n, d, v, rows, precision }
+        let mut head = Self {
+            x: Cow::Borrowed(values(x)),
+            weight,
+            targets: ids_of(targets),
+            places: None,
+            n,
+            d,
+            v,
+            rows,
+            precision,
+        };
+        if head.targets.contains(&IGNORED) {
+            let places: Vec<usize> = (0..n).filter(|&i| head.targets[i] != IGNORED).collect();
+            head.x = places.iter().flat_map(|&i| &head.x[i * d..][..d]).copied().collect();
+            head.targets = places.iter().map(|&i| head.targets[i]).collect();
+            head.places = Some(places);
+        }
+        head
     }
 
     /// Logits of every block, with the block's hidden states and targets.
@@ -98,14 +121,24 @@ impl<'a> Head<'a> {
         })
     }
 
+    /// `(n, d)`: rows for the hidden states that count, in their places; zero for the others.
+    fn in_place(&self, rows: Vec<f32>) -> Vec<f32> {
+        let Some(places) = &self.places else { return rows };
+        let mut all = zeros(self.n * self.d);
+        for (row, &i) in rows.chunks_exact(self.d).zip(places) {
+            all[i * self.d..][..self.d].copy_from_slice(row);
+        }
+        all
+    }
+
     /// FLOPs of one product.
     fn flops(&self) -> usize {
-        2 * self.n * self.d * self.v
+        2 * self.targets.len() * self.d * self.v
     }
 
     /// Values of the hidden states and the weight.
     fn len(&self) -> usize {
-        self.n * self.d + self.v * self.d
+        self.targets.len() * self.d + self.v * self.d
     }
 }
 
@@ -133,7 +166,8 @@ pub(super) fn head_loss_and_gradients(
     let head = Head::new(x, weight, targets, precision);
     let Head { n, d, v, .. } = head;
     measured("head, loss and gradients", if by_weight { 3 } else { 2 } * head.flops(), 2 * head.len(), || {
-        let (mut losses, mut dx, mut dw) = (Vec::with_capacity(n), Vec::with_capacity(n * d), Vec::new());
+        let (mut losses, mut dx, mut dw) =
+            (Vec::with_capacity(n), Vec::with_capacity(head.targets.len() * d), Vec::new());
         for (mut logits, x, targets) in head.blocks() {
             let rows = logits.par_chunks_mut(v).zip(targets);
             losses.par_extend(rows.map(|(row, target)| {
@@ -152,7 +186,10 @@ pub(super) fn head_loss_and_gradients(
                 add_product(&mut dw, gradient.t(), x, precision);
             }
         }
-        let gradients = [Some(tensor(dx, vec![n, d])), by_weight.then(|| tensor(dw, vec![v, d]))];
+        if dw.is_empty() && by_weight {
+            dw = zeros(v * d); // no target counts
+        }
+        let gradients = [Some(tensor(head.in_place(dx), vec![n, d])), by_weight.then(|| tensor(dw, vec![v, d]))];
         (tensor(vec![losses.iter().sum()], vec![1]), gradients)
     })
 }

@@ -184,6 +184,10 @@ impl ConfigFile for FinetuneConfig {
         validate_schedule(&self.schedule)?;
         self.eval.validate()?;
         self.preference.validate()?;
+        if self.finetune.method == Some(Method::Dpo) && self.train.recompute {
+            let rule = "must be false with finetune.method = \"dpo\", whose loss is not computed block by block";
+            return Err(RunConfigError::Invalid { key: "train.recompute", value: "true".into(), rule });
+        }
         if self.finetune.layers == 0 {
             return Err(RunConfigError::Invalid {
                 key: "finetune.layers",

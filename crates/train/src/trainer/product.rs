@@ -26,18 +26,18 @@ impl Product {
     }
 
     /// Sum of the weights that no checkpoint holds: a run goes on with the same ones only.
-    pub fn frozen_sum(&self, model: &CausalLm) -> Option<f64> {
+    pub fn frozen_sum(&self, model: &CausalLm) -> Option<f32> {
         if self.weights() == SavedWeights::All {
             return None;
         }
         let trained: HashSet<String> = trainable_params(model).into_iter().map(|info| info.name).collect();
-        let mut sum = 0.0;
+        let mut sum = 0.0f64;
         named_params(model, &mut |info, data| {
             if !trained.contains(&info.name) {
                 sum += data.iter::<f32>().map(f64::from).sum::<f64>();
             }
         });
-        Some(sum)
+        Some(sum as f32)
     }
 
     /// The weights that a checkpoint must hold to go on from it.

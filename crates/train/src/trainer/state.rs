@@ -31,7 +31,7 @@ pub struct RunState {
     pub text_tokens: [u64; 2],
     /// Sum of the weights that are not trained, where they are not saved.
     #[serde(default)]
-    pub frozen: Option<f64>,
+    pub frozen: Option<f32>,
 }
 
 /// The best evaluation of a run.

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Times LoRA with PEFT and PyTorch: the peer of `llm bench lora`, with the same model, shapes and settings.
+"""Times LoRA with PEFT and PyTorch: the peer of `llm bench finetune`, with the same model, shapes and settings.
 
     pip install torch transformers peft
     scripts/bench_lora.py --model DIR [--steps 5]

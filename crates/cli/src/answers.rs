@@ -28,19 +28,24 @@ impl<'a> Question<'a> {
 
     /// What the model says, at most `tokens` tokens, up to one of `stops`.
     pub fn ask(&self, generator: &mut Generator, stops: &[u32], tokens: usize) -> Result<String, CliError> {
-        let options = Options {
-            sampling: Sampling { temperature: 0.0, ..Sampling::default() },
-            max_tokens: tokens,
-            ends: stops.to_vec(),
-            ..Options::default()
-        };
-        Ok(generator.generate(self.prompt, &options, &mut |_| ControlFlow::Continue(()))?.text)
+        likeliest(generator, self.prompt, stops, tokens)
     }
 
     /// The answer of the sample, without the tokens that end it.
     pub fn expected(&self, tokenizer: &Tokenizer) -> Result<String, CliError> {
         Ok(tokenizer.decode(self.answer)?)
     }
+}
+
+/// What follows the tokens `prompt` by the likeliest token each time: at most `tokens` tokens, up to one of `stops`.
+pub fn likeliest(generator: &mut Generator, prompt: &[u32], stops: &[u32], tokens: usize) -> Result<String, CliError> {
+    let options = Options {
+        sampling: Sampling { temperature: 0.0, ..Sampling::default() },
+        max_tokens: tokens,
+        ends: stops.to_vec(),
+        ..Options::default()
+    };
+    Ok(generator.generate(prompt, &options, &mut |_| ControlFlow::Continue(()))?.text)
 }
 
 #[cfg(test)]

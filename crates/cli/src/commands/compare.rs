@@ -1,5 +1,4 @@
 use std::io::Write;
-use std::ops::ControlFlow;
 use std::path::PathBuf;
 
 use burn::tensor::Device;
@@ -7,10 +6,11 @@ use clap::Args;
 use comfy_table::presets::NOTHING;
 use comfy_table::{CellAlignment, Table};
 use llm_checkpoint::ModelSource;
-use llm_generate::{Generator, Options, Sampling};
+use llm_generate::Generator;
 use llm_model::{CausalLm, ParamInfo, params};
 use serde_json::{Map, Value, json};
 
+use crate::answers::likeliest;
 use crate::device::DeviceArgs;
 use crate::error::CliError;
 use crate::measure::{MeasureArgs, Score};
@@ -96,16 +96,11 @@ impl CompareArgs {
     /// What the model goes on with after each prompt.
     fn texts(&self, files: &ModelFiles, model: &CausalLm, device: &Device) -> Result<Vec<String>, CliError> {
         let template = files.chat_template().ok().flatten();
-        let options = Options {
-            sampling: Sampling { temperature: 0.0, ..Sampling::default() },
-            max_tokens: self.max_tokens,
-            ends: files.stop_tokens(template.as_ref()),
-            ..Options::default()
-        };
+        let stops = files.stop_tokens(template.as_ref());
         let mut generator = Generator::new(model, &files.tokenizer, device)?;
         let text = |prompt: &str| {
             let ids = files.tokenizer.encode_prompt(prompt)?;
-            Ok(generator.generate(&ids, &options, &mut |_| ControlFlow::Continue(()))?.text)
+            likeliest(&mut generator, &ids, &stops, self.max_tokens)
         };
         self.prompts().into_iter().map(text).collect()
     }

@@ -4,7 +4,7 @@ use burn_flex::FlexTensor;
 
 use super::dropout::{self, Mask};
 use super::gemm::{Matrix, product, threads};
-use super::linear;
+use super::linear::{self, matrix};
 use super::simd::{tensor, values};
 use crate::Precision;
 use crate::profile::measured;
@@ -92,10 +92,6 @@ impl Adapted {
     fn dropped(&self, x: &FlexTensor) -> Option<FlexTensor> {
         self.how.mask.map(|mask| dropout::apply(x, mask))
     }
-}
-
-fn matrix(x: &FlexTensor) -> Matrix<'_> {
-    linear::matrix(x)
 }
 
 /// `scale·a·b`.

@@ -13,15 +13,16 @@ usage() {
     cat <<'END'
 usage: bench_train.sh --peer SCRIPT --text FILE [options] [-- ARGS...]
 
-  --peer SCRIPT    PyTorch script to compare with
-  --text FILE      text the peer trains on
-  --presets LIST   comma-separated (default: small,baby)
-  --modes LIST     comma-separated modes of the peer (default: f32,bf16)
-  --rounds N       runs of each (default: 3)
-  --steps N        steps the peer measures (default: 20)
-  --llm PATH       our binary (default: target/release/llm)
-  --python PATH    Python with torch (default: python3)
-  ARGS             passed on to `llm bench train`
+  --peer SCRIPT      PyTorch script to compare with
+  --text FILE        text the peer trains on
+  --presets LIST     comma-separated (default: small,baby)
+  --precisions LIST  comma-separated precisions of ours (default: f32,bf16)
+  --modes LIST       comma-separated modes of the peer (default: f32,bf16)
+  --rounds N         runs of each (default: 3)
+  --steps N          steps the peer measures (default: 20)
+  --llm PATH         our binary (default: target/release/llm)
+  --python PATH      Python with torch (default: python3)
+  ARGS               passed on to `llm bench train`
 END
 }
 
@@ -31,13 +32,13 @@ die() {
 }
 
 root=$(dirname "$0")/..
-peer='' text='' presets=small,baby modes=f32,bf16 rounds=3 steps=20
+peer='' text='' presets=small,baby precisions=f32,bf16 modes=f32,bf16 rounds=3 steps=20
 llm=$root/target/release/llm python=python3
 while [ $# -gt 0 ]; do
     case $1 in
         -h | --help) usage; exit 0 ;;
         --) shift; break ;;
-        --peer | --text | --presets | --modes | --rounds | --steps | --llm | --python)
+        --peer | --text | --presets | --precisions | --modes | --rounds | --steps | --llm | --python)
             [ $# -ge 2 ] || die "$1 needs a value"
             name=${1#--}
             eval "$name=\$2"
@@ -59,8 +60,10 @@ split() { echo "$1" | tr ',' ' '; }
 round=1
 while [ "$round" -le "$rounds" ]; do
     for preset in $(split "$presets"); do
-        echo "round $round of $rounds, $preset: llm" >&2
-        "$llm" bench train --preset "$preset" "$@" >>"$lines"
+        for precision in $(split "$precisions"); do
+            echo "round $round of $rounds, $preset: llm, $precision" >&2
+            "$llm" bench train --preset "$preset" --precision "$precision" "$@" >>"$lines"
+        done
         # One process a mode, because peak memory is that of the whole process.
         for mode in $(split "$modes"); do
             echo "round $round of $rounds, $preset: peer, $mode" >&2
@@ -76,21 +79,22 @@ import json, statistics, sys
 runs = {}  # (preset, who): list of results
 for line in open(sys.argv[1]):
     r = json.loads(line)
-    who = f"peer {r['mode']}" if "peer" in r else f"llm {r['device']}"
+    who = f"peer {r['mode']}" if "peer" in r else f"llm {r['precision']}"
     runs.setdefault((r["preset"], who), []).append(r)
 
-ours = {preset: key for preset, who in runs if who.startswith("llm") for key in [(preset, who)]}
+precisions = sorted({who.split()[1] for _, who in runs if who.startswith("llm")}, reverse=True)
 
 
 def median(key, field):
     return statistics.median(r[field] for r in runs[key])
 
 
-print("| preset | program | tokens/s | lowest–highest | ms/step | peak MiB | llm : this |")
-print("|---|---|---:|---:|---:|---:|---:|")
+print("| preset | program | tokens/s | lowest–highest | ms/step | peak MiB |" + "".join(f" llm {p} : this |" for p in precisions))
+print("|---|---|---:|---:|---:|---:|" + "---:|" * len(precisions))
 for key in sorted(runs):
     speeds = [r["tokens_per_s"] for r in runs[key]]
-    ratio = median(ours[key[0]], "tokens_per_s") / median(key, "tokens_per_s")
+    ratios = [median((key[0], f"llm {p}"), "tokens_per_s") / median(key, "tokens_per_s") for p in precisions]
     print(f"| {key[0]} | {key[1]} | {median(key, 'tokens_per_s'):,.0f} | {min(speeds):,.0f}–{max(speeds):,.0f} "
-          f"| {median(key, 'ms_per_step'):,.1f} | {median(key, 'peak_rss_mib'):,.0f} | {ratio:.2f} |")
+          f"| {median(key, 'ms_per_step'):,.1f} | {median(key, 'peak_rss_mib'):,.0f} |"
+          + "".join(f" {ratio:.2f} |" for ratio in ratios))
 END

@@ -39,7 +39,9 @@ impl Precision {
 /// multiplies two pairs where float32 multiplies one.
 pub fn has_fast_bf16() -> bool {
     #[cfg(all(feature = "cpu", target_arch = "x86_64"))]
-    return std::arch::is_x86_feature_detected!("avx512f") && std::arch::is_x86_feature_detected!("avx512bf16");
+    return std::arch::is_x86_feature_detected!("avx512f")
+        && std::arch::is_x86_feature_detected!("avx512bw")
+        && std::arch::is_x86_feature_detected!("avx512bf16");
     #[cfg(not(all(feature = "cpu", target_arch = "x86_64")))]
     return false;
 }

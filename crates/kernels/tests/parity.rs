@@ -74,6 +74,49 @@ fn embeddings() {
     assert_parity!(embedding(w.clone(), ids.clone()), embedding_reference(w.clone(), ids), [w], "views");
 }
 
+/// The gradient of a table that is the head's weight too, of which the embedding adds its part to the head's; and of one
+/// that is used thrice.
+#[test]
+fn tied_embeddings() {
+    for (b, t, v, d) in [(1, 1, 2, 1), (3, 7, 5, 129), (2, 129, 300, 7)] {
+        let ids = |factor: usize| {
+            let ids: Vec<i32> = (0..b * t).map(|i| (i * i * factor % v) as i32).collect();
+            Tensor::<2, Int>::from_data(TensorData::new(ids, [b, t]), &device())
+        };
+        let targets = || ids(11).reshape([b * t]);
+        let w = random([v, d], 1.0);
+        let hidden = |x: Tensor<3>| x.reshape([b * t, d]);
+        let what = format!("({b}, {t}) of ({v}, {d})");
+        assert_parity!(
+            linear_cross_entropy(hidden(embedding(w.clone(), ids(7))), w.clone(), targets(), Precision::F32),
+            linear_cross_entropy_reference(
+                hidden(embedding_reference(w.clone(), ids(7))),
+                w.clone(),
+                targets(),
+                Precision::F32
+            ),
+            [w],
+            what
+        );
+        assert_parity!(
+            linear(
+                hidden(embedding(w.clone(), ids(7)) + embedding(w.clone(), ids(3))),
+                w.clone(),
+                None,
+                Precision::F32
+            ),
+            linear_reference(
+                hidden(embedding_reference(w.clone(), ids(7)) + embedding_reference(w.clone(), ids(3))),
+                w.clone(),
+                None,
+                Precision::F32
+            ),
+            [w],
+            what
+        );
+    }
+}
+
 #[test]
 fn norms() {
     for (n, d) in [(1, 1), (7, 129), (129, 7), (200, 64)] {

@@ -184,7 +184,7 @@ pub fn bench_model(
     let peak_rss_mib = memory::peak_rss_mib(); // before the peak's own matrices
     let tokens_per_s = (shape.batch * shape.context) as f64 / seconds;
     let flops = config.training_flops_per_token(shape.context) * tokens_per_s;
-    let peak = matmul_peak(device);
+    let peak = matmul_peak(device, precision);
     let profile = if with.profile { profile_of_step(&operations, seconds, steps, peak) } else { Vec::new() };
     Ok(BenchRecord {
         preset: shape.name,

@@ -100,7 +100,7 @@ impl Forecast {
     /// # Errors
     /// A loss that is not finite, and failures of the device.
     pub fn measure(&self, config: &RunConfig, device: &Device) -> Result<Measurement, TrainError> {
-        let peak = matmul_peak(device);
+        let peak = matmul_peak(device, config.train.precision);
         let before = memory::rss_mib();
         let learner = learner(config, &self.model, &device.clone().autodiff())?;
         let mut plan = self.plan.clone();

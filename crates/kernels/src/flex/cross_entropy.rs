@@ -69,8 +69,8 @@ pub(super) fn backward(
     })
 }
 
-/// Hidden states `(n, d)`, the head's weight `(v, d)` and the targets `(n)`, in blocks of rows whose logits fit into
-/// [`LOGITS`].
+/// Hidden states `(n, d)`, the head's weight `(v, d)` and the targets `(n)`, in equal blocks of rows whose logits fit
+/// into [`LOGITS`].
 struct Head<'a> {
     /// Those hidden states whose targets count: of samples to fine-tune on, the questions do not.
     x: Cow<'a, [f32]>,
@@ -91,7 +91,6 @@ impl<'a> Head<'a> {
         let [n, d] = [x.layout().shape()[0], x.layout().shape()[1]];
         let v = weight.layout().shape()[0];
         let weight = Matrix::new(values(weight), v, d, d);
-        let rows = (LOGITS / v).clamp(64, n.max(64));
         let mut head = Self {
             x: Cow::Borrowed(values(x)),
             weight,
@@ -100,7 +99,7 @@ impl<'a> Head<'a> {
             n,
             d,
             v,
-            rows,
+            rows: 0,
             precision,
         };
         if head.targets.contains(&IGNORED) {
@@ -109,6 +108,9 @@ impl<'a> Head<'a> {
             head.targets = places.iter().map(|&i| head.targets[i]).collect();
             head.places = Some(places);
         }
+        let most = (LOGITS / v).max(64);
+        let blocks = head.targets.len().div_ceil(most).max(1);
+        head.rows = head.targets.len().div_ceil(blocks).max(1);
         head
     }
 

@@ -5,7 +5,7 @@ use rayon::prelude::*;
 
 use crate::profile::measured;
 
-use super::simd::{tensor, values, zeros};
+use super::simd::{owned, tensor, values, zeros};
 
 /// Ids as 32-bit integers, whatever width the tensor has.
 pub(super) fn ids_of(ids: &FlexTensor) -> Vec<i32> {
@@ -27,16 +27,19 @@ pub(super) fn forward(weight: &FlexTensor, ids: &FlexTensor) -> FlexTensor {
     })
 }
 
-/// Gradient by the table of `v` rows: those of `grad` `(b, t, d)`, added up by id, always in the same order.
-pub(super) fn backward(grad: &FlexTensor, ids: &FlexTensor, v: usize) -> FlexTensor {
+/// Gradient by the table of `v` rows: those of `grad` `(b, t, d)`, added by id, always in the same order, to `others`, if
+/// there is such a gradient already. That is the case where the table is also the head's weight.
+pub(super) fn backward(grad: &FlexTensor, ids: &FlexTensor, v: usize, others: Option<FlexTensor>) -> FlexTensor {
     let d = grad.layout().shape()[2];
     let ids = ids_of(ids);
-    measured("embedding backward", 0, v * d + 3 * ids.len() * d, || {
-        let mut by_weight = zeros(v * d);
+    let touched = 3 * ids.len() * d + if others.is_some() { 0 } else { v * d };
+    measured("embedding backward", 0, touched, || {
+        let mut by_weight = others.map_or_else(|| tensor(zeros(v * d), vec![v, d]), owned);
+        let rows = by_weight.storage_mut::<f32>();
         for (id, grad) in ids.iter().zip(values(grad).chunks_exact(d)) {
-            let row = &mut by_weight[*id as usize * d..][..d];
+            let row = &mut rows[*id as usize * d..][..d];
             row.iter_mut().zip(grad).for_each(|(sum, grad)| *sum += grad);
         }
-        tensor(by_weight, vec![v, d])
+        by_weight
     })
 }

@@ -10,7 +10,7 @@ use crate::has_fast_bf16;
 
 use super::simd::{BLOCK, map1};
 
-/// A matrix within a slice: element `(i, j)` is `data[i·row + j·column]`.
+/// A matrix within a slice: element `(i, j)` is `data[i·row + j·column]`. One of both steps is 1.
 #[derive(Clone, Copy)]
 pub(super) struct Matrix<'a> {
     data: &'a [f32],
@@ -46,11 +46,6 @@ impl<'a> Matrix<'a> {
     /// Row `i`, if its elements are neighbours.
     pub fn row(&self, i: usize) -> Option<&'a [f32]> {
         (self.column == 1).then(|| &self.data[i * self.row..][..self.columns])
-    }
-
-    /// Element `(i, j)`.
-    pub fn at(&self, i: usize, j: usize) -> f32 {
-        self.data[i * self.row + j * self.column]
     }
 }
 

@@ -216,9 +216,23 @@ macro_rules! record {
     };
 }
 
-backward!(EmbeddingBackward, 1, (FlexTensor, usize), |saved, grad, _wanted| [Some(embedding::backward(
-    &grad, &saved.0, saved.1
-))]);
+/// The backward pass of an embedding. Where the table has a gradient by its other use, as the head's weight, it adds to
+/// that one in place: a second one of its size, and adding the two, would cost much with a large vocabulary.
+#[derive(Debug)]
+struct EmbeddingBackward;
+
+impl Backward<Flex, 1> for EmbeddingBackward {
+    /// The table and the ids.
+    type State = (FloatTensor<Autodiff<Flex>>, FlexTensor);
+
+    fn backward(self, ops: Ops<Self::State, 1>, grads: &mut Gradients, _: &mut Checkpointer) {
+        let grad = grads.consume::<Flex>(&ops.node).to_contiguous();
+        let (weight, ids) = ops.state;
+        let [v, _] = linear::dims(weight.primitive());
+        let others = grads.remove::<Flex>(&weight);
+        grads.register::<Flex>(weight.id(), embedding::backward(&grad, &ids, v, others));
+    }
+}
 
 backward!(NormBackward, 3, (FlexTensor, FlexTensor, Vec<f32>), |saved, grad, _wanted| {
     let (dx, dw, db) = norm::backward(&saved.0, &saved.1, &saved.2, &grad, true);
@@ -304,10 +318,9 @@ backward!(AttentionBackward, 3, Saved, |saved, grad, _wanted| attention::backwar
 
 impl<C: CheckpointStrategy> FusedOps for Autodiff<Flex, C> {
     fn embedding_rows(weight: FloatTensor<Self>, ids: IntTensor<Self>) -> FloatTensor<Self> {
-        let (node, ids) = (weight.node(), ids.to_contiguous());
-        let weight = weight.primitive().to_contiguous();
-        let y = embedding::forward(&weight, &ids);
-        record!(EmbeddingBackward, [node], y, (ids, weight.layout().shape()[0]))
+        let ids = ids.to_contiguous();
+        let y = embedding::forward(&weight.primitive().to_contiguous(), &ids);
+        record!(EmbeddingBackward, [weight.node()], y, (weight, ids))
     }
 
     fn layer_norm(

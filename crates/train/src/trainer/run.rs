@@ -51,7 +51,7 @@ impl<S: Source> Trainer<S> {
     /// # Errors
     /// [`TrainError::NotFinite`] where training breaks down, and failures of reading and writing.
     pub fn run(mut self, on_event: &mut dyn FnMut(Event), stop: &AtomicBool) -> Result<Outcome, TrainError> {
-        let peak = matmul_peak(&self.options.device);
+        let peak = matmul_peak(&self.options.device, self.config.train.precision);
         let first_step = self.state.step;
         let mut loss = None;
         if self.state.step < self.steps {

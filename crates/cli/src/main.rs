@@ -28,6 +28,9 @@ use args::Cli;
 use error::CliError;
 use printer::Printer;
 
+#[global_allocator]
+static ALLOCATOR: llm_kernels::LargePages = llm_kernels::LargePages;
+
 fn main() -> ExitCode {
     llm_kernels::keep_freed_memory();
     llm_kernels::join_thread_pool();

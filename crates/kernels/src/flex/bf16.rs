@@ -47,7 +47,8 @@ pub(super) unsafe fn product(out: &mut [MaybeUninit<f32>], a: Matrix, b: Matrix,
     }
     let a = a.t(); // packed like `b`, along the inner axis
     let all_pairs = k.div_ceil(2);
-    let rows = m.div_ceil(2 * rayon::current_num_threads()).next_multiple_of(LANES).min(ROWS);
+    let tasks = m.div_ceil(ROWS).next_multiple_of(rayon::current_num_threads());
+    let rows = m.div_ceil(tasks).next_multiple_of(LANES);
     let mut packed = Vec::with_capacity(COLUMNS.min(n.next_multiple_of(NR)) * PAIRS.min(all_pairs));
     for from in (0..n).step_by(COLUMNS) {
         let columns = COLUMNS.min(n - from).next_multiple_of(NR);

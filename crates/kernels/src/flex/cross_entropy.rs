@@ -14,7 +14,7 @@ use super::gemm::{Matrix, add_product, new_product};
 use super::simd::{BLOCK, exp, log_sum_exp, tensor, tensor_like, values, vectorized, zeros};
 
 /// Logits that [`head_loss`] holds at a time, in values.
-const LOGITS: usize = 1 << 23;
+const LOGITS: usize = 1 << 24;
 
 /// The loss of one row of logits, and the logarithm of its sum of exponentials.
 fn row_loss(row: &[f32], target: i32) -> (f32, f32) {

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use burn::tensor::TensorData;
 use half::{bf16, f16};
-use llm_model::{CausalLm, ModelConfig, ParamInfo, Role, named_params, params, replace_params};
+use llm_model::{CausalLm, ModelConfig, ParamInfo, QuantizedWeight, Role, named_params, params, replace_params};
 use serde::Deserialize;
 
 use crate::config::published;
@@ -16,7 +16,7 @@ use crate::floats::Floats;
 use crate::gguf::GgufTensors;
 use crate::pickled::PickledFile;
 use crate::tensors::{Announced, TensorFile, write_tensors};
-use crate::{CheckpointError, ModelSource};
+use crate::{CheckpointError, ModelSource, Quantize};
 
 /// Weights in one file.
 pub(crate) const SINGLE: &str = "model.safetensors";
@@ -35,6 +35,22 @@ pub(crate) enum Load {
     Float32,
     /// Tables and matrices as they are stored, and from mapped files without a copy; the rest in float32.
     AsStored,
+    /// The linear layers of the blocks in few bits, the rest as they are stored, or on devices that cannot multiply
+    /// with those in float32. Files are read, not mapped: nothing of them stays in memory.
+    Quantized {
+        /// How few.
+        quantize: Quantize,
+        /// Tables as they are stored.
+        as_stored: bool,
+    },
+}
+
+impl Load {
+    /// Whether the values of a parameter stay in the number type of the file.
+    fn keeps(self, role: Role) -> bool {
+        let table = matches!(role, Role::Matrix | Role::Embedding | Role::Head);
+        table && matches!(self, Self::AsStored | Self::Quantized { as_stored: true, .. })
+    }
 }
 
 /// Replaces all weights of `model`, but for those of its adapters, by those in `dir` or in a GGUF file, converted to
@@ -47,31 +63,75 @@ pub fn load_weights(dir: &Path, model: CausalLm) -> Result<CausalLm, CheckpointE
     load(&ModelSource::open(dir)?, model, Load::Float32)
 }
 
-/// [`load_weights`], or the same in the number type of the file.
+/// [`load_weights`], or the same in other number types.
 pub(crate) fn load(source: &ModelSource, model: CausalLm, how: Load) -> Result<CausalLm, CheckpointError> {
     let config = model.config().clone();
     let place = places(&config);
     let stored = StoredWeights::open(source, how)?;
     stored.check(&model, &place)?;
-    let mut last: Option<(String, Floats)> = None; // several parameters in a row may share a tensor
-    replace_params(model, &mut |info: &ParamInfo| {
-        if info.role == Role::Adapter {
+    let mut reader = Reader { stored: &stored, last: None };
+    let model = replace_params::<CheckpointError>(model, &mut |info: &ParamInfo| {
+        let in_blocks = info.role == Role::Matrix && matches!(how, Load::Quantized { .. });
+        if info.role == Role::Adapter || in_blocks {
             return Ok(None);
         }
         let place = place(&info.name);
-        let floats = match last.take() {
+        let floats = reader.floats(&place)?;
+        Ok(Some(if how.keeps(info.role) {
+            floats.parameter_as_stored(&place, &info.shape)
+        } else {
+            floats.parameter(&place, &info.shape)
+        }))
+    })?;
+    let Load::Quantized { quantize, .. } = how else { return Ok(model) };
+    model.with_quantized(&mut |name, shape| {
+        let is_head = name == "lm_head";
+        let place = place(&format!("{name}.weight"));
+        if is_head { Ok(None) } else { reader.quantized(&place, shape, quantize).map(Some) }
+    })
+}
+
+/// Reads one parameter after the other.
+struct Reader<'a> {
+    stored: &'a StoredWeights,
+    /// A tensor that several parameters in a row share.
+    last: Option<(String, Floats)>,
+}
+
+impl Reader<'_> {
+    /// The values of the tensor at `place`; all are finite.
+    fn floats(&mut self, place: &Place) -> Result<Floats, CheckpointError> {
+        let floats = match self.last.take() {
             Some((tensor, floats)) if tensor == place.tensor => floats,
-            _ => stored.read(&place.tensor)?,
+            _ => self.stored.read(&place.tensor)?,
         };
         if !place.is_whole() {
-            last = Some((place.tensor.clone(), floats.clone()));
+            self.last = Some((place.tensor.clone(), floats.clone()));
         }
-        let table = matches!(info.role, Role::Matrix | Role::Embedding | Role::Head);
-        Ok(Some(match how {
-            Load::AsStored if table => floats.parameter_as_stored(&place, &info.shape),
-            _ => floats.parameter(&place, &info.shape),
-        }))
-    })
+        Ok(floats)
+    }
+
+    /// The parameter of `shape` at `place` in blocks: those of the file if they are as small as wanted, else new ones.
+    fn quantized(
+        &mut self,
+        place: &Place,
+        shape: [usize; 2],
+        quantize: Quantize,
+    ) -> Result<QuantizedWeight, CheckpointError> {
+        let floats = self.floats(place)?;
+        let kept = if place.is_whole() { self.stored.quantized(&place.tensor, shape, quantize) } else { None };
+        if let Some(quantized) = kept {
+            return Ok(quantized);
+        }
+        let values = floats.into_f32();
+        let values = if place.is_whole() { values } else { place.extract(&values, &shape) };
+        QuantizedWeight::quantize(quantize.kind(), shape, &values).ok_or_else(|| CheckpointError::Quantize {
+            path: self.stored.path.clone(),
+            tensor: place.tensor.clone(),
+            kind: quantize.kind(),
+            row: shape[1],
+        })
+    }
 }
 
 /// How the weights of a directory are stored.
@@ -289,6 +349,14 @@ impl StoredWeights {
     fn read(&self, tensor: &str) -> Result<Floats, CheckpointError> {
         let (name, file) = self.resolve(tensor).ok_or_else(|| self.missing(tensor))?;
         file.floats(name)
+    }
+
+    /// The blocks of a whole tensor, if the file has it in blocks that `quantize` keeps.
+    fn quantized(&self, tensor: &str, shape: [usize; 2], quantize: Quantize) -> Option<QuantizedWeight> {
+        match self.resolve(tensor)? {
+            (name, WeightFile::Gguf(file)) => file.quantized(name, shape, quantize),
+            _ => None,
+        }
     }
 
     fn missing(&self, tensor: &str) -> CheckpointError {

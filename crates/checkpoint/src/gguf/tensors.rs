@@ -6,13 +6,14 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use llm_gguf::{GgufError, TensorInfo};
+use llm_model::QuantizedWeight;
 use rayon::prelude::*;
 
 use super::GgufFile;
 use super::architecture::Architecture;
 use super::families::SETTINGS;
-use crate::CheckpointError;
 use crate::floats::{FloatKind, Floats};
+use crate::{CheckpointError, Quantize};
 
 /// How a tensor of GGUF differs from the checkpoint's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -65,7 +66,7 @@ impl Change {
         match self {
             Self::None => values,
             Self::Transposed => transpose(&values, shape),
-            Self::Interleaved { heads } => permute_rows(&values, shape, heads, true),
+            Self::Interleaved { heads } => permute_rows(&values, shape[0], heads, true),
             Self::Shifted => values.into_iter().map(|x| x - 1.0).collect(),
         }
     }
@@ -75,7 +76,7 @@ impl Change {
         match self {
             Self::None => values,
             Self::Transposed => transpose(&values, shape),
-            Self::Interleaved { heads } => permute_rows(&values, shape, heads, false),
+            Self::Interleaved { heads } => permute_rows(&values, shape[0], heads, false),
             Self::Shifted => values.into_iter().map(|x| x + 1.0).collect(),
         }
     }
@@ -91,11 +92,11 @@ fn transpose(values: &[f32], shape: &[usize]) -> Vec<f32> {
 }
 
 /// Moves rows between the two orders: row `2·j + s` of a head here is row `s·half + j` there.
-fn permute_rows(values: &[f32], shape: &[usize], heads: usize, undo: bool) -> Vec<f32> {
-    let width = shape[1..].iter().product::<usize>();
-    let head_dim = shape[0] / heads;
+fn permute_rows<T: Copy>(values: &[T], rows: usize, heads: usize, undo: bool) -> Vec<T> {
+    let width = values.len() / rows;
+    let head_dim = rows / heads;
     let mut out = Vec::with_capacity(values.len());
-    for row in 0..shape[0] {
+    for row in 0..rows {
         let (head, i) = (row / head_dim, row % head_dim);
         let half = head_dim / 2;
         let from = head * head_dim + if undo { i % half * 2 + i / half } else { i % 2 * half + i / 2 };
@@ -176,6 +177,24 @@ impl GgufTensors {
         }
         let values = change.undo(values, &change.shape(shape));
         Ok(Floats { kind: FloatKind::F32, bytes: Bytes::from_owner(Values(values)) })
+    }
+
+    /// A matrix of `shape` in the blocks that the file has it in, if `quantize` keeps these and their rows are whole here
+    /// and in the checkpoint.
+    pub fn quantized(&self, name: &str, shape: [usize; 2], quantize: Quantize) -> Option<QuantizedWeight> {
+        let (gguf, change, _) = self.tensors.get(name)?;
+        let kind = self.file.gguf.tensors().get(gguf)?.kind;
+        if !quantize.keeps(kind) {
+            return None;
+        }
+        let stored = self.file.gguf.stored(gguf).ok()?;
+        match change {
+            Change::None => QuantizedWeight::new(kind, shape, stored),
+            Change::Interleaved { heads } => {
+                QuantizedWeight::new(kind, shape, &permute_rows(stored, shape[0], *heads, true))
+            }
+            Change::Transposed | Change::Shifted => None,
+        }
     }
 }
 

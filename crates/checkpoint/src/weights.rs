@@ -119,8 +119,7 @@ impl Reader<'_> {
         quantize: Quantize,
     ) -> Result<QuantizedWeight, CheckpointError> {
         let floats = self.floats(place)?;
-        let kept = if place.is_whole() { self.stored.quantized(&place.tensor, shape, quantize) } else { None };
-        if let Some(quantized) = kept {
+        if let Some(quantized) = self.stored.quantized(place, shape, quantize) {
             return Ok(quantized);
         }
         let values = floats.into_f32();
@@ -351,10 +350,10 @@ impl StoredWeights {
         file.floats(name)
     }
 
-    /// The blocks of a whole tensor, if the file has it in blocks that `quantize` keeps.
-    fn quantized(&self, tensor: &str, shape: [usize; 2], quantize: Quantize) -> Option<QuantizedWeight> {
-        match self.resolve(tensor)? {
-            (name, WeightFile::Gguf(file)) => file.quantized(name, shape, quantize),
+    /// The parameter of `shape` at `place`, if the file has it in blocks that `quantize` keeps.
+    fn quantized(&self, place: &Place, shape: [usize; 2], quantize: Quantize) -> Option<QuantizedWeight> {
+        match self.resolve(&place.tensor)? {
+            (name, WeightFile::Gguf(file)) => file.quantized(name, place, shape, quantize),
             _ => None,
         }
     }

@@ -165,7 +165,7 @@ fn gguf(dir: &Path, name: &str, kind: TensorType) -> PathBuf {
 #[test]
 fn a_gguf_file_keeps_its_own_blocks() {
     let dir = tempfile::tempdir().unwrap();
-    for name in fitting().filter(|name| *name != "gpt2") {
+    for name in ["gpt2", "llama", "llama_linear", "qwen3"] {
         for (kind, quantize) in
             [(TensorType::Q8_0, Quantize::Q8), (TensorType::Q4_0, Quantize::Q4), (TensorType::Q4_0, Quantize::Q8)]
         {

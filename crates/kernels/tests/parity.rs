@@ -218,11 +218,10 @@ fn quantized_weights_count_as_the_values_that_they_have() {
             let what = format!("{n} × {i} → {o}, {kind}");
 
             let bias_too = || Some(bias.clone());
-            let plain = linear(x.clone(), w.clone(), bias_too(), Precision::F32);
-            let ours = linear(x.clone(), q.clone(), bias_too(), Precision::F32);
-            assert_parity!(ours, plain.clone(), [x, bias], what);
-            let reference = linear_reference(x.clone(), q.clone(), bias_too(), Precision::F32);
-            assert_parity!(reference, plain, [x, bias], format!("{what}, reference"));
+            for run in [linear, linear_reference] {
+                let plain = linear(x.clone(), w.clone(), bias_too(), Precision::F32);
+                assert_parity!(run(x.clone(), q.clone(), bias_too(), Precision::F32), plain, [x, bias], what);
+            }
 
             for gated in [false, true] {
                 let factor = || gated.then(|| factor.clone());

@@ -155,7 +155,7 @@ fn a_quantized_base_is_not_saved_and_cannot_be_trained() {
     for other in [Some(Quantize::Q8), None] {
         config.finetune.quantize = other;
         let error = error(&config, true);
-        assert!(error.contains("finetune.quantize was q4 when the run began and is "), "{error}");
+        assert!(error.contains("finetune.quantize was \"q4\" when the run began and is "), "{error}");
     }
     config.finetune.quantize = Some(Quantize::Q8);
     for method in [Method::Full, Method::Head] {

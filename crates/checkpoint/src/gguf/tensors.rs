@@ -12,6 +12,7 @@ use rayon::prelude::*;
 use super::GgufFile;
 use super::architecture::Architecture;
 use super::families::SETTINGS;
+use crate::families::Place;
 use crate::floats::{FloatKind, Floats};
 use crate::{CheckpointError, Quantize};
 
@@ -179,21 +180,28 @@ impl GgufTensors {
         Ok(Floats { kind: FloatKind::F32, bytes: Bytes::from_owner(Values(values)) })
     }
 
-    /// A matrix of `shape` in the blocks that the file has it in, if `quantize` keeps these and their rows are whole here
-    /// and in the checkpoint.
-    pub fn quantized(&self, name: &str, shape: [usize; 2], quantize: Quantize) -> Option<QuantizedWeight> {
+    /// The matrix of `shape` at `place` of a tensor in the blocks that the file has it in, if `quantize` keeps these, and if
+    /// the rows here are those of the matrix.
+    pub fn quantized(
+        &self,
+        name: &str,
+        place: &Place,
+        shape: [usize; 2],
+        quantize: Quantize,
+    ) -> Option<QuantizedWeight> {
         let (gguf, change, _) = self.tensors.get(name)?;
         let kind = self.file.gguf.tensors().get(gguf)?.kind;
-        if !quantize.keeps(kind) {
+        if !quantize.keeps(kind) || place.transposed != (*change == Change::Transposed) {
             return None;
         }
-        let stored = self.file.gguf.stored(gguf).ok()?;
+        let [rows, columns] = shape;
+        let (row, start) = (kind.bytes(columns as u64)? as usize, place.part.map_or(0, |part| part.start));
+        let stored = self.file.gguf.stored(gguf).ok()?.get(start * row..(start + rows) * row)?;
         match change {
-            Change::None => QuantizedWeight::new(kind, shape, stored),
             Change::Interleaved { heads } => {
-                QuantizedWeight::new(kind, shape, &permute_rows(stored, shape[0], *heads, true))
+                QuantizedWeight::new(kind, shape, &permute_rows(stored, rows, *heads, true))
             }
-            Change::Transposed | Change::Shifted => None,
+            _ => QuantizedWeight::new(kind, shape, stored),
         }
     }
 }

@@ -3,8 +3,10 @@ use burn::tensor::Tensor;
 use crate::{Activation, Precision, Weight};
 
 /// `x · weightᵀ + bias`, with `x` `(n, in)`, `weight` `(out, in)` as checkpoints store it, `bias` `(out)`. The factors of
-/// this product, and of those in the backward pass, are rounded to `precision`. A weight in blocks has no gradient of its own;
-/// it is widened to float32 before each product, in parts of 16 MB by the fused version and as a whole by the reference.
+/// this product, and of those in the backward pass, are rounded to `precision`.
+///
+/// A quantized weight has no gradient of its own. It is widened to float32 for each product, in parts of 16 MB by the
+/// fused version and as a whole by the reference.
 pub fn linear(x: Tensor<2>, weight: impl Into<Weight>, bias: Option<Tensor<1>>, precision: Precision) -> Tensor<2> {
     #[cfg(feature = "cpu")]
     if crate::is_fused(&x.device(), x.dtype()) {

@@ -18,7 +18,7 @@ impl CausalLm {
     /// If `quantized` gives another shape than the layer's.
     pub fn with_quantized<E>(
         mut self,
-        quantized: &mut dyn FnMut(&str, [usize; 2]) -> Result<Option<QuantizedWeight>, E>,
+        mut quantized: impl FnMut(&str, [usize; 2]) -> Result<Option<QuantizedWeight>, E>,
     ) -> Result<Self, E> {
         let mut done = Ok(());
         self.each_linear(&mut |name, linear| {

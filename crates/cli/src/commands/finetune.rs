@@ -91,10 +91,10 @@ pub struct FinetuneArgs {
     #[arg(long, value_name = "ALPHA")]
     alpha: Option<f64>,
 
-    /// Hold the linear layers that an adapter is trained beside in 8 or 4 bits (q8 or q4): less memory, a little less precise.
+    /// Hold the frozen linear layers in 8 or 4 bits (q8 or q4): less memory, a little less precise.
     ///
-    /// Scales are float16, one for 32 values. Embeddings, norms and the head stay as the model has them, and so do blocks
-    /// of a .gguf file that are no larger. The adapter goes with the model as it is, not rounded.
+    /// For --method lora and dpo. Each 32 values share a scale. Embeddings, norms and the head stay as they are, and so
+    /// do blocks of a .gguf file that are no larger. The adapter is one for the model as it is, not as it is rounded.
     #[arg(long, value_name = "BITS")]
     quantize: Option<Quantize>,
 

@@ -24,7 +24,7 @@ pub(super) fn is_half(dtype: DType) -> bool {
 }
 
 /// `x` `(n, in)` in float32 and `weight` `(out, in)` in float16 or bfloat16, both contiguous → `(n, out)` in float32.
-/// For fewer than [`MANY`] tokens: the weight is read once, and its values are never written to memory.
+/// For fewer than [`MANY`] tokens: the weight is read once, and its values stay in the cache.
 pub(super) fn forward(x: &FlexTensor, weight: &FlexTensor) -> FlexTensor {
     let sizes = [x.layout().shape()[0], weight.layout().shape()[1], weight.layout().shape()[0]];
     let [n, d_in, d_out] = sizes;

@@ -11,7 +11,7 @@ use serde_json::Value;
 use crate::config::{special_ids, write_config, write_json};
 use crate::gguf::{GgufFile, is_gguf_name};
 use crate::weights::write_weights;
-use crate::{CheckpointError, Dtype, ModelSource};
+use crate::{CheckpointError, Dtype, ModelSource, Quantize};
 
 /// Loads the model in `dir`, `config.json` and its weights, or in a GGUF file, in float32 on `device`.
 ///
@@ -32,9 +32,9 @@ pub fn load_for_inference(dir: &Path, device: &Device) -> Result<CausalLm, Check
 /// Loads the model in `dir` for its weights to stay as they are: see [`ModelSource::load_frozen`].
 ///
 /// # Errors
-/// Those of [`load_model`].
-pub fn load_frozen(dir: &Path, device: &Device) -> Result<CausalLm, CheckpointError> {
-    ModelSource::open(dir)?.load_frozen(device)
+/// Those of [`ModelSource::load_frozen`].
+pub fn load_frozen(dir: &Path, device: &Device, quantize: Option<Quantize>) -> Result<CausalLm, CheckpointError> {
+    ModelSource::open(dir)?.load_frozen(device, quantize)
 }
 
 /// Loads the tokenizer in `dir`, or in a GGUF file, and checks that it belongs to a model of `config`.

@@ -4,7 +4,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use llm_data::DataError;
-use llm_gguf::GgufError;
+use llm_gguf::{GgufError, TensorType};
 use llm_model::ConfigError;
 
 /// An error of the checkpoint room. The text says what happened, where, and what to do next.
@@ -222,6 +222,20 @@ pub enum CheckpointError {
         "this cannot be written as GGUF: {0}\nhint: programs that read Hugging Face directories take the model as it is"
     )]
     NotGguf(String),
+
+    /// A matrix that cannot be held in few bits.
+    #[error("{}: tensor {tensor} has rows of {row} values, which do not fill blocks of {} as {kind} has them\n\
+             hint: train without --quantize", path.display(), kind.block_len())]
+    Quantize {
+        /// The file.
+        path: PathBuf,
+        /// The tensor.
+        tensor: String,
+        /// The type that it was to be brought to.
+        kind: TensorType,
+        /// Values in a row.
+        row: usize,
+    },
 
     /// An adapter of another model, or of another kind.
     #[error("{}: {}\nhint: the linear layers of this model are {}, …; check that the adapter was trained on it",

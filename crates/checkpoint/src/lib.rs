@@ -25,6 +25,7 @@ mod gguf;
 #[cfg(feature = "hub")]
 mod hub;
 mod pickled;
+mod quantize;
 mod source;
 mod tensors;
 mod training;
@@ -43,6 +44,7 @@ pub use gguf::{is_gguf, is_gguf_name, save_gguf};
 #[cfg(feature = "hub")]
 pub use hub::{Hub, HubError, HubEvent, HubId};
 pub use llm_gguf::TensorType;
+pub use quantize::Quantize;
 pub use source::ModelSource;
 pub use tensors::{load_tensors, save_tensors};
 pub use training::{SavedWeights, latest_training, load_training, save_training};

@@ -12,7 +12,7 @@ use llm_model::{CausalLm, ModelConfig};
 use crate::generation::{self, GenerationDefaults};
 use crate::gguf::{GgufFile, is_gguf};
 use crate::weights::{self, Load};
-use crate::{CheckpointError, check_vocabulary, config};
+use crate::{CheckpointError, Quantize, check_vocabulary, config};
 
 /// A model on disk: a directory, or a GGUF file, whose metadata is read once for all that is asked of it.
 #[derive(Clone)]
@@ -97,19 +97,22 @@ impl ModelSource {
         weights::load(self, CausalLm::new(&self.config()?, device), Load::AsStored)
     }
 
-    /// The model for its weights to stay as they are while an adapter is trained. On the CPU (Flex), matrices of the
-    /// blocks stay in the number type in which they are stored, and those of safetensors files in the mapped file, as
-    /// in [`load_for_inference`](Self::load_for_inference); elsewhere this is [`load`](Self::load). The weights have no
-    /// gradients.
+    /// The model for its weights to stay as they are while an adapter is trained; they have no gradients. On the CPU (Flex),
+    /// tables and matrices stay in the number type in which they are stored, and those of safetensors files in the mapped
+    /// file, as in [`load_for_inference`](Self::load_for_inference); elsewhere they are float32.
+    ///
+    /// With `quantize`, the linear layers of the blocks are held in so few bits, on any device in the host's memory; a GGUF
+    /// file's own blocks are kept where they have no more. Embeddings, norms and the head stay as they are.
     ///
     /// # Errors
-    /// Those of [`load`](Self::load).
-    pub fn load_frozen(&self, device: &Device) -> Result<CausalLm, CheckpointError> {
-        let model = if is_fused(device, DType::F32) {
-            weights::load(self, CausalLm::new(&self.config()?, device), Load::AsStored)?
-        } else {
-            self.load(device)?
+    /// Those of [`load`](Self::load), and with `quantize` [`CheckpointError::Quantize`].
+    pub fn load_frozen(&self, device: &Device, quantize: Option<Quantize>) -> Result<CausalLm, CheckpointError> {
+        let how = match (quantize, is_fused(device, DType::F32)) {
+            (Some(quantize), as_stored) => Load::Quantized { quantize, as_stored },
+            (None, true) => Load::AsStored,
+            (None, false) => Load::Float32,
         };
+        let model = weights::load(self, CausalLm::new(&self.config()?, device), how)?;
         Ok(model.freeze_except(&|_| false))
     }
 }

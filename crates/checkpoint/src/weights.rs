@@ -1,5 +1,7 @@
 //! Weights of a model directory: `model.safetensors` or its shards with their index, or the same of PyTorch.
 
+mod read;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -7,7 +9,7 @@ use std::sync::Arc;
 
 use burn::tensor::TensorData;
 use half::{bf16, f16};
-use llm_model::{CausalLm, ModelConfig, ParamInfo, Role, named_params, params, replace_params};
+use llm_model::{CausalLm, ModelConfig, ParamInfo, QuantizedWeight, Role, named_params, params};
 use serde::Deserialize;
 
 use crate::config::published;
@@ -16,7 +18,9 @@ use crate::floats::Floats;
 use crate::gguf::GgufTensors;
 use crate::pickled::PickledFile;
 use crate::tensors::{Announced, TensorFile, write_tensors};
-use crate::{CheckpointError, ModelSource};
+use crate::{CheckpointError, ModelSource, Quantize};
+
+pub(crate) use read::{Load, load};
 
 /// Weights in one file.
 pub(crate) const SINGLE: &str = "model.safetensors";
@@ -28,15 +32,6 @@ const PICKLED_INDEX: &str = "pytorch_model.bin.index.json";
 const NO_WEIGHTS: &str = "weights are read from model.safetensors or from model.safetensors.index.json and its shards, \
                           or else from pytorch_model.bin or from pytorch_model.bin.index.json and its shards";
 
-/// In which number type weights are loaded.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Load {
-    /// In float32, to go on training.
-    Float32,
-    /// Tables and matrices as they are stored, and from mapped files without a copy; the rest in float32.
-    AsStored,
-}
-
 /// Replaces all weights of `model`, but for those of its adapters, by those in `dir` or in a GGUF file, converted to
 /// float32. Beside the model, one tensor at a time is in memory.
 ///
@@ -45,33 +40,6 @@ pub(crate) enum Load {
 /// model's, or not finite: each with the file, the tensor and both values.
 pub fn load_weights(dir: &Path, model: CausalLm) -> Result<CausalLm, CheckpointError> {
     load(&ModelSource::open(dir)?, model, Load::Float32)
-}
-
-/// [`load_weights`], or the same in the number type of the file.
-pub(crate) fn load(source: &ModelSource, model: CausalLm, how: Load) -> Result<CausalLm, CheckpointError> {
-    let config = model.config().clone();
-    let place = places(&config);
-    let stored = StoredWeights::open(source, how)?;
-    stored.check(&model, &place)?;
-    let mut last: Option<(String, Floats)> = None; // several parameters in a row may share a tensor
-    replace_params(model, &mut |info: &ParamInfo| {
-        if info.role == Role::Adapter {
-            return Ok(None);
-        }
-        let place = place(&info.name);
-        let floats = match last.take() {
-            Some((tensor, floats)) if tensor == place.tensor => floats,
-            _ => stored.read(&place.tensor)?,
-        };
-        if !place.is_whole() {
-            last = Some((place.tensor.clone(), floats.clone()));
-        }
-        let table = matches!(info.role, Role::Matrix | Role::Embedding | Role::Head);
-        Ok(Some(match how {
-            Load::AsStored if table => floats.parameter_as_stored(&place, &info.shape),
-            _ => floats.parameter(&place, &info.shape),
-        }))
-    })
 }
 
 /// How the weights of a directory are stored.
@@ -289,6 +257,14 @@ impl StoredWeights {
     fn read(&self, tensor: &str) -> Result<Floats, CheckpointError> {
         let (name, file) = self.resolve(tensor).ok_or_else(|| self.missing(tensor))?;
         file.floats(name)
+    }
+
+    /// The parameter of `shape` at `place`, if the file has it in blocks that `quantize` keeps.
+    fn quantized(&self, place: &Place, shape: [usize; 2], quantize: Quantize) -> Option<QuantizedWeight> {
+        match self.resolve(&place.tensor)? {
+            (name, WeightFile::Gguf(file)) => file.quantized(name, place, shape, quantize),
+            _ => None,
+        }
     }
 
     fn missing(&self, tensor: &str) -> CheckpointError {

@@ -7,6 +7,7 @@ use clap::Args;
 use llm_checkpoint::{GenerationDefaults, ModelSource};
 use llm_data::{ChatTemplate, DataError, Tokenizer};
 use llm_model::{CausalLm, ModelConfig};
+use llm_train::FinetuneSection;
 
 use crate::error::CliError;
 use crate::hub;
@@ -89,10 +90,11 @@ impl ModelFiles {
         stops
     }
 
-    /// The model on the autodiff device of `device`; with `frozen`, only an adapter will be trained.
-    pub fn load_to_train(&self, device: &Device, frozen: bool) -> Result<CausalLm, CliError> {
+    /// The model on the autodiff device of `device`, to train as `section` says.
+    pub fn load_to_train(&self, device: &Device, section: &FinetuneSection) -> Result<CausalLm, CliError> {
         let device = device.clone().autodiff();
-        Ok(if frozen { self.source.load_frozen(&device)? } else { self.source.load(&device)? })
+        let adapts = section.method_for(&self.config).adapts();
+        Ok(if adapts { self.source.load_frozen(&device, section.quantize)? } else { self.source.load(&device)? })
     }
 
     /// The model with its weights on `device`, for inference only.

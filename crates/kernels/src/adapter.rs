@@ -1,6 +1,6 @@
 use burn::tensor::Tensor;
 
-use crate::{Activation, Precision, dropout_reference, linear_reference};
+use crate::{Activation, Precision, Weight, dropout_reference, linear_reference};
 
 /// What enters a linear layer.
 #[derive(Debug, Clone)]
@@ -43,14 +43,14 @@ pub struct Adapter {
 /// The fused version adds in place and, for a frozen weight, keeps nothing but the inputs and `x·aᵀ`.
 pub fn adapted_linear(
     input: Input,
-    weight: Tensor<2>,
+    weight: impl Into<Weight>,
     bias: Option<Tensor<1>>,
     adapter: Adapter,
     precision: Precision,
 ) -> Tensor<2> {
     #[cfg(feature = "cpu")]
     if crate::is_fused(&adapter.a.device(), adapter.a.dtype()) {
-        return crate::flex::adapted_linear(input, weight, bias, adapter, precision);
+        return crate::flex::adapted_linear(input, weight.into(), bias, adapter, precision);
     }
     adapted_linear_reference(input, weight, bias, adapter, precision)
 }
@@ -58,7 +58,7 @@ pub fn adapted_linear(
 /// [`adapted_linear`], composed of Burn operations.
 pub fn adapted_linear_reference(
     input: Input,
-    weight: Tensor<2>,
+    weight: impl Into<Weight>,
     bias: Option<Tensor<1>>,
     adapter: Adapter,
     precision: Precision,

@@ -21,6 +21,7 @@ mod optimizer;
 mod precision;
 mod profile;
 mod rotary;
+mod weight;
 
 #[cfg(feature = "cpu")]
 mod flex;
@@ -40,6 +41,7 @@ pub use optimizer::{AdamStep, adam, adam_reference, sum_of_squares, sum_of_squar
 pub use precision::{Precision, has_fast_bf16};
 pub use profile::{OperationCost, memory_bandwidth, profile};
 pub use rotary::{rotate, rotate_reference};
+pub use weight::{QuantizedWeight, Weight};
 
 use burn::tensor::{DType, Device};
 

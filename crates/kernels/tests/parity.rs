@@ -1,13 +1,14 @@
 //! Every fused operation against its reference: forward and all gradients, on odd shapes, views and large values.
 #![cfg(feature = "cpu")]
 
-use burn::tensor::{Device, Int, Tensor, TensorData};
+use burn::tensor::{Device, FloatDType, Int, Tensor, TensorData};
+use llm_gguf::TensorType;
 use llm_kernels::{
-    Activation, AdamStep, Adapter, Causal, IGNORED, Input, Precision, activated_linear, activated_linear_reference,
-    adam, adam_reference, adapted_linear, adapted_linear_reference, attention, attention_reference, cross_entropy,
-    cross_entropy_reference, dropout, embedding, embedding_reference, layer_norm, layer_norm_reference, linear,
-    linear_cross_entropy, linear_cross_entropy_reference, linear_reference, profile, rms_norm, rms_norm_reference,
-    rotate, rotate_reference, sum_of_squares, sum_of_squares_reference,
+    Activation, AdamStep, Adapter, Causal, IGNORED, Input, Precision, QuantizedWeight, Weight, activated_linear,
+    activated_linear_reference, adam, adam_reference, adapted_linear, adapted_linear_reference, attention,
+    attention_reference, cross_entropy, cross_entropy_reference, dropout, embedding, embedding_reference, layer_norm,
+    layer_norm_reference, linear, linear_cross_entropy, linear_cross_entropy_reference, linear_reference, profile,
+    rms_norm, rms_norm_reference, rotate, rotate_reference, sum_of_squares, sum_of_squares_reference,
 };
 
 fn device() -> Device {
@@ -233,16 +234,72 @@ fn dropout_of_adapters_is_the_same_in_both_passes() {
     assert!(difference(y(&x, 0.3).inner(), y(&x, 0.0).inner()) > 0.01, "nothing was dropped");
 }
 
-/// A frozen weight of two bytes a value counts as the values that it has.
+/// A frozen weight of two bytes a value counts as the values that it has, whether all of them are widened at once or not.
 #[test]
 fn frozen_halves_pass_gradients_on() {
-    for n in [1, 5, 130, 300] {
-        let (x, w) = (random([n, 70], 1.0), values([33, 70], 1.0));
+    for (n, i, o) in [(1, 70, 33), (5, 70, 33), (20, 70, 33), (300, 70, 33), (20, 4_100, 1_100)] {
+        let (x, w) = (random([n, i], 1.0), values([o, i], 1.0));
         for precision in [Precision::F16, Precision::Bf16] {
             let half = w.clone().cast(precision.dtype());
             let widened = half.clone().cast(Precision::F32.dtype());
             let run = |w: &Tensor<2>| linear(x.clone(), w.clone(), None, Precision::F32);
-            assert_parity!(run(&half), run(&widened), [x], format!("{n} rows, {precision:?}"));
+            assert_parity!(run(&half), run(&widened), [x], format!("{n} × {i} → {o}, {precision:?}"));
+        }
+    }
+}
+
+/// So does a quantized one, in every operation that takes a weight.
+#[test]
+fn quantized_weights_count_as_the_values_that_they_have() {
+    for (n, i, o) in [(1, 32, 1), (7, 64, 5), (130, 96, 65), (20, 4_096, 1_100)] {
+        let (x, factor, bias) = (random([n, i], 1.0), random([n, i], 1.0), random([o], 1.0));
+        let (a, b) = (random([3, i], 1.0), random([o, 3], 1.0));
+        let exact: Vec<f32> = values([o, i], 1.0).into_data().try_into_vec().unwrap();
+        for kind in [TensorType::Q8_0, TensorType::Q4_0] {
+            let q = QuantizedWeight::quantize(kind, [o, i], &exact).unwrap();
+            let w = Tensor::<2>::from_data(TensorData::new(q.values(), [o, i]), &device());
+            let what = format!("{n} × {i} → {o}, {kind}");
+
+            let bias_too = || Some(bias.clone());
+            for run in [linear, linear_reference] {
+                let plain = linear(x.clone(), w.clone(), bias_too(), Precision::F32);
+                assert_parity!(run(x.clone(), q.clone(), bias_too(), Precision::F32), plain, [x, bias], what);
+            }
+
+            for gated in [false, true] {
+                let factor = || gated.then(|| factor.clone());
+                let run = |w: Weight| activated_linear(Activation::Silu, x.clone(), factor(), w, None, Precision::F32);
+                assert_parity!(run(q.clone().into()), run(w.clone().into()), [x], format!("{what}, gated: {gated}"));
+                let adapter = || Adapter { a: a.clone(), b: b.clone(), scale: 0.7, dropout: 0.0 };
+                let input = || Input::Activated(Activation::Silu, x.clone(), factor());
+                let run = |w: Weight| adapted_linear(input(), w, bias_too(), adapter(), Precision::F32);
+                assert_parity!(run(q.clone().into()), run(w.clone().into()), [x, bias, a, b], what);
+            }
+            let adapter = || Adapter { a: a.clone(), b: b.clone(), scale: 0.7, dropout: 0.0 };
+            let run = |w: Weight| adapted_linear(Input::Plain(x.clone()), w, None, adapter(), Precision::F32);
+            assert_parity!(run(q.clone().into()), run(w.clone().into()), [x, a, b], what);
+        }
+    }
+}
+
+/// Whatever a frozen weight is stored in, its products are those of factors rounded to the precision.
+#[test]
+fn frozen_weights_are_rounded_to_the_precision_of_their_products() {
+    for (n, i, o) in [(1, 64, 5), (7, 128, 33), (140, 64, 65), (20, 4_096, 1_100)] {
+        let (x, w, g) = (random([n, i], 1.0), values([o, i], 1.0), values([n, o], 1.0));
+        let exact: Vec<f32> = w.clone().into_data().try_into_vec().unwrap();
+        let q8 = QuantizedWeight::quantize(TensorType::Q8_0, [o, i], &exact).unwrap();
+        let stored: [Weight; 3] =
+            [w.clone().cast(FloatDType::F16).into(), w.clone().cast(FloatDType::BF16).into(), q8.into()];
+        for weight in stored {
+            for precision in [Precision::F16, Precision::Bf16] {
+                let [x16, w16, g16] = [&x, &weight.in_float32(&device()), &g].map(|factor| rounded(factor, precision));
+                let y = linear(x.clone(), weight.clone(), None, precision);
+                let mut grads = (y.clone() * g.clone()).sum().backward();
+                let what = format!("{weight:?}, {precision:?}");
+                assert!(difference(y.inner(), x16.matmul(w16.clone().transpose())) < 1e-5, "{what}: forward");
+                assert!(difference(x.grad_remove(&mut grads).unwrap(), g16.matmul(w16)) < 1e-5, "{what}: gradient");
+            }
         }
     }
 }

@@ -248,7 +248,8 @@ impl CausalLm {
         if let Some(head) = &self.lm_head {
             return head.forward(hidden, self.precision);
         }
-        let tied = Linear { weight: self.model.embed_tokens.weight.clone(), bias: None, lora: None };
+        let weight = self.model.embed_tokens.weight.clone();
+        let tied = Linear { weight, bias: None, lora: None, quantized: None };
         tied.forward(hidden, self.precision)
     }
 

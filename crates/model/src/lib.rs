@@ -20,6 +20,7 @@ mod linear;
 mod lora;
 mod norm;
 mod params;
+mod quantize;
 mod rotary;
 
 pub use attention::Attention;
@@ -31,7 +32,7 @@ pub use config::{
 pub use decoder::{Block, CausalLm, Decoder, Embedding};
 pub use feed_forward::FeedForward;
 pub use linear::Linear;
-pub use llm_kernels::{IGNORED, Precision, SampleStarts, cross_entropy as token_losses};
+pub use llm_kernels::{IGNORED, Precision, QuantizedWeight, SampleStarts, cross_entropy as token_losses};
 pub use lora::{Lora, LoraConfig, LoraError, TargetModules};
 pub use norm::Norm;
 pub use params::{ParamInfo, Role, named_params, params, replace_params, trainable_params};

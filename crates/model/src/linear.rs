@@ -1,32 +1,40 @@
 use burn::module::{Module, Param, ParamId};
 use burn::tensor::{Device, Tensor};
 
-use llm_kernels::{Activation, Input, Precision, activated_linear, linear};
+use llm_kernels::{Activation, Input, Precision, QuantizedWeight, Weight, activated_linear, linear};
 
 use crate::Lora;
 
 /// A linear layer, `y = x·Wᵀ + bias`, with the weight laid out as checkpoints store it.
 #[derive(Module, Debug)]
 pub struct Linear {
-    /// `(out, in)`.
+    /// `(out, in)`. Where the layer is held in blocks, it tells the shape alone: see [`Self::values`].
     pub weight: Param<Tensor<2>>,
     /// `(out)`.
     pub bias: Option<Param<Tensor<1>>>,
     /// What is added to a frozen layer, if anything.
     pub lora: Option<Lora>,
+    /// The weight, where it is frozen and held in few bits.
+    #[module(skip)]
+    pub(crate) quantized: Option<QuantizedWeight>,
 }
 
 impl Linear {
     /// A layer from `d_in` to `d_out` features whose weights are zero until they are loaded or initialized.
     pub fn new(d_in: usize, d_out: usize, bias: bool, device: &Device) -> Self {
-        Self { weight: zeros([d_out, d_in], device), bias: bias.then(|| zeros([d_out], device)), lora: None }
+        Self {
+            weight: zeros([d_out, d_in], device),
+            bias: bias.then(|| zeros([d_out], device)),
+            lora: None,
+            quantized: None,
+        }
     }
 
     /// `(b, t, in)` → `(b, t, out)`, in float32; the factors of the product are rounded to `precision`.
     pub fn forward(&self, x: Tensor<3>, precision: Precision) -> Tensor<3> {
         self.on_rows(x, |x| match &self.lora {
-            None => linear(x, self.weight.val(), self.bias(), precision),
-            Some(lora) => lora.forward(Input::Plain(x), self.weight.val(), self.bias(), precision),
+            None => linear(x, self.stored(), self.bias(), precision),
+            Some(lora) => lora.forward(Input::Plain(x), self.stored(), self.bias(), precision),
         })
     }
 
@@ -41,13 +49,23 @@ impl Linear {
         self.on_rows(x, |x| {
             let factor = factor.map(|factor| factor.reshape(x.dims()));
             match (&self.lora, factor) {
-                (None, factor) => activated_linear(activation, x, factor, self.weight.val(), self.bias(), precision),
+                (None, factor) => activated_linear(activation, x, factor, self.stored(), self.bias(), precision),
                 (Some(lora), factor) => {
                     let input = Input::Activated(activation, x, factor);
-                    lora.forward(input, self.weight.val(), self.bias(), precision)
+                    lora.forward(input, self.stored(), self.bias(), precision)
                 }
             }
         })
+    }
+
+    /// The weight as it is held.
+    pub(crate) fn stored(&self) -> Weight {
+        self.quantized.clone().map_or_else(|| self.weight.val().into(), Weight::Quantized)
+    }
+
+    /// The values of the weight, `(out, in)`, in float32.
+    pub fn values(&self) -> Tensor<2> {
+        self.stored().in_float32(&self.weight.lazy_device())
     }
 
     fn bias(&self) -> Option<Tensor<1>> {

@@ -6,7 +6,7 @@ mod targets;
 
 use burn::module::{Module, Param, ParamId};
 use burn::tensor::{Device, Tensor, TensorData};
-use llm_kernels::{Adapter, Input, Precision, adapted_linear};
+use llm_kernels::{Adapter, Input, Precision, Weight, adapted_linear};
 use serde::{Deserialize, Serialize};
 
 pub use targets::TargetModules;
@@ -146,7 +146,7 @@ impl Lora {
     pub(crate) fn forward(
         &self,
         input: Input,
-        weight: Tensor<2>,
+        weight: Weight,
         bias: Option<Tensor<1>>,
         precision: Precision,
     ) -> Tensor<2> {
@@ -155,7 +155,7 @@ impl Lora {
         let Some(magnitude) = &self.magnitude else {
             return adapted_linear(input, weight, bias, adapter, precision);
         };
-        let norm = self.row_norms(weight.clone());
+        let norm = self.row_norms(&weight);
         let y = adapted_linear(input, weight, None, adapter, precision) * (magnitude.val() / norm).unsqueeze();
         match bias {
             Some(bias) => y + bias.unsqueeze(),
@@ -164,25 +164,25 @@ impl Lora {
     }
 
     /// The norms `(out)` of the rows of the merged weight; a constant to the backward pass, as the paper proposes.
-    pub(crate) fn row_norms(&self, weight: Tensor<2>) -> Tensor<1> {
+    pub(crate) fn row_norms(&self, weight: &Weight) -> Tensor<1> {
         /// Rows that are merged at a time.
         const ROWS: usize = 256;
-        let [a, b, weight] = [self.lora_a.val(), self.lora_b.val(), weight].map(constant);
+        let [a, b] = [self.lora_a.val(), self.lora_b.val()].map(constant);
         let [rows, _] = weight.dims();
         let norms = (0..rows).step_by(ROWS).map(|start| {
             let range = start..rows.min(start + ROWS);
-            let of = |x: &Tensor<2>| x.clone().slice_dim(0, range.clone());
-            let merged = crate::decoder::in_float32(of(&weight)) + of(&b).matmul(a.clone()) * self.scale;
+            let weight = constant(weight.rows(range.clone(), &a.device()));
+            let merged = weight + b.clone().slice_dim(0, range.clone()).matmul(a.clone()) * self.scale;
             merged.square().sum_dim(1).sqrt().reshape([range.len()])
         });
         Tensor::cat(norms.collect(), 0)
     }
 
     /// The weight `(out, in)` that computes what the frozen `weight` and this adapter do together.
-    pub(crate) fn merged(&self, weight: Tensor<2>) -> Tensor<2> {
-        let norm = self.magnitude.as_ref().map(|_| self.row_norms(weight.clone()));
+    pub(crate) fn merged(&self, weight: &Weight) -> Tensor<2> {
+        let norm = self.magnitude.as_ref().map(|_| self.row_norms(weight));
         let [a, b] = [self.lora_a.val(), self.lora_b.val()].map(constant);
-        let merged = crate::decoder::in_float32(constant(weight)) + b.matmul(a) * self.scale;
+        let merged = constant(weight.in_float32(&a.device())) + b.matmul(a) * self.scale;
         match (&self.magnitude, norm) {
             (Some(magnitude), Some(norm)) => {
                 let [rows] = norm.dims();

@@ -1,9 +1,11 @@
 //! Parameters by name: the names are the paths of the module tree, `model.layers.0.self_attn.q_proj.weight`.
 
+use std::collections::{HashMap, HashSet};
+
 use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
 use burn::tensor::{DType, Tensor, TensorData};
 
-use crate::CausalLm;
+use crate::{CausalLm, Linear};
 
 /// What a parameter is for; optimizers treat them apart.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -101,10 +103,12 @@ fn found(model: &CausalLm, picks: fn(bool) -> bool) -> Vec<ParamInfo> {
     visitor.found
 }
 
-/// Shows `visit` every parameter's name and values (float32, row-major), one at a time.
+/// Shows `visit` every parameter's name and values (float32, row-major), one at a time; of weights that are held in
+/// blocks, the values that these have.
 pub fn named_params(model: &CausalLm, visit: &mut dyn FnMut(&ParamInfo, TensorData)) {
     struct Visitor<'a> {
         path: Vec<String>,
+        in_blocks: HashMap<String, &'a Linear>,
         visit: &'a mut dyn FnMut(&ParamInfo, TensorData),
     }
     impl ModuleVisitor for Visitor<'_> {
@@ -116,12 +120,17 @@ pub fn named_params(model: &CausalLm, visit: &mut dyn FnMut(&ParamInfo, TensorDa
         }
         fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
             let name = self.path.join(".");
-            let data = param.val().into_data().convert_dtype(DType::F32);
+            let data = match self.in_blocks.get(&name) {
+                Some(linear) => linear.values().into_data(),
+                None => param.val().into_data().convert_dtype(DType::F32),
+            };
             let info = ParamInfo { role: role(&name, D), name, shape: data.shape().to_vec() };
             (self.visit)(&info, data);
         }
     }
-    model.visit(&mut Visitor { path: Vec::new(), visit });
+    let in_blocks = model.linears().into_iter().filter(|(_, linear)| linear.quantized.is_some());
+    let in_blocks = in_blocks.map(|(name, linear)| (format!("{name}.weight"), linear)).collect();
+    model.visit(&mut Visitor { path: Vec::new(), in_blocks, visit });
 }
 
 /// `model` with every parameter replaced by what `value` gives for it, in the number type of that; `None` leaves it as
@@ -139,6 +148,7 @@ pub fn replace_params<E>(
     struct Mapper<'a, E> {
         path: Vec<String>,
         value: &'a mut dyn FnMut(&ParamInfo) -> Result<Option<TensorData>, E>,
+        replaced: HashSet<String>,
         error: Option<E>,
     }
     impl<E> ModuleMapper for Mapper<'_, E> {
@@ -160,6 +170,7 @@ pub fn replace_params<E>(
                     let id = param.id;
                     let dtype = data.dtype();
                     let tensor = Tensor::from_data(data, (&param.lazy_device(), dtype));
+                    self.replaced.insert(info.name);
                     param.transform_for_load(tensor, id)
                 }
                 Err(error) => {
@@ -169,7 +180,12 @@ pub fn replace_params<E>(
             }
         }
     }
-    let mut mapper = Mapper { path: Vec::new(), value, error: None };
-    let model = model.map(&mut mapper);
+    let mut mapper = Mapper { path: Vec::new(), value, replaced: HashSet::new(), error: None };
+    let mut model = model.map(&mut mapper);
+    model.each_linear(&mut |name, linear| {
+        if mapper.replaced.contains(&format!("{name}.weight")) {
+            linear.quantized = None;
+        }
+    });
     mapper.error.map_or(Ok(model), Err)
 }

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Instant;
 
 use burn::tensor::Device;
+use llm_checkpoint::Quantize;
 use llm_data::Batch;
 use llm_kernels::{OperationCost, memory_bandwidth, profile};
 use llm_model::{CausalLm, ConfigError, ModelSection, ParamInfo, Precision, trainable_params};
@@ -61,6 +62,9 @@ pub struct BenchRecord {
     pub device: String,
     /// Number type of the matrix products.
     pub precision: &'static str,
+    /// What frozen weights were held in, where they were quantized.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub quantize: Option<Quantize>,
     /// Sequences a step.
     pub batch: usize,
     /// Tokens of a sequence.
@@ -190,6 +194,7 @@ pub fn bench_model(
         preset: shape.name,
         device: device_name.to_string(),
         precision: precision_name(precision),
+        quantize: None,
         batch: shape.batch,
         context: shape.context,
         params,

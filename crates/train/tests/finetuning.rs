@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use burn::tensor::{Device, TensorData};
-use llm_checkpoint::{load_adapter, load_model, load_tensors};
+use llm_checkpoint::{Quantize, load_adapter, load_frozen, load_model, load_tensors};
 use llm_data::{Corpus, CorpusOptions, Origin, SampleSet, Tokenizer, TokenizerKind, TokenizerSection};
 use llm_model::{CausalLm, ModelSection, named_params, params, trainable_params};
 use llm_train::{Ending, Event, FinetuneConfig, Finetuning, Method, Outcome, RunOptions, ScheduleSection, TrainError};
@@ -80,7 +80,10 @@ impl Sandbox {
         let device = Device::flex();
         let out = self.dir.path().join(name);
         let options = RunOptions { out, resume, tensorboard: false, device: device.clone(), device_name: "cpu".into() };
-        let model = load_model(&self.base, &device.autodiff())?;
+        let model = match config.finetune.quantize {
+            None => load_model(&self.base, &device.autodiff())?,
+            quantize => load_frozen(&self.base, &device.autodiff(), quantize)?,
+        };
         Finetuning::check(config, model.config(), &options)?;
         let (set, limits) = (SampleSet::load(&config.data, config.train.seed)?, config.data.limits(CONTEXT));
         let stops = self.tokenizer.eos_ids().to_vec();
@@ -110,9 +113,12 @@ const METHODS: [Method; 4] = [Method::Lora, Method::Full, Method::Head, Method::
 #[test]
 fn an_interrupted_run_goes_on_bit_for_bit() {
     let sandbox = Sandbox::new();
-    for method in METHODS {
-        let config = sandbox.config(method);
-        let [whole, parts] = ["whole", "parts"].map(|name| format!("{name}-{}", method.name()));
+    let quantized = [(Method::Lora, Quantize::Q8), (Method::Lora, Quantize::Q4), (Method::Dpo, Quantize::Q4)];
+    let quantized = quantized.map(|(method, quantize)| (method, Some(quantize)));
+    for (method, quantize) in METHODS.map(|method| (method, None)).into_iter().chain(quantized) {
+        let mut config = sandbox.config(method);
+        config.finetune.quantize = quantize;
+        let [whole, parts] = ["whole", "parts"].map(|name| format!("{name}-{}-{quantize:?}", method.name()));
         let left_alone = sandbox.run(&config, &whole, false, None).unwrap();
         assert_eq!((left_alone.ending, left_alone.step), (Ending::Finished, 8));
         let stopped = sandbox.run(&config, &parts, false, Some(3)).unwrap();
@@ -124,6 +130,44 @@ fn an_interrupted_run_goes_on_bit_for_bit() {
         let (before, after) = (resumed.first_val_loss.unwrap(), resumed.best.unwrap().val_loss);
         assert!(after < before, "{method:?}: {before} became {after}");
     }
+}
+
+/// The adapter of a run on a quantized base holds what is trained alone, and is one for the base as it is.
+#[test]
+fn a_quantized_base_is_not_saved_and_cannot_be_trained() {
+    let sandbox = Sandbox::new();
+    let device = Device::flex();
+    let mut config = sandbox.config(Method::Lora);
+    config.finetune.quantize = Some(Quantize::Q4);
+    sandbox.run(&config, "q4", false, None).unwrap();
+    let [trained, _] = sandbox.checkpoint("q4", 8);
+    assert!(trained.keys().all(|name| name.contains(".lora.")), "{:?}", trained.keys());
+    let base = load_model(&sandbox.base, &device).unwrap();
+    let adapted = load_adapter(&sandbox.dir.path().join("q4"), base.clone()).unwrap();
+    let ids = burn::tensor::Tensor::from_data([[1, 2, 3]], &device);
+    let merged = adapted.clone().merge_lora().forward(ids.clone(), None);
+    let adapted = adapted.forward(ids.clone(), None);
+    assert!((adapted.clone() - base.forward(ids, None)).abs().max().into_scalar::<f32>() > 1e-4);
+    assert!((adapted - merged).abs().max().into_scalar::<f32>() < 1e-4);
+
+    // A run goes on with the bits that it began with.
+    let error = |config: &FinetuneConfig, resume| sandbox.run(config, "q4", resume, None).unwrap_err().to_string();
+    for other in [Some(Quantize::Q8), None] {
+        config.finetune.quantize = other;
+        let error = error(&config, true);
+        assert!(error.contains("finetune.quantize was \"q4\" when the run began and is "), "{error}");
+    }
+    config.finetune.quantize = Some(Quantize::Q8);
+    for method in [Method::Full, Method::Head] {
+        config.finetune.method = Some(method);
+        let error = error(&config, false);
+        let expected = format!("but finetune.method = \"{}\" trains them\nhint: ", method.name());
+        assert!(error.contains(&expected), "{error}");
+    }
+    config.finetune.method = None;
+    assert_eq!(config.finetune.method_for(base.config()), Method::Lora);
+    config.finetune.quantize = None;
+    assert_eq!(config.finetune.method_for(base.config()), Method::Full);
 }
 
 fn values(model: &CausalLm) -> BTreeMap<String, TensorData> {

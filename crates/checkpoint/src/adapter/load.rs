@@ -146,7 +146,7 @@ impl Stored {
     fn check_base(&self, tensor: &str, module: &Module) -> Result<(), CheckpointError> {
         self.expect_shape(tensor, &[module.rows, module.columns])?;
         let stored = self.file.floats(tensor)?.into_f32();
-        let of_member = |member: &Member| member.linear.weight.val().into_data().iter().collect::<Vec<f32>>();
+        let of_member = |member: &Member| member.linear.values().into_data().iter().collect::<Vec<f32>>();
         let ours: Vec<f32> = module.members.iter().flat_map(of_member).collect();
         if stored == ours {
             return Ok(());

@@ -86,7 +86,7 @@ fn magnitude(module: &Module) -> TensorData {
     let of_member = |member: &super::Member| match member.linear.lora.as_ref().and_then(|lora| lora.magnitude.as_ref())
     {
         Some(magnitude) => floats(magnitude.val()),
-        None => floats(member.linear.weight.val().square().sum_dim(1).sqrt()),
+        None => floats(member.linear.values().square().sum_dim(1).sqrt()),
     };
     let values: Vec<f32> = module.members.iter().flat_map(of_member).collect();
     TensorData::new(values, [module.rows])

@@ -6,13 +6,15 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use llm_gguf::{GgufError, TensorInfo};
+use llm_model::QuantizedWeight;
 use rayon::prelude::*;
 
 use super::GgufFile;
 use super::architecture::Architecture;
 use super::families::SETTINGS;
-use crate::CheckpointError;
+use crate::families::Place;
 use crate::floats::{FloatKind, Floats};
+use crate::{CheckpointError, Quantize};
 
 /// How a tensor of GGUF differs from the checkpoint's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -65,7 +67,7 @@ impl Change {
         match self {
             Self::None => values,
             Self::Transposed => transpose(&values, shape),
-            Self::Interleaved { heads } => permute_rows(&values, shape, heads, true),
+            Self::Interleaved { heads } => permute_rows(&values, shape[0], heads, true),
             Self::Shifted => values.into_iter().map(|x| x - 1.0).collect(),
         }
     }
@@ -75,7 +77,7 @@ impl Change {
         match self {
             Self::None => values,
             Self::Transposed => transpose(&values, shape),
-            Self::Interleaved { heads } => permute_rows(&values, shape, heads, false),
+            Self::Interleaved { heads } => permute_rows(&values, shape[0], heads, false),
             Self::Shifted => values.into_iter().map(|x| x + 1.0).collect(),
         }
     }
@@ -91,11 +93,11 @@ fn transpose(values: &[f32], shape: &[usize]) -> Vec<f32> {
 }
 
 /// Moves rows between the two orders: row `2·j + s` of a head here is row `s·half + j` there.
-fn permute_rows(values: &[f32], shape: &[usize], heads: usize, undo: bool) -> Vec<f32> {
-    let width = shape[1..].iter().product::<usize>();
-    let head_dim = shape[0] / heads;
+fn permute_rows<T: Copy>(values: &[T], rows: usize, heads: usize, undo: bool) -> Vec<T> {
+    let width = values.len() / rows;
+    let head_dim = rows / heads;
     let mut out = Vec::with_capacity(values.len());
-    for row in 0..shape[0] {
+    for row in 0..rows {
         let (head, i) = (row / head_dim, row % head_dim);
         let half = head_dim / 2;
         let from = head * head_dim + if undo { i % half * 2 + i / half } else { i % 2 * half + i / 2 };
@@ -176,6 +178,31 @@ impl GgufTensors {
         }
         let values = change.undo(values, &change.shape(shape));
         Ok(Floats { kind: FloatKind::F32, bytes: Bytes::from_owner(Values(values)) })
+    }
+
+    /// The matrix of `shape` at `place` of a tensor in the blocks that the file has it in, if `quantize` keeps these, and if
+    /// the rows here are those of the matrix.
+    pub fn quantized(
+        &self,
+        name: &str,
+        place: &Place,
+        shape: [usize; 2],
+        quantize: Quantize,
+    ) -> Option<QuantizedWeight> {
+        let (gguf, change, _) = self.tensors.get(name)?;
+        let kind = self.file.gguf.tensors().get(gguf)?.kind;
+        if !quantize.keeps(kind) || place.transposed != (*change == Change::Transposed) {
+            return None;
+        }
+        let [rows, columns] = shape;
+        let (row, start) = (kind.bytes(columns as u64)? as usize, place.part.map_or(0, |part| part.start));
+        let stored = self.file.gguf.stored(gguf).ok()?.get(start * row..(start + rows) * row)?;
+        match change {
+            Change::Interleaved { heads } => {
+                QuantizedWeight::new(kind, shape, &permute_rows(stored, rows, *heads, true))
+            }
+            _ => QuantizedWeight::new(kind, shape, stored),
+        }
     }
 }
 

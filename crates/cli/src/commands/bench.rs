@@ -2,9 +2,10 @@ use std::io::Write;
 use std::process::Command;
 
 use clap::{Args, Subcommand};
-use llm_checkpoint::{load_frozen, load_model};
+use llm_checkpoint::{Quantize, load_frozen, load_model};
 use llm_model::{LoraConfig, Precision};
 use llm_train::bench::{BenchOptions, BenchRecord, PRESETS, Preset, Shape, bench_model, bench_train};
+use llm_train::{ConfigFile, FinetuneConfig, Method};
 
 use crate::device::DeviceArgs;
 use crate::error::CliError;
@@ -68,6 +69,10 @@ pub struct BenchFinetuneArgs {
     #[arg(long, value_name = "METHOD", default_value = "lora", value_parser = ["lora", "dora", "full"])]
     method: String,
 
+    /// Hold the frozen linear layers in 8 or 4 bits (q8 or q4).
+    #[arg(long, value_name = "BITS")]
+    quantize: Option<Quantize>,
+
     /// Rank of the adapter.
     #[arg(long, value_name = "R", default_value_t = 8)]
     rank: usize,
@@ -100,18 +105,23 @@ pub fn run(command: &BenchCommand, printer: Printer) -> Result<(), CliError> {
 }
 
 fn finetune(args: &BenchFinetuneArgs, printer: Printer) -> Result<(), CliError> {
+    let mut config = FinetuneConfig::default();
+    config.finetune.method = Some(if args.method == "full" { Method::Full } else { Method::Lora });
+    config.finetune.quantize = args.quantize;
+    config.validate()?;
     let path = locate(&args.model, None, printer)?;
     let device = args.device.open_to_train(Precision::F32, printer)?;
     let autodiff = device.device.clone().autodiff();
     let lora = LoraConfig { rank: args.rank, dora: args.method == "dora", ..LoraConfig::default() };
     let (name, model) = match args.method.as_str() {
         "full" => ("full", load_model(&path, &autodiff)?),
-        "dora" => ("dora", load_frozen(&path, &autodiff)?.with_lora(&lora, 1)?),
-        _ => ("lora", load_frozen(&path, &autodiff)?.with_lora(&lora, 1)?),
+        "dora" => ("dora", load_frozen(&path, &autodiff, args.quantize)?.with_lora(&lora, 1)?),
+        _ => ("lora", load_frozen(&path, &autodiff, args.quantize)?.with_lora(&lora, 1)?),
     };
     let shape = Shape { name, batch: args.batch_size as usize, context: args.context_length as usize };
     let with = BenchOptions { profile: args.profile, recompute: false };
-    let record = bench_model(model, shape, &device.device, &device.name, Precision::F32, args.steps, with)?;
+    let mut record = bench_model(model, shape, &device.device, &device.name, Precision::F32, args.steps, with)?;
+    record.quantize = args.quantize;
     print(&record)
 }
 

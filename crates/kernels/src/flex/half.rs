@@ -1,22 +1,22 @@
 //! `x·Wᵀ` with a weight of two bytes a value, as published models are stored: in half the memory, and for few tokens,
 //! which make the product wait for memory, in less time. The values are those of float32, the sums too.
 
+use std::ops::Range;
+
 use burn::tensor::DType;
 use burn_flex::FlexTensor;
 use gemm::Parallelism;
 use half::{bf16, f16};
 use rayon::prelude::*;
 
-use super::gemm::{Matrix, product, threads};
-use super::simd::{BLOCK, map1, tensor, values, vectorized};
+use super::gemm::{Matrix, product};
+use super::simd::{map1, tensor, values, vectorized};
 use crate::profile::measured;
 
 /// Rows of the weight that one task works on.
 const ROWS: usize = 64;
-/// From so many tokens on, the weight is widened once for all threads, which then share its product.
-const MANY: usize = 16;
-/// Values of the weight that are widened together then: 16 MB.
-const WIDENED: usize = 1 << 22;
+/// From so many tokens on, it is faster to widen the weight for all threads, which then share its product.
+pub(super) const MANY: usize = 16;
 
 /// Whether a weight of this type is one for [`forward`].
 pub(super) fn is_half(dtype: DType) -> bool {
@@ -24,6 +24,7 @@ pub(super) fn is_half(dtype: DType) -> bool {
 }
 
 /// `x` `(n, in)` in float32 and `weight` `(out, in)` in float16 or bfloat16, both contiguous → `(n, out)` in float32.
+/// For fewer than [`MANY`] tokens: the weight is read once, and its values stay in the cache.
 pub(super) fn forward(x: &FlexTensor, weight: &FlexTensor) -> FlexTensor {
     let sizes = [x.layout().shape()[0], weight.layout().shape()[1], weight.layout().shape()[0]];
     let [n, d_in, d_out] = sizes;
@@ -37,12 +38,12 @@ pub(super) fn forward(x: &FlexTensor, weight: &FlexTensor) -> FlexTensor {
     })
 }
 
-/// The values of a contiguous tensor in float16 or bfloat16.
-pub(super) fn widened(x: &FlexTensor) -> Vec<f32> {
-    measured("widening", 0, x.layout().num_elements() * 3 / 2, || match x.dtype() {
-        DType::BF16 => map1(x.storage::<bf16>(), widen_bf16),
-        _ => map1(x.storage::<f16>(), widen_f16),
-    })
+/// A range of the values of a contiguous tensor in float16 or bfloat16.
+pub(super) fn widened(x: &FlexTensor, range: Range<usize>) -> Vec<f32> {
+    match x.dtype() {
+        DType::BF16 => map1(&x.storage::<bf16>()[range], widen_bf16),
+        _ => map1(&x.storage::<f16>()[range], widen_f16),
+    }
 }
 
 fn times<T: Copy + Sync>(
@@ -51,9 +52,6 @@ fn times<T: Copy + Sync>(
     [n, d_in, d_out]: [usize; 3],
     widen: impl Fn(T) -> f32 + Copy + Sync,
 ) -> Vec<f32> {
-    if n >= MANY {
-        return times_many(x, weight, [n, d_in, d_out], widen);
-    }
     let mut y = vec![0.0; d_out * n]; // transposed, (out, n): the tasks write rows of it
     y.par_chunks_mut(ROWS * n.max(1)).zip(weight.par_chunks(ROWS * d_in)).for_each(|(y, weight)| {
         if n == 1 {
@@ -70,28 +68,6 @@ fn times<T: Copy + Sync>(
         product(y, n, 0.0, 1.0, block, Matrix::new(x, n, d_in, d_in).t(), Parallelism::None);
     });
     if n == 1 { y } else { transposed(&y, n) }
-}
-
-/// The same for many tokens.
-fn times_many<T: Copy + Sync>(
-    x: &[f32],
-    weight: &[T],
-    [n, d_in, d_out]: [usize; 3],
-    widen: impl Fn(T) -> f32 + Copy + Sync,
-) -> Vec<f32> {
-    let rows = (WIDENED / d_in).max(1);
-    let mut y = vec![0.0; n * d_out];
-    let mut widened = vec![0.0; rows.min(d_out) * d_in];
-    for (i, weight) in weight.chunks(rows * d_in).enumerate() {
-        let block = &mut widened[..weight.len()];
-        block.par_chunks_mut(BLOCK).zip(weight.par_chunks(BLOCK)).for_each(|(block, weight)| {
-            vectorized!(block.iter_mut().zip(weight).for_each(|(value, half)| *value = widen(*half)));
-        });
-        let out = weight.len() / d_in;
-        let block = Matrix::new(block, out, d_in, d_in).t();
-        product(&mut y[i * rows..], d_out, 0.0, 1.0, Matrix::new(x, n, d_in, d_in), block, threads(n, out, d_in));
-    }
-    y
 }
 
 /// `(out, n)` → `(n, out)`.

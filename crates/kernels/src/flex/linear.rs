@@ -3,8 +3,9 @@
 use burn_flex::FlexTensor;
 use rayon::prelude::*;
 
-use super::gemm::{Matrix, new_product};
+use super::gemm::{Matrix, add_product, new_product};
 use super::half;
+use super::weight::StoredWeight;
 use crate::Precision;
 use crate::profile::measured;
 
@@ -26,29 +27,27 @@ pub(super) fn matrix(x: &FlexTensor) -> Matrix<'_> {
     Matrix::new(values(x), rows, columns, columns)
 }
 
-/// The values of a weight that is stored in two bytes a value.
-fn widened(weight: &FlexTensor) -> Option<Vec<f32>> {
-    half::is_half(weight.dtype()).then(|| half::widened(weight))
-}
-
-/// A weight, or its values where they had to be widened.
-fn of_weight<'a>(weight: &'a FlexTensor, widened: Option<&'a [f32]>) -> Matrix<'a> {
-    let [d_out, d_in] = dims(weight);
-    widened.map_or_else(|| matrix(weight), |values| Matrix::new(values, d_out, d_in, d_in))
-}
-
-/// `x·Wᵀ`, with `x` `(n, in)` and `weight` `(out, in)`, both contiguous → `(n, out)`. A weight that is stored in two bytes
-/// a value stays so, and has no gradient of its own.
-pub(super) fn forward(x: &FlexTensor, weight: &FlexTensor, precision: Precision) -> FlexTensor {
-    /// Rows from which on it is faster to widen all of a weight first.
-    const MANY: usize = 128;
-    let ([n, d_in], [d_out, _]) = (dims(x), dims(weight));
-    if half::is_half(weight.dtype()) && n < MANY {
+/// `x·Wᵀ`, with `x` `(n, in)` contiguous → `(n, out)`.
+pub(super) fn forward(x: &FlexTensor, weight: &StoredWeight) -> FlexTensor {
+    let ([n, d_in], [d_out, _]) = (dims(x), weight.dims());
+    if let Some(weight) = weight.in_place(n) {
         return half::forward(x, weight);
     }
-    let widened = widened(weight);
-    let product = || new_product(matrix(x), of_weight(weight, widened.as_deref()).t(), precision);
-    tensor(product_cost("linear forward", [n, d_in, d_out], product), vec![n, d_out])
+    let mut y = Vec::new();
+    for rows in weight.parts() {
+        let values = weight.values(rows.clone());
+        let part = Matrix::new(&values, rows.len(), d_in, d_in);
+        let product = || new_product(matrix(x), part.t(), weight.precision);
+        let of_part = product_cost("linear forward", [n, d_in, rows.len()], product);
+        if rows.len() == d_out {
+            y = of_part;
+        } else {
+            y.resize(n * d_out, 0.0);
+            let places = y.par_chunks_mut(d_out).zip(of_part.par_chunks(rows.len()));
+            places.for_each(|(y, of_part)| y[rows.clone()].copy_from_slice(of_part));
+        }
+    }
+    tensor(y, vec![n, d_out])
 }
 
 /// `y` `(n, out)` with `bias` `(out)` added to every row, in place where nobody else holds it.
@@ -78,11 +77,23 @@ pub(super) fn sum(mut y: FlexTensor, other: &FlexTensor) -> FlexTensor {
 }
 
 /// Gradient by `x`: `g·W`.
-pub(super) fn backward_x(grad: &FlexTensor, weight: &FlexTensor, precision: Precision) -> FlexTensor {
-    let ([n, d_out], [_, d_in]) = (dims(grad), dims(weight));
-    let widened = widened(weight);
-    let product = || new_product(matrix(grad), of_weight(weight, widened.as_deref()), precision);
-    tensor(product_cost("linear backward, input", [n, d_in, d_out], product), vec![n, d_in])
+pub(super) fn backward_x(grad: &FlexTensor, weight: &StoredWeight) -> FlexTensor {
+    let ([n, d_out], [_, d_in]) = (dims(grad), weight.dims());
+    let mut dx = Vec::new();
+    for rows in weight.parts() {
+        let part_of_grad = values(grad).get(rows.start..).unwrap_or_default();
+        let part_of_grad = Matrix::new(part_of_grad, n, rows.len(), d_out);
+        let values = weight.values(rows.clone());
+        let part = Matrix::new(&values, rows.len(), d_in, d_in);
+        product_cost("linear backward, input", [n, d_in, rows.len()], || {
+            if rows.start == 0 {
+                dx = new_product(part_of_grad, part, weight.precision);
+            } else {
+                add_product(&mut dx, part_of_grad, part, weight.precision);
+            }
+        });
+    }
+    tensor(dx, vec![n, d_in])
 }
 
 /// Gradient by the weight: `gᵀ·x`.

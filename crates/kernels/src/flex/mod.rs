@@ -18,15 +18,17 @@ mod ops;
 mod optimizer;
 mod rotary;
 mod simd;
+mod weight;
 
-use burn::backend::Dispatch;
-use burn::tensor::{Int, Tensor};
+use burn::backend::{Dispatch, DispatchTensor};
+use burn::tensor::{Device, Int, Tensor};
 
-use crate::{Activation, AdamStep, Adapter, Causal, Input, Precision};
+use crate::{Activation, AdamStep, Adapter, Causal, Input, Precision, Weight};
 use adapter::How;
 use dropout::Mask;
 use ops::FusedOps;
 use optimizer::OptimizerOps;
+use weight::Multiplied;
 
 pub(crate) fn embedding(weight: Tensor<2>, ids: Tensor<2, Int>) -> Tensor<3> {
     Tensor::from_dispatch(Dispatch::embedding_rows(weight.into_dispatch(), ids.into_dispatch()))
@@ -40,36 +42,39 @@ pub(crate) fn rms_norm<const D: usize>(x: Tensor<D>, weight: Tensor<1>, eps: f64
     Tensor::from_dispatch(Dispatch::rms_norm(x.into_dispatch(), weight.into_dispatch(), eps))
 }
 
-pub(crate) fn linear(x: Tensor<2>, weight: Tensor<2>, bias: Option<Tensor<1>>, precision: Precision) -> Tensor<2> {
-    with_bias(Tensor::from_dispatch(Dispatch::linear(x.into_dispatch(), weight.into_dispatch(), precision)), bias)
+pub(crate) fn linear(x: Tensor<2>, weight: Weight, bias: Option<Tensor<1>>, precision: Precision) -> Tensor<2> {
+    let (weight, how) = dispatched(weight, precision, &x.device());
+    with_bias(Tensor::from_dispatch(Dispatch::linear(x.into_dispatch(), weight, how)), bias)
 }
 
 pub(crate) fn activated_linear(
     activation: Activation,
     x: Tensor<2>,
     factor: Option<Tensor<2>>,
-    weight: Tensor<2>,
+    weight: Weight,
     bias: Option<Tensor<1>>,
     precision: Precision,
 ) -> Tensor<2> {
-    let (x, weight) = (x.into_dispatch(), weight.into_dispatch());
+    let (weight, how) = dispatched(weight, precision, &x.device());
+    let x = x.into_dispatch();
     let y = match factor {
-        Some(factor) => Dispatch::gated_linear(x, factor.into_dispatch(), weight, activation, precision),
-        None => Dispatch::activated_linear(x, weight, activation, precision),
+        Some(factor) => Dispatch::gated_linear(x, factor.into_dispatch(), weight, activation, how),
+        None => Dispatch::activated_linear(x, weight, activation, how),
     };
     with_bias(Tensor::from_dispatch(y), bias)
 }
 
 pub(crate) fn adapted_linear(
     input: Input,
-    weight: Tensor<2>,
+    weight: Weight,
     bias: Option<Tensor<1>>,
     adapter: Adapter,
     precision: Precision,
 ) -> Tensor<2> {
     let mask = (adapter.dropout > 0.0).then(|| Mask::draw(adapter.dropout));
-    let how = How { scale: adapter.scale as f32, mask, precision };
-    let (weight, a, b) = (weight.into_dispatch(), adapter.a.into_dispatch(), adapter.b.into_dispatch());
+    let (weight, multiplied) = dispatched(weight, precision, &adapter.a.device());
+    let how = How { scale: adapter.scale as f32, mask, weight: multiplied };
+    let (a, b) = (adapter.a.into_dispatch(), adapter.b.into_dispatch());
     let y = match input {
         Input::Plain(x) => Dispatch::adapted_linear(x.into_dispatch(), weight, a, b, how),
         Input::Activated(kind, x, None) => {
@@ -80,6 +85,15 @@ pub(crate) fn adapted_linear(
         }
     };
     with_bias(Tensor::from_dispatch(y), bias)
+}
+
+/// A weight as it goes through Burn's dispatch, which knows tensors only: beside blocks goes one that nobody reads.
+fn dispatched(weight: Weight, precision: Precision, device: &Device) -> (DispatchTensor, Multiplied) {
+    let (tensor, quantized) = match weight {
+        Weight::Tensor(tensor) => (tensor, None),
+        Weight::Quantized(quantized) => (Tensor::zeros([1, 1], device), Some(quantized)),
+    };
+    (tensor.into_dispatch(), Multiplied { quantized, precision })
 }
 
 fn with_bias(y: Tensor<2>, bias: Option<Tensor<1>>) -> Tensor<2> {

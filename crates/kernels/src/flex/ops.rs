@@ -12,6 +12,7 @@ use super::adapter::{Adapted, How};
 use super::attention::{Saved, Sizes};
 use super::dropout::{self, Mask};
 use super::simd::owned;
+use super::weight::{Multiplied, StoredWeight};
 use super::{activation, attention, cross_entropy, embedding, linear, norm, rotary};
 use crate::{Activation, Causal, Precision};
 
@@ -26,19 +27,19 @@ pub trait FusedOps: Backend {
         eps: f64,
     ) -> FloatTensor<Self>;
     fn rms_norm(x: FloatTensor<Self>, weight: FloatTensor<Self>, eps: f64) -> FloatTensor<Self>;
-    fn linear(x: FloatTensor<Self>, weight: FloatTensor<Self>, precision: Precision) -> FloatTensor<Self>;
+    fn linear(x: FloatTensor<Self>, weight: FloatTensor<Self>, how: Multiplied) -> FloatTensor<Self>;
     fn activated_linear(
         x: FloatTensor<Self>,
         weight: FloatTensor<Self>,
         kind: Activation,
-        precision: Precision,
+        how: Multiplied,
     ) -> FloatTensor<Self>;
     fn gated_linear(
         x: FloatTensor<Self>,
         factor: FloatTensor<Self>,
         weight: FloatTensor<Self>,
         kind: Activation,
-        precision: Precision,
+        how: Multiplied,
     ) -> FloatTensor<Self>;
     fn adapted_linear(
         x: FloatTensor<Self>,
@@ -96,12 +97,13 @@ impl FusedOps for Flex {
         norm::forward(&x.to_contiguous(), &weight.to_contiguous(), None, eps).0
     }
 
-    fn linear(x: FlexTensor, weight: FlexTensor, precision: Precision) -> FlexTensor {
-        linear::forward(&x.to_contiguous(), &weight.to_contiguous(), precision)
+    fn linear(x: FlexTensor, weight: FlexTensor, how: Multiplied) -> FlexTensor {
+        linear::forward(&x.to_contiguous(), &StoredWeight::new(&weight, how))
     }
 
-    fn activated_linear(x: FlexTensor, weight: FlexTensor, kind: Activation, precision: Precision) -> FlexTensor {
-        linear::forward(&activation::forward(kind, &x.to_contiguous(), None), &weight.to_contiguous(), precision)
+    fn activated_linear(x: FlexTensor, weight: FlexTensor, kind: Activation, how: Multiplied) -> FlexTensor {
+        let hidden = activation::forward(kind, &x.to_contiguous(), None);
+        linear::forward(&hidden, &StoredWeight::new(&weight, how))
     }
 
     fn gated_linear(
@@ -109,10 +111,10 @@ impl FusedOps for Flex {
         factor: FlexTensor,
         weight: FlexTensor,
         kind: Activation,
-        precision: Precision,
+        how: Multiplied,
     ) -> FlexTensor {
         let hidden = activation::forward(kind, &x.to_contiguous(), Some(&factor.to_contiguous()));
-        linear::forward(&hidden, &weight.to_contiguous(), precision)
+        linear::forward(&hidden, &StoredWeight::new(&weight, how))
     }
 
     fn adapted_linear(x: FlexTensor, weight: FlexTensor, a: FlexTensor, b: FlexTensor, how: How) -> FlexTensor {
@@ -245,26 +247,27 @@ backward!(RmsNormBackward, 2, (FlexTensor, FlexTensor, Vec<f32>), |saved, grad, 
 });
 
 /// The input is there where the weight has a gradient.
-type OfLinear = (Option<FlexTensor>, FlexTensor, Precision);
+type OfLinear = (Option<FlexTensor>, StoredWeight);
 
 backward!(LinearBackward, 2, OfLinear, |saved, grad, wanted| {
-    let (x, weight, precision) = saved;
-    let by_x = wanted[0].then(|| linear::backward_x(&grad, &weight, precision));
-    [by_x, x.map(|x| linear::backward_weight(&grad, &x, precision))]
+    let (x, weight) = saved;
+    let by_x = wanted[0].then(|| linear::backward_x(&grad, &weight));
+    [by_x, x.map(|x| linear::backward_weight(&grad, &x, weight.precision))]
 });
 
-backward!(ActivatedLinearBackward, 2, ([FlexTensor; 2], Activation, Precision), |saved, grad, wanted| {
-    let ([x, weight], kind, precision) = saved;
-    let by_weight = wanted[1].then(|| linear::backward_weight(&grad, &activation::forward(kind, &x, None), precision));
-    let by_hidden = wanted[0].then(|| linear::backward_x(&grad, &weight, precision));
+backward!(ActivatedLinearBackward, 2, (FlexTensor, StoredWeight, Activation), |saved, grad, wanted| {
+    let (x, weight, kind) = saved;
+    let by_weight =
+        wanted[1].then(|| linear::backward_weight(&grad, &activation::forward(kind, &x, None), weight.precision));
+    let by_hidden = wanted[0].then(|| linear::backward_x(&grad, &weight));
     [by_hidden.map(|grad| activation::backward(kind, &x, None, grad).0), by_weight]
 });
 
-backward!(GatedLinearBackward, 3, ([FlexTensor; 3], Activation, Precision), |saved, grad, wanted| {
-    let ([x, factor, weight], kind, precision) = saved;
-    let by_weight =
-        wanted[2].then(|| linear::backward_weight(&grad, &activation::forward(kind, &x, Some(&factor)), precision));
-    let by_hidden = (wanted[0] || wanted[1]).then(|| linear::backward_x(&grad, &weight, precision));
+backward!(GatedLinearBackward, 3, ([FlexTensor; 2], StoredWeight, Activation), |saved, grad, wanted| {
+    let ([x, factor], weight, kind) = saved;
+    let by_weight = wanted[2]
+        .then(|| linear::backward_weight(&grad, &activation::forward(kind, &x, Some(&factor)), weight.precision));
+    let by_hidden = (wanted[0] || wanted[1]).then(|| linear::backward_x(&grad, &weight));
     let (by_x, by_factor) = by_hidden.map(|grad| activation::backward(kind, &x, Some(&factor), grad)).unzip();
     [by_x, by_factor.flatten(), by_weight]
 });
@@ -340,22 +343,22 @@ impl<C: CheckpointStrategy> FusedOps for Autodiff<Flex, C> {
         record!(RmsNormBackward, [x.node(), weight.node()], y, (xp, wp, stats))
     }
 
-    fn linear(x: FloatTensor<Self>, weight: FloatTensor<Self>, precision: Precision) -> FloatTensor<Self> {
-        let (xp, wp) = (x.primitive().to_contiguous(), weight.primitive().to_contiguous());
-        let y = linear::forward(&xp, &wp, precision);
+    fn linear(x: FloatTensor<Self>, weight: FloatTensor<Self>, how: Multiplied) -> FloatTensor<Self> {
+        let (xp, stored) = (x.primitive().to_contiguous(), StoredWeight::new(weight.primitive(), how));
+        let y = linear::forward(&xp, &stored);
         let kept = weight.is_tracked().then_some(xp);
-        record!(LinearBackward, [x.node(), weight.node()], y, (kept, wp, precision))
+        record!(LinearBackward, [x.node(), weight.node()], y, (kept, stored))
     }
 
     fn activated_linear(
         x: FloatTensor<Self>,
         weight: FloatTensor<Self>,
         kind: Activation,
-        precision: Precision,
+        how: Multiplied,
     ) -> FloatTensor<Self> {
-        let saved = [&x, &weight].map(|tensor| tensor.primitive().to_contiguous());
-        let y = linear::forward(&activation::forward(kind, &saved[0], None), &saved[1], precision);
-        record!(ActivatedLinearBackward, [x.node(), weight.node()], y, (saved, kind, precision))
+        let (xp, stored) = (x.primitive().to_contiguous(), StoredWeight::new(weight.primitive(), how));
+        let y = linear::forward(&activation::forward(kind, &xp, None), &stored);
+        record!(ActivatedLinearBackward, [x.node(), weight.node()], y, (xp, stored, kind))
     }
 
     fn gated_linear(
@@ -363,11 +366,12 @@ impl<C: CheckpointStrategy> FusedOps for Autodiff<Flex, C> {
         factor: FloatTensor<Self>,
         weight: FloatTensor<Self>,
         kind: Activation,
-        precision: Precision,
+        how: Multiplied,
     ) -> FloatTensor<Self> {
-        let saved = [&x, &factor, &weight].map(|tensor| tensor.primitive().to_contiguous());
-        let y = linear::forward(&activation::forward(kind, &saved[0], Some(&saved[1])), &saved[2], precision);
-        record!(GatedLinearBackward, [x.node(), factor.node(), weight.node()], y, (saved, kind, precision))
+        let inputs = [&x, &factor].map(|tensor| tensor.primitive().to_contiguous());
+        let stored = StoredWeight::new(weight.primitive(), how);
+        let y = linear::forward(&activation::forward(kind, &inputs[0], Some(&inputs[1])), &stored);
+        record!(GatedLinearBackward, [x.node(), factor.node(), weight.node()], y, (inputs, stored, kind))
     }
 
     fn adapted_linear(

@@ -54,14 +54,16 @@ impl CausalLm {
         model
     }
 
-    /// A plain model that computes what this one does with its adapters.
+    /// A plain model that computes what this one does with its adapters. Layers that are held in blocks become float32 where
+    /// they have an adapter.
     #[must_use]
     pub fn merge_lora(mut self) -> Self {
         self.each_linear(&mut |_, linear| {
             if let Some(lora) = linear.lora.take() {
                 let trained = linear.weight.val().is_require_grad();
-                let merged = lora.merged(linear.weight.val()).detach();
+                let merged = lora.merged(&linear.stored()).detach();
                 linear.weight = Param::initialized(ParamId::new(), merged).set_require_grad(trained);
+                linear.quantized = None;
             }
         });
         self.lora = None;
@@ -150,7 +152,7 @@ impl CausalLm {
     }
 
     /// Shows `change` what [`Self::linears`] lists.
-    fn each_linear(&mut self, change: &mut dyn FnMut(&str, &mut Linear)) {
+    pub(crate) fn each_linear(&mut self, change: &mut dyn FnMut(&str, &mut Linear)) {
         for (i, block) in self.model.layers.iter_mut().enumerate() {
             let (attention, mlp) = (&mut block.self_attn, &mut block.mlp);
             let projections = [
@@ -182,7 +184,7 @@ fn fresh(linear: &Linear, config: &LoraConfig, seed: u64, stream: u64) -> Lora {
     let factors = [TensorData::new(a, [rank, d_in]), TensorData::new(vec![0.0f32; d_out * rank], [d_out, rank])];
     let mut lora = Lora::new(factors, None, config.scale(rank, config.alpha), config.dropout, &device);
     if config.dora {
-        lora.magnitude = Some(super::trained(lora.row_norms(linear.weight.val())));
+        lora.magnitude = Some(super::trained(lora.row_norms(&linear.stored())));
     }
     lora
 }

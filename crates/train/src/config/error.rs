@@ -1,6 +1,8 @@
 use std::io;
 use std::path::PathBuf;
 
+use super::Method;
+
 /// A configuration that cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum RunConfigError {
@@ -52,6 +54,15 @@ pub enum RunConfigError {
         value: String,
         /// What it must be.
         rule: &'static str,
+    },
+    /// Weights of few bits that are to be trained.
+    #[error(
+        "finetune.quantize holds weights in few bits, which cannot be trained, but finetune.method = \"{}\" trains \
+         them\nhint: leave one of them out, or train an adapter (--method lora or dpo)", method.name()
+    )]
+    Quantized {
+        /// What trains them.
+        method: Method,
     },
     /// Two keys that exclude each other.
     #[error("{first} and {second} are both set\nhint: keep one of them")]

@@ -1,5 +1,6 @@
+use llm_checkpoint::Quantize;
 use llm_data::SampleSection as DataSection;
-use llm_model::LoraConfig;
+use llm_model::{LoraConfig, ModelConfig};
 use serde::{Deserialize, Serialize};
 use toml::Value;
 
@@ -82,16 +83,39 @@ impl Method {
 pub struct FinetuneSection {
     /// The model to begin from: a directory, a .gguf file or ORG/NAME on the hub.
     pub model: String,
-    /// Which weights are trained (default: `lora` for models above 50 million parameters, otherwise `full`).
+    /// Which weights are trained (default: `lora` for models above 50 million parameters and with `quantize`, otherwise
+    /// `full`).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub method: Option<Method>,
     /// Blocks that the method `head` trains.
     pub layers: usize,
+    /// Bits in which the linear layers beside which an adapter is trained are held, instead of those of the file: `q8` or
+    /// `q4`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub quantize: Option<Quantize>,
 }
 
 impl Default for FinetuneSection {
     fn default() -> Self {
-        Self { model: String::new(), method: None, layers: 2 }
+        Self { model: String::new(), method: None, layers: 2, quantize: None }
+    }
+}
+
+impl FinetuneSection {
+    /// The method for a model of `config`.
+    pub fn method_for(&self, config: &ModelConfig) -> Method {
+        /// Parameters above which an adapter is trained where no method is named.
+        const LARGE: f64 = 5e7;
+        let adapts = self.quantize.is_some() || config.parameters() > LARGE;
+        self.method.unwrap_or(if adapts { Method::Lora } else { Method::Full })
+    }
+
+    fn validate(&self) -> Result<(), RunConfigError> {
+        check("finetune.layers", self.layers as f64, self.layers > 0, "must be at least 1")?;
+        match self.method {
+            Some(method) if self.quantize.is_some() && !method.adapts() => Err(RunConfigError::Quantized { method }),
+            _ => Ok(()),
+        }
     }
 }
 
@@ -188,13 +212,6 @@ impl ConfigFile for FinetuneConfig {
             let rule = "must be false with finetune.method = \"dpo\", whose loss is not computed block by block";
             return Err(RunConfigError::Invalid { key: "train.recompute", value: "true".into(), rule });
         }
-        if self.finetune.layers == 0 {
-            return Err(RunConfigError::Invalid {
-                key: "finetune.layers",
-                value: "0".into(),
-                rule: "must be at least 1",
-            });
-        }
-        Ok(())
+        self.finetune.validate()
     }
 }

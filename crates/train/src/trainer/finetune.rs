@@ -9,9 +9,6 @@ use super::product::Product;
 use super::{PreferenceSource, RunOptions, SampleSource, Settings, Source, Trainer};
 use crate::{ConfigFile, FinetuneConfig, Learner, Method, SampleSection, TrainError};
 
-/// Parameters of a model above which an adapter is trained where no method is named.
-const LARGE: usize = 50_000_000;
-
 /// A model to fine-tune, with what it takes to do so.
 #[derive(Debug)]
 pub struct Finetuning {
@@ -25,13 +22,6 @@ pub struct Finetuning {
     pub options: RunOptions,
 }
 
-impl Method {
-    /// The method for a model of `config` where none is named.
-    pub fn default_for(config: &ModelConfig) -> Self {
-        if config.parameters() > LARGE as f64 { Self::Lora } else { Self::Full }
-    }
-}
-
 impl Finetuning {
     /// Checks settings, device and run directory, before the model is loaded and anything is computed.
     ///
@@ -39,8 +29,13 @@ impl Finetuning {
     /// What is wrong with them.
     pub fn check(config: &FinetuneConfig, model: &ModelConfig, options: &RunOptions) -> Result<(), TrainError> {
         config.validate()?;
-        let all = config.finetune.method.unwrap_or_else(|| Method::default_for(model)) == Method::Full;
-        check_memory(model.parameters() * if all { 8.0 } else { 4.0 })?;
+        let all = config.finetune.method_for(model) == Method::Full;
+        let bytes = match config.finetune.quantize {
+            _ if all => 8.0, // gradients too
+            Some(quantize) => quantize.bits() / 8.0,
+            None => 4.0,
+        };
+        check_memory(model.parameters() * bytes)?;
         check_precision(config.train.precision, &options.device, &options.device_name)?;
         check_directory(config, options)
     }
@@ -91,7 +86,7 @@ impl Finetuning {
         let text = config.to_toml()?;
         let FinetuneConfig { finetune, lora, train, optimizer, schedule, eval, .. } = config;
         let base = finetune.model.clone();
-        let (model, product) = match finetune.method.unwrap_or_else(|| Method::default_for(model.config())) {
+        let (model, product) = match finetune.method_for(model.config()) {
             Method::Lora | Method::Dpo => (model.with_lora(&lora, train.seed)?, Product::Adapter { base }),
             Method::Head => (model.freeze_below(finetune.layers), Product::Finetuned),
             Method::Full => (model, Product::Finetuned),

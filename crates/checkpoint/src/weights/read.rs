@@ -1,0 +1,103 @@
+//! Parameters out of the tensors of a model, in the number type that is wanted.
+
+use llm_model::{CausalLm, ParamInfo, QuantizedWeight, Role, replace_params};
+
+use super::{StoredWeights, places};
+use crate::families::Place;
+use crate::floats::Floats;
+use crate::{CheckpointError, ModelSource, Quantize};
+
+/// In which number type weights are loaded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Load {
+    /// In float32, to go on training.
+    Float32,
+    /// Tables and matrices as they are stored, and from mapped files without a copy; the rest in float32.
+    AsStored,
+    /// The linear layers of the blocks in few bits, the rest as they are stored, or on devices that cannot multiply
+    /// with those in float32. Files are read, not mapped: nothing of them stays in memory.
+    Quantized {
+        /// How few.
+        quantize: Quantize,
+        /// Tables as they are stored.
+        as_stored: bool,
+    },
+}
+
+impl Load {
+    /// Whether the values of a parameter stay in the number type of the file.
+    fn keeps(self, role: Role) -> bool {
+        let table = matches!(role, Role::Matrix | Role::Embedding | Role::Head);
+        table && matches!(self, Self::AsStored | Self::Quantized { as_stored: true, .. })
+    }
+}
+
+/// [`load_weights`](crate::load_weights), or the same in other number types.
+pub(crate) fn load(source: &ModelSource, model: CausalLm, how: Load) -> Result<CausalLm, CheckpointError> {
+    let config = model.config().clone();
+    let place = places(&config);
+    let stored = StoredWeights::open(source, how)?;
+    stored.check(&model, &place)?;
+    let mut reader = Reader { stored: &stored, last: None };
+    let model = replace_params::<CheckpointError>(model, &mut |info: &ParamInfo| {
+        let in_blocks = info.role == Role::Matrix && matches!(how, Load::Quantized { .. });
+        if info.role == Role::Adapter || in_blocks {
+            return Ok(None);
+        }
+        let place = place(&info.name);
+        let floats = reader.floats(&place)?;
+        Ok(Some(if how.keeps(info.role) {
+            floats.parameter_as_stored(&place, &info.shape)
+        } else {
+            floats.parameter(&place, &info.shape)
+        }))
+    })?;
+    let Load::Quantized { quantize, .. } = how else { return Ok(model) };
+    model.with_quantized(|name, shape| {
+        let is_head = name == "lm_head";
+        let place = place(&format!("{name}.weight"));
+        if is_head { Ok(None) } else { reader.quantized(&place, shape, quantize).map(Some) }
+    })
+}
+
+/// Reads one parameter after the other.
+struct Reader<'a> {
+    stored: &'a StoredWeights,
+    /// A tensor that several parameters in a row share.
+    last: Option<(String, Floats)>,
+}
+
+impl Reader<'_> {
+    /// The values of the tensor at `place`; all are finite.
+    fn floats(&mut self, place: &Place) -> Result<Floats, CheckpointError> {
+        let floats = match self.last.take() {
+            Some((tensor, floats)) if tensor == place.tensor => floats,
+            _ => self.stored.read(&place.tensor)?,
+        };
+        if !place.is_whole() {
+            self.last = Some((place.tensor.clone(), floats.clone()));
+        }
+        Ok(floats)
+    }
+
+    /// The parameter of `shape` at `place` in blocks: those of the file if they are as small as wanted, else new ones.
+    fn quantized(
+        &mut self,
+        place: &Place,
+        shape: [usize; 2],
+        quantize: Quantize,
+    ) -> Result<QuantizedWeight, CheckpointError> {
+        let floats = self.floats(place)?;
+        if let Some(quantized) = self.stored.quantized(place, shape, quantize) {
+            return Ok(quantized);
+        }
+        let values = floats.into_f32();
+        let values = if place.is_whole() { values } else { place.extract(&values, &shape) };
+        QuantizedWeight::quantize(quantize.kind(), shape, &values).ok_or_else(|| CheckpointError::Quantize {
+            path: self.stored.path.clone(),
+            tensor: place.tensor.clone(),
+            kind: quantize.kind(),
+            row: shape[1],
+        })
+    }
+}

@@ -6,7 +6,7 @@ pub(crate) mod rope;
 
 use std::path::Path;
 
-use llm_model::ModelConfig;
+use llm_model::{CausalLm, ModelConfig};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
@@ -55,10 +55,18 @@ pub(crate) fn resolve(raw: &RawConfig) -> Result<ModelConfig, CheckpointError> {
     Ok(config)
 }
 
-/// The `model_type` under which `transformers` and others load a model of `config`, or `None` if no published
-/// architecture computes the same; such a model loads in this program only.
+/// The `model_type` under which `transformers` and others load a model of `config` once it is saved as a model, or `None`
+/// if no published architecture computes the same; such a model loads in this program only.
 pub fn published_type(config: &ModelConfig) -> Option<&'static str> {
-    published(config).map(|family| family.model_type)
+    published(config).or_else(|| published(&config.with_biases())).map(|family| family.model_type)
+}
+
+/// `model` as others read it: where no published architecture goes without the biases that it lacks, it has them, all
+/// zero, which computes the same.
+pub(crate) fn publishable(model: &CausalLm) -> CausalLm {
+    let config = model.config();
+    let lacks_biases = published(config).is_none() && published(&config.with_biases()).is_some();
+    if lacks_biases { model.clone().with_zero_biases() } else { model.clone() }
 }
 
 /// The published family of `config`: its own if that computes the same, or else the first that does.
@@ -68,8 +76,7 @@ pub(crate) fn published(config: &ModelConfig) -> Option<&'static Family> {
     own.or_else(|| FAMILIES.iter().find(able))
 }
 
-/// Writes `config.json` in `dir`, under the published `model_type` that computes exactly `config` if there is one
-/// (see [`published_type`]). `bos` begins a text; generation stops at any of `eos`.
+/// Writes `config.json` in `dir`, under the published `model_type` that computes exactly `config` if there is one. `bos` begins a text; generation stops at any of `eos`.
 ///
 /// # Errors
 /// Those of [`write_atomic`].

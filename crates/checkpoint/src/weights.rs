@@ -8,6 +8,7 @@ use std::sync::Arc;
 use burn::tensor::TensorData;
 use half::{bf16, f16};
 use llm_model::{CausalLm, ModelConfig, ParamInfo, Role, named_params, params, replace_params};
+use rayon::prelude::*;
 use serde::Deserialize;
 
 use crate::config::published;
@@ -53,6 +54,11 @@ pub(crate) fn load(source: &ModelSource, model: CausalLm, how: Load) -> Result<C
     let place = places(&config);
     let stored = StoredWeights::open(source, how)?;
     stored.check(&model, &place)?;
+    // What the model takes as it is, and not as a copy, may be read all at once, by all cores.
+    let mut ready = match how {
+        Load::AsStored => stored.read_all(stored_tensors(&model).into_iter().map(|(name, _)| name).collect())?,
+        Load::Float32 => BTreeMap::new(),
+    };
     let mut last: Option<(String, Floats)> = None; // several parameters in a row may share a tensor
     replace_params(model, &mut |info: &ParamInfo| {
         if info.role == Role::Adapter {
@@ -61,7 +67,10 @@ pub(crate) fn load(source: &ModelSource, model: CausalLm, how: Load) -> Result<C
         let place = place(&info.name);
         let floats = match last.take() {
             Some((tensor, floats)) if tensor == place.tensor => floats,
-            _ => stored.read(&place.tensor)?,
+            _ => match ready.remove(&place.tensor) {
+                Some(floats) => floats,
+                None => stored.read(&place.tensor)?,
+            },
         };
         if !place.is_whole() {
             last = Some((place.tensor.clone(), floats.clone()));
@@ -225,7 +234,7 @@ impl WeightFile {
     /// The values of a tensor; all are finite.
     pub fn floats(&self, name: &str) -> Result<Floats, CheckpointError> {
         let floats = match self {
-            // It looks at all values itself.
+            // It looks at all values itself, under the name in the file.
             Self::Gguf(file) => return file.floats(name),
             Self::Safetensors(file) => file.floats(name),
             Self::Pickled(file) => file.floats(name),
@@ -289,6 +298,11 @@ impl StoredWeights {
     fn read(&self, tensor: &str) -> Result<Floats, CheckpointError> {
         let (name, file) = self.resolve(tensor).ok_or_else(|| self.missing(tensor))?;
         file.floats(name)
+    }
+
+    /// Several tensors by their names.
+    fn read_all(&self, tensors: BTreeSet<String>) -> Result<BTreeMap<String, Floats>, CheckpointError> {
+        tensors.into_par_iter().map(|tensor| self.read(&tensor).map(|floats| (tensor, floats))).collect()
     }
 
     fn missing(&self, tensor: &str) -> CheckpointError {

@@ -10,6 +10,7 @@ use llm_model::{CausalLm, ModelConfig};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
+use crate::adapter::is_adapter;
 use crate::families::{FAMILIES, Family};
 use crate::{CheckpointError, Dtype, ModelSource, write_atomic};
 use raw::RawConfig;
@@ -29,7 +30,11 @@ pub fn load_config(dir: &Path) -> Result<ModelConfig, CheckpointError> {
 /// Reads and resolves `config.json` in `dir`.
 pub(crate) fn read(dir: &Path) -> Result<ModelConfig, CheckpointError> {
     let path = dir.join("config.json");
-    let hint = "a model directory has config.json, model.safetensors and tokenizer.json; train one with `llm train`";
+    let hint = if is_adapter(dir) {
+        "this is an adapter: give the model that it belongs to, and this folder with --adapter-path"
+    } else {
+        "a model directory has config.json, model.safetensors and tokenizer.json; train one with `llm train`"
+    };
     let text = std::fs::read(&path).map_err(|e| CheckpointError::read(&path, e, hint))?;
     let json = |e: serde_json::Error| CheckpointError::Json { path: path.clone(), message: e.to_string() };
     resolve(&RawConfig::new(&path, serde_json::from_slice(&text).map_err(json)?))

@@ -131,13 +131,11 @@ pub fn run(args: &GenerateArgs, printer: Printer) -> Result<(), CliError> {
 
 /// Tokens of the prompt, or the one that begins a text.
 fn prompt_ids(prompt: Option<&str>, tokenizer: &Tokenizer) -> Result<Vec<u32>, CliError> {
-    match prompt {
-        Some(text) => Ok(tokenizer.encode_prompt(text)?),
-        None => {
-            let first = tokenizer.bos_id().or(tokenizer.end_of_text_id());
-            Ok(vec![first.ok_or(CliError::NothingToBeginWith)?])
-        }
+    if let Some(text) = prompt {
+        return Ok(tokenizer.encode_prompt(text)?);
     }
+    let first = tokenizer.bos_id().or(tokenizer.end_of_text_id());
+    Ok(vec![first.ok_or(CliError::NothingToBeginWith)?])
 }
 
 fn options(args: &GenerateArgs, settings: &Resolved, files: &ModelFiles) -> Options {

@@ -1,8 +1,8 @@
 """Writes the golden loss masks of crates/data: which tokens of a conversation are said by the model.
 
-Each published template gets {% generation %} marks around what the model says, its end-of-turn token included, by hand;
+Each template gets {% generation %} marks around what the model says, its end-of-turn token included, by hand;
 transformers then gives the mask (`return_assistant_tokens_mask`). The Rust tests hold to it what is found out from the
-templates as published, which have no marks. A small byte-level tokenizer with the special tokens of all of them is
+templates as they are, which have no marks. A small byte-level tokenizer with the special tokens of all of them is
 trained first. Writes crates/data/tests/samples/{tokenizer.json,masks.json}.
 
 Needs transformers; see requirements.txt. Run from anywhere.
@@ -32,15 +32,14 @@ TEMPLATES = {
         + "{{message['content'] + '<|im_end|>'}}" + CLOSE + "{% else %}{{message['content'] + '<|im_end|>'}}{% endif %}{{'\n'}}",
     )]),
     "llama3": ("<|begin_of_text|>", "<|end_of_text|>", "<|eot_id|>", [(
-        "{{- '<|start_header_id|>' + message['role'] + '<|end_header_id|>\\n\\n'+ message['content'] | trim + '<|eot_id|>' }}",
-        "{{- '<|start_header_id|>' + message['role'] + '<|end_header_id|>\\n\\n' }}{%- if message['role'] == 'assistant' -%}"
-        + OPEN + "{{- message['content'] | trim + '<|eot_id|>' }}" + CLOSE
-        + "{%- else %}{{- message['content'] | trim + '<|eot_id|>' }}{%- endif %}",
+        "{{- message['content'] | trim ~ '<|eot_id|>' }}",
+        "{%- if message['role'] == 'assistant' %}" + OPEN + "{{- message['content'] | trim ~ '<|eot_id|>' }}" + CLOSE
+        + "{%- else %}{{- message['content'] | trim ~ '<|eot_id|>' }}{%- endif %}",
     )]),
     "gemma": ("<bos>", "<eos>", "<end_of_turn>", [(
-        "{{ '<start_of_turn>' + role + '\n' + message['content'] | trim + '<end_of_turn>\n' }}",
-        "{{ '<start_of_turn>' + role + '\n' }}{% if role == 'model' %}" + OPEN + "{{ message['content'] | trim + '<end_of_turn>' }}"
-        + CLOSE + "{% else %}{{ message['content'] | trim + '<end_of_turn>' }}{% endif %}{{ '\n' }}",
+        "{{ message['content'] | trim }}<end_of_turn>\n",
+        "{% if speaker == 'model' %}" + OPEN + "{{ message['content'] | trim }}<end_of_turn>" + CLOSE
+        + "{% else %}{{ message['content'] | trim }}<end_of_turn>{% endif %}{{ '\n' }}",
     )]),
     # Drops the reasoning of earlier answers: a conversation up to an answer is no beginning of the whole.
     "qwen3": ("<|endoftext|>", "<|im_end|>", "<|im_end|>", [

@@ -6,17 +6,19 @@
 //! rank, with a block-diagonal `lora_B`, unless they share `lora_A` still.
 
 mod config;
+mod describe;
 mod load;
 mod save;
 
 use std::path::Path;
 
-use llm_model::{CausalLm, Linear};
+use llm_model::{CausalLm, Linear, TargetModules};
 
 use crate::families::{Part, Place};
 use crate::weights::places;
 
 pub use config::adapter_base;
+pub use describe::{AdapterDescription, describe_adapter};
 pub use load::{load_adapter, load_adapters};
 pub use save::save_adapter;
 
@@ -78,6 +80,31 @@ fn modules(model: &CausalLm) -> Vec<Module<'_>> {
         }
     }
     modules
+}
+
+/// `targets` by our names: what no linear layer of `model` goes by, but one of its checkpoint does, as PEFT names it
+/// (`c_attn`, `qkv_proj`, `gate_up_proj`), means the layers that it holds. All else is left as it is.
+#[must_use]
+pub fn own_targets(targets: &TargetModules, model: &CausalLm) -> TargetModules {
+    let modules = modules(model);
+    let theirs: Vec<&str> = modules.iter().map(|module| module.name.as_str()).collect();
+    let ours: Vec<&str> =
+        modules.iter().flat_map(|module| &module.members).map(|member| member.name.as_str()).collect();
+    let meant = |one: &TargetModules| -> Option<Vec<String>> {
+        let chosen = one.choose(&theirs).ok().filter(|_| one.choose(&ours).is_err())?;
+        let held = modules.iter().filter(|module| chosen.contains(&module.name.as_str()));
+        Some(held.flat_map(|module| &module.members).map(|member| member.name.clone()).collect())
+    };
+    match targets {
+        TargetModules::Pattern(_) => meant(targets).map_or_else(|| targets.clone(), TargetModules::Names),
+        TargetModules::Names(names) => {
+            let each = |name: &String| {
+                let alone = vec![name.clone()];
+                meant(&TargetModules::Names(alone.clone())).unwrap_or(alone)
+            };
+            TargetModules::Names(names.iter().flat_map(each).collect())
+        }
+    }
 }
 
 /// The shortest list that picks `chosen` out of `names` by the ends of names: the last parts, if nothing else ends so.

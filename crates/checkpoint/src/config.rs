@@ -6,10 +6,11 @@ pub(crate) mod rope;
 
 use std::path::Path;
 
-use llm_model::ModelConfig;
+use llm_model::{CausalLm, ModelConfig};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
+use crate::adapter::is_adapter;
 use crate::families::{FAMILIES, Family};
 use crate::{CheckpointError, Dtype, ModelSource, write_atomic};
 use raw::RawConfig;
@@ -29,7 +30,11 @@ pub fn load_config(dir: &Path) -> Result<ModelConfig, CheckpointError> {
 /// Reads and resolves `config.json` in `dir`.
 pub(crate) fn read(dir: &Path) -> Result<ModelConfig, CheckpointError> {
     let path = dir.join("config.json");
-    let hint = "a model directory has config.json, model.safetensors and tokenizer.json; train one with `llm train`";
+    let hint = if is_adapter(dir) {
+        "this is an adapter: give the model that it belongs to, and this folder with --adapter-path"
+    } else {
+        "a model directory has config.json, model.safetensors and tokenizer.json; train one with `llm train`"
+    };
     let text = std::fs::read(&path).map_err(|e| CheckpointError::read(&path, e, hint))?;
     let json = |e: serde_json::Error| CheckpointError::Json { path: path.clone(), message: e.to_string() };
     resolve(&RawConfig::new(&path, serde_json::from_slice(&text).map_err(json)?))
@@ -55,10 +60,18 @@ pub(crate) fn resolve(raw: &RawConfig) -> Result<ModelConfig, CheckpointError> {
     Ok(config)
 }
 
-/// The `model_type` under which `transformers` and others load a model of `config`, or `None` if no published
-/// architecture computes the same; such a model loads in this program only.
+/// The `model_type` under which `transformers` and others load a model of `config` once it is saved as a model, or `None`
+/// if no published architecture computes the same; such a model loads in this program only.
 pub fn published_type(config: &ModelConfig) -> Option<&'static str> {
-    published(config).map(|family| family.model_type)
+    published(config).or_else(|| published(&config.with_biases())).map(|family| family.model_type)
+}
+
+/// `model` as others read it: where no published architecture goes without the biases that it lacks, it has them, all
+/// zero, which computes the same.
+pub(crate) fn publishable(model: &CausalLm) -> CausalLm {
+    let config = model.config();
+    let lacks_biases = published(config).is_none() && published(&config.with_biases()).is_some();
+    if lacks_biases { model.clone().with_zero_biases() } else { model.clone() }
 }
 
 /// The published family of `config`: its own if that computes the same, or else the first that does.
@@ -68,8 +81,7 @@ pub(crate) fn published(config: &ModelConfig) -> Option<&'static Family> {
     own.or_else(|| FAMILIES.iter().find(able))
 }
 
-/// Writes `config.json` in `dir`, under the published `model_type` that computes exactly `config` if there is one
-/// (see [`published_type`]). `bos` begins a text; generation stops at any of `eos`.
+/// Writes `config.json` in `dir`, under the published `model_type` that computes exactly `config` if there is one. `bos` begins a text; generation stops at any of `eos`.
 ///
 /// # Errors
 /// Those of [`write_atomic`].

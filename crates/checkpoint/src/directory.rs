@@ -8,7 +8,7 @@ use llm_data::Tokenizer;
 use llm_model::{CausalLm, ModelConfig};
 use serde_json::Value;
 
-use crate::config::{special_ids, write_config, write_json};
+use crate::config::{publishable, special_ids, write_config, write_json};
 use crate::gguf::{GgufFile, is_gguf_name};
 use crate::weights::write_weights;
 use crate::{CheckpointError, Dtype, ModelSource, Quantize};
@@ -71,7 +71,8 @@ pub fn check_vocabulary(tokenizer: &Tokenizer, config: &ModelConfig) -> Result<(
 }
 
 /// Writes a whole model directory: `config.json`, `generation_config.json`, the tokenizer's files and, last,
-/// `model.safetensors`. Other files in `dir` stay.
+/// `model.safetensors`. Other files in `dir` stay. Where a published architecture computes the same but for biases that the
+/// model lacks (a GPT-2 without them), they are written as zeros, so that others load it.
 ///
 /// # Errors
 /// Those of [`write_atomic`](crate::write_atomic) and of [`Tokenizer::save`].
@@ -86,9 +87,10 @@ pub fn save_model(dir: &Path, model: &CausalLm, tokenizer: &Tokenizer) -> Result
 pub fn save_model_as(dir: &Path, model: &CausalLm, tokenizer: &Tokenizer, dtype: Dtype) -> Result<(), CheckpointError> {
     let (bos, eos) = (tokenizer.bos_id(), tokenizer.eos_ids());
     fs::create_dir_all(dir).map_err(|e| CheckpointError::write(dir, e, None))?;
+    let model = publishable(model);
     write_config(dir, model.config(), bos, eos, dtype)?;
     let generation = special_ids(bos, eos);
     write_json(&dir.join("generation_config.json"), &Value::Object(generation))?;
     tokenizer.save(dir)?;
-    write_weights(dir, model, dtype)
+    write_weights(dir, &model, dtype)
 }

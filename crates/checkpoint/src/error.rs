@@ -237,6 +237,13 @@ pub enum CheckpointError {
         row: usize,
     },
 
+    /// A model that this program alone computes.
+    #[error(
+        "this cannot be written as GGUF: no published architecture has {0}\nhint: the model runs in this program only; to \
+         take one elsewhere, train it with the norms, positions and feed-forward networks of its family"
+    )]
+    Unpublished(String),
+
     /// An adapter of another model, or of another kind.
     #[error("{}: {}\nhint: the linear layers of this model are {}, …; check that the adapter was trained on it",
             path.display(), extra(*count, names), linears.join(", "))]

@@ -5,6 +5,7 @@ use std::path::Path;
 use burn::tensor::{AllocationProperty, DType, TensorData};
 use bytes::Bytes;
 use half::{bf16, f16};
+use rayon::prelude::*;
 
 use crate::CheckpointError;
 use crate::families::Place;
@@ -24,11 +25,25 @@ pub(crate) struct Floats {
     pub bytes: Bytes,
 }
 
+/// Values as the bytes that they are, without a copy.
+struct Values(Vec<f32>);
+
+impl AsRef<[u8]> for Values {
+    fn as_ref(&self) -> &[u8] {
+        bytemuck::cast_slice(&self.0)
+    }
+}
+
 impl Floats {
+    /// Values in float32.
+    pub fn from_f32(values: Vec<f32>) -> Self {
+        Self { kind: FloatKind::F32, bytes: Bytes::from_owner(Values(values)) }
+    }
+
     /// Fails where a value is NaN or infinite, with the tensor's name and the value's place.
     pub fn check_finite(&self, path: &Path, tensor: &str) -> Result<(), CheckpointError> {
-        /// Values that are looked at together.
-        const BLOCK: usize = 4096;
+        /// Values that one task looks at.
+        const BLOCK: usize = 1 << 16;
         let first = match self.kind {
             FloatKind::F32 => first_with_exponent(&self.bytes, BLOCK, u32::from_le_bytes, 0x7F80_0000),
             FloatKind::F16 => first_with_exponent(&self.bytes, BLOCK, u16::from_le_bytes, 0x7C00),
@@ -100,16 +115,17 @@ impl Floats {
 fn first_with_exponent<const N: usize, T>(
     bytes: &[u8],
     block: usize,
-    from: fn([u8; N]) -> T,
+    from: impl Fn([u8; N]) -> T + Sync, // not a pointer, so that the loop vectorizes
     exponent: T,
 ) -> Option<usize>
 where
-    T: Copy + PartialEq + std::ops::BitAnd<Output = T>,
+    T: Copy + PartialEq + Sync + std::ops::BitAnd<Output = T>,
 {
     let set = |bits: &[u8; N]| from(*bits) & exponent == exponent;
     let values = bytes.as_chunks().0;
     // Without an early end, so that the loop over a block vectorizes.
-    let with_one = values.chunks(block).position(|block| block.iter().fold(false, |any, bits| any | set(bits)))?;
+    let with_one =
+        values.par_chunks(block).position_first(|block| block.iter().fold(false, |any, bits| any | set(bits)))?;
     let start = with_one * block;
     values[start..].iter().position(set).map(|at| start + at)
 }

@@ -16,6 +16,7 @@ mod tokenizer;
 
 use std::path::{Path, PathBuf};
 
+use bytes::Bytes;
 use llm_data::{MappedFile, Tokenizer};
 use llm_gguf::Gguf;
 use llm_model::ModelConfig;
@@ -39,7 +40,7 @@ pub fn is_gguf_name(path: &Path) -> bool {
 /// A GGUF file of a known architecture.
 pub(crate) struct GgufFile {
     path: PathBuf,
-    gguf: Gguf<MappedFile>,
+    gguf: Gguf<Bytes>,
 }
 
 impl GgufFile {
@@ -47,7 +48,7 @@ impl GgufFile {
     pub fn open(path: &Path) -> Result<Self, CheckpointError> {
         let hint = "check the path; a model is a directory or a .gguf file";
         std::fs::metadata(path).map_err(|e| CheckpointError::read(path, e, hint))?;
-        let gguf = Gguf::parse(MappedFile::open(path)?);
+        let gguf = Gguf::parse(Bytes::from_owner(MappedFile::open(path)?));
         let gguf = gguf.map_err(|source| CheckpointError::Gguf { path: path.to_owned(), source })?;
         Ok(Self { path: path.to_owned(), gguf })
     }

@@ -31,7 +31,10 @@ mod tensors;
 mod training;
 mod weights;
 
-pub use adapter::{adapter_base, is_adapter, load_adapter, load_adapters, save_adapter};
+pub use adapter::{
+    AdapterDescription, adapter_base, describe_adapter, is_adapter, load_adapter, load_adapters, own_targets,
+    save_adapter,
+};
 pub use atomic::write_atomic;
 pub use config::{load_config, published_type, save_config};
 pub use directory::{

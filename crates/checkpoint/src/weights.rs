@@ -10,6 +10,7 @@ use std::sync::Arc;
 use burn::tensor::TensorData;
 use half::{bf16, f16};
 use llm_model::{CausalLm, ModelConfig, ParamInfo, QuantizedWeight, Role, named_params, params};
+use rayon::prelude::*;
 use serde::Deserialize;
 
 use crate::config::published;
@@ -193,7 +194,7 @@ impl WeightFile {
     /// The values of a tensor; all are finite.
     pub fn floats(&self, name: &str) -> Result<Floats, CheckpointError> {
         let floats = match self {
-            // It looks at all values itself.
+            // It looks at all values itself, under the name in the file.
             Self::Gguf(file) => return file.floats(name),
             Self::Safetensors(file) => file.floats(name),
             Self::Pickled(file) => file.floats(name),
@@ -265,6 +266,11 @@ impl StoredWeights {
             (name, WeightFile::Gguf(file)) => file.quantized(name, place, shape, quantize),
             _ => None,
         }
+    }
+
+    /// Several tensors by their names.
+    fn read_all(&self, tensors: BTreeSet<String>) -> Result<BTreeMap<String, Floats>, CheckpointError> {
+        tensors.into_par_iter().map(|tensor| self.read(&tensor).map(|floats| (tensor, floats))).collect()
     }
 
     fn missing(&self, tensor: &str) -> CheckpointError {

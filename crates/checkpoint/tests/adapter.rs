@@ -9,7 +9,9 @@ use std::path::{Path, PathBuf};
 use burn::module::{Module, ModuleMapper, Param};
 use burn::tensor::{Device, Int, Tensor, TensorData};
 use common::{assert_close, golden_dir, golden_values, ints, values};
-use llm_checkpoint::{is_adapter, load_adapter, load_adapters, load_model, load_tensors, save_adapter};
+use llm_checkpoint::{
+    describe_adapter, is_adapter, load_adapter, load_adapters, load_model, load_tensors, own_targets, save_adapter,
+};
 use llm_model::{CausalLm, LoraConfig, TargetModules, params, trainable_params};
 use serde_json::Value;
 
@@ -199,6 +201,51 @@ fn what_is_saved_is_loaded_and_merged_is_unmerged() {
             assert_close(name, &logits(&merged, ids, &device), &expected, 1e-4);
         }
     }
+}
+
+#[test]
+fn targets_may_have_the_names_of_the_checkpoint() {
+    let model = |name| load_model(&golden_dir(name), &Device::flex().autodiff()).unwrap();
+    let names = |names: &[&str]| TargetModules::Names(names.iter().map(ToString::to_string).collect());
+    let pattern = |pattern: &str| TargetModules::Pattern(pattern.into());
+    for (name, targets, same) in [
+        ("gpt2", names(&["c_attn"]), names(&["q_proj", "k_proj", "v_proj"])),
+        ("gpt2", names(&["c_proj", "k_proj"]), names(&["o_proj", "down_proj", "k_proj"])),
+        ("gpt2", names(&["mlp.c_fc"]), names(&["up_proj"])),
+        ("gpt2", pattern(r".*\.1\.attn\..*"), pattern(r".*\.1\.self_attn\..*")),
+        ("phi3", names(&["qkv_proj", "gate_up_proj"]), names(&["q_proj", "k_proj", "v_proj", "gate_proj", "up_proj"])),
+        ("llama", names(&["q_proj"]), names(&["q_proj"])),
+        ("llama", TargetModules::default(), TargetModules::default()),
+    ] {
+        let adapted = |targets: &TargetModules| {
+            let model = model(name);
+            let target_modules = own_targets(targets, &model);
+            let config = LoraConfig { target_modules, ..LoraConfig::default() };
+            let adapted = model.with_lora(&config, 1).unwrap();
+            trainable_params(&adapted).into_iter().map(|info| info.name).collect::<Vec<_>>()
+        };
+        assert_eq!(adapted(&targets), adapted(&same), "{name}: {targets:?}");
+    }
+    // Of what is no name at all, the error lists ours.
+    let model = model("gpt2");
+    let target_modules = own_targets(&names(&["c_attn", "qkv"]), &model);
+    let error = model.with_lora(&LoraConfig { target_modules, ..LoraConfig::default() }, 1).unwrap_err().to_string();
+    assert!(error.contains("named qkv\nhint: the model has q_proj, k_proj"), "{error}");
+}
+
+#[test]
+fn an_adapter_says_what_it_is() {
+    let found = describe_adapter(&adapter_dir("gpt2_dora")).unwrap();
+    let model = load_adapter(&adapter_dir("gpt2_dora"), base("gpt2", &Device::flex().autodiff())).unwrap();
+    assert!(found.dora && !found.rslora);
+    assert_eq!((found.rank, found.alpha), (model.lora_config().unwrap().rank, model.lora_config().unwrap().alpha));
+    let stored = load_tensors(&adapter_dir("gpt2_dora").join("adapter_model.safetensors")).unwrap();
+    let lora = || stored.iter().filter(|(name, _)| name.contains(".lora_"));
+    assert_eq!(found.parameters, lora().map(|(_, data)| data.shape().num_elements()).sum::<usize>());
+    assert_eq!(found.layers, lora().filter(|(name, _)| name.ends_with("lora_A.weight")).count());
+    assert!(found.targets.contains(&"c_attn".to_owned()), "{:?}", found.targets);
+    let error = llm_checkpoint::load_config(&adapter_dir("gpt2")).unwrap_err().to_string();
+    assert!(error.contains("hint: this is an adapter"), "{error}");
 }
 
 #[test]

@@ -275,7 +275,9 @@ fn a_model_is_published_under_the_architecture_that_computes_it() {
     for (section, expected) in [
         (gpt2.clone(), Some("gpt2")),
         (ModelSection { feed_forward: Some(FeedForwardKind::Relu2), ..gpt2.clone() }, Some("gpt2")),
-        (ModelSection { qkv_bias: Some(false), ..gpt2.clone() }, None),
+        // With biases of zero.
+        (ModelSection { qkv_bias: Some(false), ..gpt2.clone() }, Some("gpt2")),
+        (ModelSection { attention_output_bias: Some(true), ..llama.clone() }, Some("llama")),
         (ModelSection { norm: Some(NormKind::RmsNorm), ..gpt2 }, None),
         (llama.clone(), Some("llama")),
         (ModelSection { tied: Some(true), mlp_bias: Some(true), ..llama.clone() }, Some("llama")),

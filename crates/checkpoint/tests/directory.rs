@@ -5,8 +5,10 @@ mod common;
 use std::fs;
 use std::path::Path;
 
-use burn::tensor::Device;
-use llm_checkpoint::{CheckpointError, check_vocabulary, load_config, load_model, load_tokenizer, save_model};
+use burn::tensor::{Device, Tensor};
+use llm_checkpoint::{
+    CheckpointError, TensorType, check_vocabulary, load_config, load_model, load_tokenizer, save_gguf, save_model,
+};
 use llm_data::{Corpus, CorpusOptions, Tokenizer, TokenizerKind, TokenizerSection};
 use llm_model::{CausalLm, Family, ModelConfig, ModelSection};
 use serde_json::{Value, json};
@@ -60,6 +62,28 @@ fn a_saved_directory_has_every_file_and_loads() {
         assert_eq!(load_config(&out).unwrap(), config);
         load_model(&out, &Device::flex()).unwrap();
         assert_eq!(load_tokenizer(&out, &config).unwrap().hash(), tokenizer.hash());
+    }
+}
+
+#[test]
+fn biases_that_others_ask_for_are_zero() {
+    let dir = tempfile::tempdir().unwrap();
+    let tokenizer = byte_tokenizer(dir.path());
+    let config = |bias| {
+        let mut section = ModelSection { hidden_size: 16, num_layers: 2, num_heads: 2, ..ModelSection::default() };
+        [section.qkv_bias, section.attention_output_bias, section.mlp_bias] = [Some(bias); 3];
+        section.resolve(tokenizer.vocab_size()).unwrap()
+    };
+    let model = CausalLm::new(&config(false), &Device::flex()).initialize(1);
+    let gguf = dir.path().join("model.gguf");
+    save_model(dir.path(), &model, &tokenizer).unwrap();
+    save_gguf(&gguf, &model, Some(&tokenizer), TensorType::F32).unwrap();
+    assert_eq!(json_file(&dir.path().join("config.json"))["model_type"], json!("gpt2"));
+    let ids = || Tensor::from_data([[1, 2, 3, 4]], &Device::flex());
+    for path in [dir.path(), &gguf] {
+        let loaded = load_model(path, &Device::flex()).unwrap();
+        assert_eq!(*loaded.config(), config(true));
+        loaded.forward(ids(), None).into_data().assert_eq(&model.forward(ids(), None).into_data(), true);
     }
 }
 

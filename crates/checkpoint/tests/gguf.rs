@@ -9,7 +9,7 @@ use common::{GOLDEN, golden_dir, golden_model, golden_values, ints, values};
 use llm_checkpoint::{
     CheckpointError, TensorType, load_config, load_model, load_tensors, save_config, save_gguf, save_weights,
 };
-use llm_model::{CausalLm, Dropout, ModelConfig, named_params, replace_params};
+use llm_model::{CausalLm, Dropout, ModelConfig, ModelSection, PositionKind, named_params, replace_params};
 
 fn device() -> Device {
     Device::flex()
@@ -127,6 +127,11 @@ fn what_llama_cpp_computes_differently_is_refused_by_name() {
         assert!(error.contains(reason) && error.contains("hint: "), "{name}: {error}");
         assert!(!file.exists());
     }
+    let own = ModelSection { qk_norm: Some(true), position: Some(PositionKind::Rotary), ..ModelSection::default() };
+    let model = CausalLm::new(&own.resolve(9).unwrap(), &device());
+    let error = save_gguf(&folder.path().join("own.gguf"), &model, None, TensorType::F32).unwrap_err().to_string();
+    let reason = "no published architecture has layernorm with rotary positions, normalized queries and keys";
+    assert!(error.contains(reason) && error.contains("hint: the model runs in this program only"), "{error}");
     let notes =
         save_gguf(&folder.path().join("mistral.gguf"), &golden_model("mistral"), None, TensorType::F32).unwrap();
     assert!(notes[0].contains("beyond 7 tokens"), "{notes:?}");
@@ -136,13 +141,13 @@ fn what_llama_cpp_computes_differently_is_refused_by_name() {
 fn quantized_files_are_small_and_near() {
     let folder = tempfile::tempdir().unwrap();
     // A model wide enough for blocks of 256.
-    let section = llm_model::ModelSection {
+    let section = ModelSection {
         family: llm_model::Family::Llama,
         hidden_size: 256,
         num_layers: 1,
         num_heads: 4,
         intermediate_size: Some(512),
-        ..llm_model::ModelSection::default()
+        ..ModelSection::default()
     };
     let mut model = CausalLm::new(&section.resolve(300).unwrap(), &device());
     let mut seed = 1u32;

@@ -1,9 +1,10 @@
 //! `--adapter-path`: LoRA adapters over a model.
 
+use std::fmt;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use llm_checkpoint::load_adapters;
+use llm_checkpoint::{AdapterDescription, describe_adapter, load_adapters};
 use llm_model::CausalLm;
 
 use crate::error::CliError;
@@ -27,6 +28,13 @@ pub struct Adapter {
     weight: f64,
 }
 
+impl fmt::Display for Adapter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.path.display())?;
+        if self.weight == 1.0 { Ok(()) } else { write!(f, "={}", self.weight) }
+    }
+}
+
 /// `PATH` or `PATH=WEIGHT`. What is there by its whole name is a path.
 fn adapter(text: &str) -> Result<Adapter, String> {
     let split = if Path::new(text).exists() { None } else { text.rsplit_once('=') };
@@ -38,6 +46,16 @@ fn adapter(text: &str) -> Result<Adapter, String> {
 }
 
 impl AdapterArgs {
+    /// The adapter at `path` alone.
+    pub fn one(path: PathBuf) -> Self {
+        Self { adapter_path: vec![Adapter { path, weight: 1.0 }] }
+    }
+
+    /// What they are, each with its weight.
+    pub fn describe(&self) -> Result<Vec<(AdapterDescription, f64)>, CliError> {
+        self.adapter_path.iter().map(|adapter| Ok((describe_adapter(&adapter.path)?, adapter.weight))).collect()
+    }
+
     /// The chat template that came with an adapter: that of the samples it was trained on, where the model has none.
     pub fn chat_template(&self) -> Option<PathBuf> {
         self.adapter_path.iter().map(|adapter| adapter.path.join(CHAT_TEMPLATE)).find(|path| path.is_file())

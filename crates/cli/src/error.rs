@@ -58,6 +58,16 @@ pub enum CliError {
         flag: &'static str,
     },
 
+    /// An adapter that does not say what it belongs to.
+    #[error(
+        "{}: this is an adapter, and does not say of which model\nhint: give the model, and this folder with --adapter-path",
+        path.display()
+    )]
+    NoBase {
+        /// The adapter.
+        path: PathBuf,
+    },
+
     /// No prompt, and a tokenizer that knows no token to begin with.
     #[error("the tokenizer names no token that begins or ends a text\nhint: give a --prompt")]
     NothingToBeginWith,

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use burn::tensor::Device;
 use clap::Args;
-use llm_data::{Batch, DataError, SampleSampler, SampleSection, SampleSet, TokenizedSample, TrainOn};
+use llm_data::{Batch, DataError, SampleSampler, SampleSection, SampleSet, SampleSummary, TokenizedSample, TrainOn};
 use llm_model::CausalLm;
 use llm_train::{Objective, text_windows};
 use serde_json::{Value, json};
@@ -166,10 +166,7 @@ impl MeasureArgs {
         let set = SampleSet::load(&section, 0)?;
         let limits = section.limits(files.config.context_length);
         let tokenized = set.tokenize(&files.tokenizer, template.as_ref(), &stops, limits)?;
-        if let Some(first) = tokenized.summary.left_out.first() {
-            let count = tokenized.summary.left_out.len();
-            printer.warn(format_args!("{count} samples are left out; the first, {}: {}", first.origin, first.reason));
-        }
+        warn_left_out(&tokenized.summary, printer);
         let samples = if tokenized.valid.is_empty() { tokenized.train } else { tokenized.valid };
         Ok((samples, tokenized.summary.row_length(context)))
     }
@@ -184,6 +181,15 @@ impl MeasureArgs {
         let bytes = samples.iter().map(target_bytes).sum::<Result<usize, _>>()?;
         let sampler = SampleSampler::new(samples, (BATCH_TOKENS / length).max(1), length, 1, true, 0)?;
         Ok(Batches { batches: sampler.evaluation().collect(), bytes })
+    }
+}
+
+/// Says which samples are left out.
+pub fn warn_left_out(summary: &SampleSummary, printer: Printer) {
+    if let Some(first) = summary.left_out.first() {
+        let (count, origin, reason) = (summary.left_out.len(), &first.origin, &first.reason);
+        let check = "`llm data check` shows which";
+        printer.warn(format_args!("{count} samples are left out; the first, {origin}: {reason}; {check}"));
     }
 }
 

@@ -1,6 +1,8 @@
 //! `--model`: where a model is, and everything that is read before its weights.
 
+use std::panic::resume_unwind;
 use std::path::{Path, PathBuf};
+use std::thread;
 
 use burn::tensor::Device;
 use clap::Args;
@@ -74,6 +76,20 @@ impl ModelFiles {
         let tokenizer = source.tokenizer(&config)?;
         let generation = source.generation()?;
         Ok(Self { source, config, tokenizer, generation })
+    }
+
+    /// Reads everything, with the weights on `device` for inference only. The tokenizer, which takes as long as the weights
+    /// of a small model, is made beside them.
+    pub fn read_with_weights(source: ModelSource, device: &Device) -> Result<(Self, CausalLm), CliError> {
+        let config = source.config()?;
+        let (tokenizer, model) = thread::scope(|scope| {
+            let tokenizer = scope.spawn(|| source.tokenizer(&config));
+            let model = source.load_for_inference(device);
+            (tokenizer.join().unwrap_or_else(|panic| resume_unwind(panic)), model)
+        });
+        let (tokenizer, model) = (tokenizer?, model?);
+        let generation = source.generation()?;
+        Ok((Self { source, config, tokenizer, generation }, model))
     }
 
     /// The directory or the file.

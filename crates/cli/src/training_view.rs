@@ -2,14 +2,16 @@
 
 use std::io::Write;
 use std::ops::ControlFlow;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use burn::tensor::Device;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use llm_data::Progress;
 use llm_generate::{ContextOverflow, Generator, Options, Sampling};
-use llm_train::{EvalRecord, Event, RunPlan, SampleRequest, StepRecord};
+use llm_train::{EvalRecord, Event, Outcome, RunPlan, SampleRequest, StepRecord};
 
+use crate::device::{DeviceArgs, DeviceChoice};
 use crate::error::CliError;
 use crate::numbers::{duration, grouped};
 use crate::printer::{Printer, stdout};
@@ -244,6 +246,18 @@ pub fn plan_lines(plan: &RunPlan) -> [String; 2] {
         if plan.cached { "; from the cache" } else { "" },
     );
     [first, second]
+}
+
+/// Says how to go on with a run that was interrupted, by `command` and the flags that are no part of its configuration.
+pub fn stopped(outcome: &Outcome, command: &str, out: &Path, device: &DeviceArgs, tensorboard: bool, printer: Printer) {
+    let (step, steps, out) = (grouped(outcome.step), grouped(outcome.steps), out.display());
+    printer.note(format_args!("stopped after step {step} of {steps}; everything is saved"));
+    let device = match device.device {
+        DeviceChoice::Auto => String::new(),
+        device => format!(" --device {device}"),
+    };
+    let tensorboard = if tensorboard { " --tensorboard" } else { "" };
+    printer.note(format_args!("go on with: llm {command} --out {out} --resume{device}{tensorboard}"));
 }
 
 #[cfg(test)]

@@ -11,7 +11,13 @@ use std::process::{Command, Output};
 
 use small_hub::{SHA, SmallHub};
 
+/// Generates with `args`.
 fn llm(folder: &Path, server: &SmallHub, offline: &str, args: &[&str]) -> Output {
+    let generate = ["generate", "--temp", "0", "-n", "8", "--prompt", "A cat", "--device", "cpu"];
+    command(folder, server, offline, &[&generate, args].concat())
+}
+
+fn command(folder: &Path, server: &SmallHub, offline: &str, args: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_llm"))
         .current_dir(folder)
         .env("HF_ENDPOINT", server.address())
@@ -21,7 +27,6 @@ fn llm(folder: &Path, server: &SmallHub, offline: &str, args: &[&str]) -> Output
         .env_remove("HF_TOKEN_PATH")
         .env("HF_TOKEN", "")
         .env("NO_PROXY", "127.0.0.1")
-        .args(["generate", "--temp", "0", "-n", "8", "--prompt", "A cat", "--device", "cpu"])
         .args(args)
         .output()
         .unwrap()
@@ -90,4 +95,23 @@ fn a_folder_goes_before_and_errors_speak_of_both() {
     let shown = error("", &["--model", "org/name", "--revision", "main"]);
     assert!(shown.contains("--revision is for models of the hub"), "{shown}");
     assert_eq!(server.requests().len(), asked);
+}
+
+#[test]
+fn a_model_of_the_hub_is_fine_tuned_and_its_adapter_names_it() {
+    let (server, folder) = (tiny(), tempfile::tempdir().unwrap());
+    let line = |i: usize| format!("{{\"prompt\": \"No. {i}:\", \"completion\": \" cat\"}}\n");
+    fs::write(folder.path().join("samples.jsonl"), (0..20).map(line).collect::<String>()).unwrap();
+    let run = |offline, args: &[&str]| {
+        let output = command(folder.path(), &server, offline, args);
+        assert!(output.status.success(), "{args:?}: {}", text(&output.stderr));
+        text(&output.stdout)
+    };
+    let tune = ["finetune", "--model", "org/name", "--data", "samples.jsonl", "--out", "run", "--method", "lora"];
+    run("", &[&tune[..], &["--max-steps", "4", "--valid-fraction", "0.2", "--device", "cpu"]].concat());
+    // The rest needs no network: the base is in the cache, by the name that the adapter has for it.
+    run("1", &["finetune", "--out", "run", "--resume", "--max-steps", "6", "--device", "cpu"]);
+    let shown = run("1", &["compare", "org/name", "run", "--prompt", "No. 1:", "-n", "4", "--json", "--device", "cpu"]);
+    assert!(shown.contains(r#""b":{"model":"org/name + run""#), "{shown}");
+    assert!(shown.contains(r#""adapter.base":[null,"org/name"]"#), "{shown}");
 }

@@ -13,17 +13,58 @@ use serde_json::Value;
 /// Enough steps that most kills come in the middle of something.
 const STEPS: u64 = 400;
 
+/// A folder for runs that begin alike.
 struct Sandbox {
     dir: tempfile::TempDir,
-    steps: u64,
+    /// `train` or `finetune`.
+    command: &'static str,
+    /// What it begins with.
+    arguments: Vec<String>,
 }
 
 impl Sandbox {
+    /// Runs of pretraining.
     fn new(steps: u64) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let line = |i: u32| format!("The {} cat sees dog number {}.\n", i % 7, i * i % 31);
         std::fs::write(dir.path().join("text.txt"), (0..400).map(line).collect::<String>()).unwrap();
-        Self { dir, steps }
+        let max_steps = format!("train.max_steps={steps}");
+        let settings = [
+            "data.cache_dir=cache",
+            "tokenizer.kind=char",
+            "model.hidden_size=32",
+            "model.num_layers=2",
+            "model.num_heads=2",
+            "model.context_length=32",
+            "model.dropout.residual=0.1",
+            "train.batch_size=4",
+            "train.checkpoint_every=20",
+            "eval.every=30",
+            "eval.windows=8",
+            "sample.tokens=0",
+            &max_steps,
+        ];
+        Self { dir, command: "train", arguments: arguments(&["--data", "text.txt"], &settings) }
+    }
+
+    /// Runs that train an adapter of a tiny model.
+    fn of_adapters(steps: u64) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let line = |i: u32| format!("{{\"prompt\": \"Cat {}?\", \"completion\": \" No. {}\"}}\n", i, i * i % 31);
+        std::fs::write(dir.path().join("samples.jsonl"), (0..100).map(line).collect::<String>()).unwrap();
+        let tiny = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/cmd/merge.in/tiny");
+        let max_steps = format!("train.max_steps={steps}");
+        let settings = [
+            "lora.dropout=0.1",
+            "optimizer.lr=1e-3",
+            "train.batch_size=2",
+            "train.checkpoint_every=20",
+            "eval.every=30",
+            "eval.patience=1000",
+            &max_steps,
+        ];
+        let given = ["--data", "samples.jsonl", "--method", "lora", "--model", tiny.to_str().unwrap()];
+        Self { dir, command: "finetune", arguments: arguments(&given, &settings) }
     }
 
     fn out(&self, name: &str) -> PathBuf {
@@ -33,29 +74,11 @@ impl Sandbox {
     /// Starts the run, or goes on with it where it has left its configuration.
     fn start(&self, name: &str) -> Child {
         let mut command = Command::new(env!("CARGO_BIN_EXE_llm"));
-        command.current_dir(&self.dir).args(["train", "--quiet", "--device", "cpu", "--out", name]);
+        command.current_dir(&self.dir).args([self.command, "--quiet", "--device", "cpu", "--out", name]);
         if self.out(name).join("training/config.toml").exists() {
             command.arg("--resume");
         } else {
-            command.args(["--data", "text.txt"]);
-            let max_steps = format!("train.max_steps={}", self.steps);
-            for setting in [
-                "data.cache_dir=cache",
-                "tokenizer.kind=char",
-                "model.hidden_size=32",
-                "model.num_layers=2",
-                "model.num_heads=2",
-                "model.context_length=32",
-                "model.dropout.residual=0.1",
-                "train.batch_size=4",
-                "train.checkpoint_every=20",
-                "eval.every=30",
-                "eval.windows=8",
-                "sample.tokens=0",
-                &max_steps,
-            ] {
-                command.args(["--set", setting]);
-            }
+            command.args(&self.arguments);
         }
         command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap()
     }
@@ -67,6 +90,12 @@ impl Sandbox {
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
         begin.elapsed()
     }
+}
+
+/// `given`, and settings.
+fn arguments(given: &[&str], settings: &[&str]) -> Vec<String> {
+    let set = settings.iter().flat_map(|setting| ["--set", setting]);
+    given.iter().copied().chain(set).map(ToOwned::to_owned).collect()
 }
 
 /// Ends by itself within `time`, or gets `signal`.
@@ -111,16 +140,20 @@ fn metrics(out: &Path) -> Vec<Value> {
     text.lines().map(line).collect()
 }
 
-fn assert_same_run(ours: &Path, whole: &Path) {
+/// What a run makes, the weights that it goes on from first.
+const MODEL: [&str; 4] = ["model.safetensors", "model.safetensors", "tokenizer.json", "config.json"];
+const ADAPTER: [&str; 3] = ["trained.safetensors", "adapter_model.safetensors", "adapter_config.json"];
+
+fn assert_same_run(ours: &Path, whole: &Path, files: &[&str]) {
+    let (weights, files) = files.split_first().unwrap();
     assert_eq!(metrics(ours), metrics(whole));
-    let checkpoint = format!("training/checkpoints/step-{STEPS:08}");
-    for file in ["model.safetensors", "tokenizer.json", "config.json"] {
-        assert!(std::fs::read(ours.join(file)).unwrap() == std::fs::read(whole.join(file)).unwrap(), "{file} differs");
-    }
-    for file in ["model.safetensors", "optimizer.safetensors"] {
-        let [ours, whole] = [ours, whole].map(|out| std::fs::read(out.join(&checkpoint).join(file)).unwrap());
-        assert!(ours == whole, "{checkpoint}/{file} differs");
-    }
+    let same = |file: &Path| {
+        let [ours, whole] = [ours, whole].map(|out| std::fs::read(out.join(file)).unwrap());
+        assert!(ours == whole, "{} differs", file.display());
+    };
+    let checkpoint = PathBuf::from(format!("training/checkpoints/step-{STEPS:08}"));
+    files.iter().for_each(|file| same(Path::new(file)));
+    [*weights, "optimizer.safetensors"].iter().for_each(|file| same(&checkpoint.join(file)));
 }
 
 /// A model directory that loads, if there is one.
@@ -133,9 +166,8 @@ fn assert_loads(out: &Path) {
     assert!(inspect.status.success(), "{}", String::from_utf8_lossy(&inspect.stderr));
 }
 
-#[test]
-fn a_run_killed_at_random_moments_ends_as_if_left_alone() {
-    let sandbox = Sandbox::new(STEPS);
+/// Kills a run at random moments until it ends, and compares what it made with what one that was left alone made.
+fn kill_and_compare(sandbox: &Sandbox, files: &[&str]) {
     let time = sandbox.whole("whole");
     let mut moments = Moments::of_now();
     println!("seed {}", moments.0);
@@ -153,7 +185,17 @@ fn a_run_killed_at_random_moments_ends_as_if_left_alone() {
         assert_loads(&sandbox.out("killed"));
     }
     assert!(kills > 0, "never killed in the middle");
-    assert_same_run(&sandbox.out("killed"), &sandbox.out("whole"));
+    assert_same_run(&sandbox.out("killed"), &sandbox.out("whole"), files);
+}
+
+#[test]
+fn a_run_killed_at_random_moments_ends_as_if_left_alone() {
+    kill_and_compare(&Sandbox::new(STEPS), &MODEL);
+}
+
+#[test]
+fn fine_tuning_killed_at_random_moments_ends_as_if_left_alone() {
+    kill_and_compare(&Sandbox::of_adapters(STEPS), &ADAPTER);
 }
 
 #[test]
@@ -173,7 +215,7 @@ fn ctrl_c_saves_and_says_how_to_go_on() {
         }
     }
     sandbox.whole("stopped");
-    assert_same_run(&sandbox.out("stopped"), &sandbox.out("whole"));
+    assert_same_run(&sandbox.out("stopped"), &sandbox.out("whole"), &MODEL);
 }
 
 #[test]

@@ -115,21 +115,19 @@ struct Inner {
     plain: tokenizers::Tokenizer,
     /// The same, but special tokens are read; made when a prompt comes.
     prompting: OnceLock<tokenizers::Tokenizer>,
-    encoder: Encoder,
+    /// Made when a text comes.
+    encoder: OnceLock<Encoder>,
     decoding: Decoding,
     special: SpecialTokens,
     vocab_size: usize,
-    hash: String,
+    /// Made when it is asked for.
+    hash: OnceLock<String>,
 }
 
 impl fmt::Debug for Tokenizer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Inner { vocab_size, hash, special, .. } = &*self.inner;
-        f.debug_struct("Tokenizer")
-            .field("vocab_size", vocab_size)
-            .field("hash", hash)
-            .field("special", special)
-            .finish()
+        let Inner { vocab_size, special, .. } = &*self.inner;
+        f.debug_struct("Tokenizer").field("vocab_size", vocab_size).field("special", special).finish()
     }
 }
 
@@ -175,8 +173,6 @@ impl Tokenizer {
     fn from_parts(mut plain: tokenizers::Tokenizer, special: SpecialTokens) -> Result<Self, DataError> {
         plain.with_padding(None).with_truncation(None).map_err(tokenize)?;
         plain.set_encode_special_tokens(true);
-        let canonical = plain.to_string(false).map_err(tokenize)?;
-        let hash = blake3::hash(canonical.as_bytes()).to_hex().to_string();
         // Ids may have gaps, so the embedding table needs the largest id, not the number of tokens.
         let vocab = plain.get_vocab(true);
         let vocab_size = vocab.values().max().map_or(0, |&id| id as usize + 1);
@@ -185,9 +181,9 @@ impl Tokenizer {
             let problem = format!("its largest id is {}, but it has {} tokens only", vocab_size - 1, vocab.len());
             return Err(DataError::Tokenize(problem));
         }
-        let encoder = Encoder::new(&plain);
         let decoding = Decoding::new(&plain, &vocab, vocab_size);
-        let inner = Inner { plain, prompting: OnceLock::new(), encoder, decoding, special, vocab_size, hash };
+        let (prompting, encoder, hash) = (OnceLock::new(), OnceLock::new(), OnceLock::new());
+        let inner = Inner { plain, prompting, encoder, decoding, special, vocab_size, hash };
         Ok(Self { inner: Arc::new(inner) })
     }
 
@@ -218,7 +214,8 @@ impl Tokenizer {
     /// Appends the ids of a text; `continues` says that it goes on where the last one ended. Returns how many unknown
     /// tokens are among them.
     pub(crate) fn encode_into(&self, text: &str, continues: bool, ids: &mut Vec<u32>) -> Result<u64, DataError> {
-        self.inner.encoder.encode(&self.inner.plain, text, continues, ids)
+        let encoder = self.inner.encoder.get_or_init(|| Encoder::new(&self.inner.plain));
+        encoder.encode(&self.inner.plain, text, continues, ids)
     }
 
     /// Ids of a prompt: special tokens written in it are read, and those that the tokenizer adds by itself (a
@@ -359,7 +356,11 @@ impl Tokenizer {
 
     /// blake3 of the canonical `tokenizer.json`, in hex: equal for equal tokenizers.
     pub fn hash(&self) -> &str {
-        &self.inner.hash
+        self.inner.hash.get_or_init(|| {
+            // No error of it is known.
+            let canonical = self.inner.plain.to_string(false).unwrap_or_default();
+            blake3::hash(canonical.as_bytes()).to_hex().to_string()
+        })
     }
 }
 

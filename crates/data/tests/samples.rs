@@ -144,7 +144,7 @@ fn what_a_template_does_not_take_is_left_out_and_said() {
     assert_eq!(
         reasons,
         [
-            (1, LeftOutReason::Refused { message: "System role not supported".into() }),
+            (1, LeftOutReason::Refused { message: "There is no turn for the system.".into() }),
             (2, LeftOutReason::EmptyAnswer),
             (3, LeftOutReason::NothingToTrain),
             (4, LeftOutReason::TooLong { tokens, max_length: 20 }),

@@ -59,6 +59,11 @@ impl<B: AsRef<[u8]>> Gguf<B> {
         Ok(Self { bytes, metadata, tensors })
     }
 
+    /// The whole file.
+    pub fn bytes(&self) -> &B {
+        &self.bytes
+    }
+
     /// All metadata.
     pub fn metadata(&self) -> &BTreeMap<String, Value> {
         &self.metadata

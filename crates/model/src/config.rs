@@ -199,6 +199,12 @@ impl ModelConfig {
         self.sliding_window.filter(|_| self.windowed_layers.binary_search(&layer).is_ok())
     }
 
+    /// The same model with a bias in every linear layer of its blocks.
+    #[must_use]
+    pub fn with_biases(&self) -> Self {
+        Self { qkv_bias: true, attention_output_bias: true, mlp_bias: true, ..self.clone() }
+    }
+
     /// Tokens of a sequence beyond which another set of rotary wavelengths serves for all of it (LongRoPE).
     pub fn rotary_switch(&self) -> Option<usize> {
         match &self.position {

@@ -161,6 +161,20 @@ impl CausalLm {
         Self { precision, ..self }
     }
 
+    /// The same model with a bias in every linear layer of its blocks, zero where it had none. Shares its weights.
+    #[must_use]
+    pub fn with_zero_biases(mut self) -> Self {
+        self.config = self.config.with_biases();
+        for block in &mut self.model.layers {
+            let Attention { q_proj, k_proj, v_proj, o_proj, .. } = &mut block.self_attn;
+            let FeedForward { gate_proj, up_proj, down_proj, .. } = &mut block.mlp;
+            for linear in [q_proj, k_proj, v_proj, o_proj, up_proj, down_proj].into_iter().chain(gate_proj) {
+                linear.add_bias();
+            }
+        }
+        self
+    }
+
     /// What the model is.
     pub fn config(&self) -> &ModelConfig {
         &self.config

@@ -30,6 +30,12 @@ impl Linear {
         }
     }
 
+    /// Adds a bias of zeros where there is none.
+    pub(crate) fn add_bias(&mut self) {
+        let [d_out, _] = self.weight.lazy_shape().dims();
+        self.bias.get_or_insert_with(|| zeros([d_out], &self.weight.lazy_device()));
+    }
+
     /// `(b, t, in)` → `(b, t, out)`, in float32; the factors of the product are rounded to `precision`.
     pub fn forward(&self, x: Tensor<3>, precision: Precision) -> Tensor<3> {
         self.on_rows(x, |x| match &self.lora {

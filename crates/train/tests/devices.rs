@@ -4,13 +4,14 @@
 //! if the environment variable `LLM_REQUIRE_WGPU` is set.
 #![cfg(all(feature = "cpu", any(feature = "ndarray", feature = "wgpu")))]
 
+use std::convert::Infallible;
 use std::path::{Path, PathBuf};
 
 use burn::module::Module;
 use burn::tensor::{Device, Int, Tensor, TensorData};
 use llm_checkpoint::{load_model, load_tensors};
 use llm_data::Batch;
-use llm_model::{CausalLm, Precision, named_params};
+use llm_model::{CausalLm, LoraConfig, ParamInfo, Precision, named_params, replace_params};
 use llm_train::{Learner, OptimizerKind, OptimizerSection};
 
 /// One model of each family, and one with a sliding window and a separate head.
@@ -78,24 +79,48 @@ fn assert_close(ours: &[f32], theirs: &[f32], tolerance: f32, what: &str) {
     assert!(worst < tolerance, "{what}: differs by {worst:e}");
 }
 
+/// The model in `dir` with an adapter that changes what it computes.
+fn adapted(dir: &Path, dora: bool, device: &Device) -> CausalLm {
+    let config = LoraConfig { rank: 4, dora, ..LoraConfig::default() };
+    let model = load_model(dir, device).unwrap().with_lora(&config, 3).unwrap();
+    let second = |info: &ParamInfo| info.name.ends_with("lora_b");
+    let wave = |info: &ParamInfo| (0..info.len()).map(|i| 0.1 * (0.7 * i as f32).sin()).collect::<Vec<_>>();
+    let value = &mut |info: &ParamInfo| {
+        Ok::<_, Infallible>(second(info).then(|| TensorData::new(wave(info), info.shape.clone())))
+    };
+    let Ok(model) = replace_params(model, value);
+    model
+}
+
 fn assert_agrees_with_flex(device: &Device) {
     let (device, flex) = (device.clone().autodiff(), Device::flex().autodiff());
     for name in MODELS {
         let dir = golden(name);
-        let batch = batch(&dir);
-        let on = |device: &Device| load_model(&dir, device).unwrap();
-
-        let [ours, theirs] = [&device, &flex].map(|d| logits(&on(d), &batch, &d.clone().inner()));
-        assert_close(&ours, &theirs, 1e-4, &format!("{name}: logits"));
-
-        let [ours, theirs] = [&device, &flex].map(|d| gradients(on(d), &batch, d));
-        for ((parameter, ours), (_, theirs)) in ours.iter().zip(&theirs) {
-            assert_close(ours, theirs, 5e-5, &format!("{name}: gradient of {parameter}"));
-        }
-
-        let [ours, theirs] = [&device, &flex].map(|d| ten_losses(on(d), &batch, d));
-        assert_close(&ours, &theirs, 2e-4, &format!("{name}: losses of ten steps"));
+        agree(name, &batch(&dir), [&device, &flex], |device| load_model(&dir, device).unwrap());
     }
+    // Samples that share rows, and only adapters that are trained.
+    for (name, dora) in [("gpt2", false), ("llama", false), ("llama", true), ("qwen3_window", false)] {
+        let dir = golden(name);
+        let mut batch = batch(&dir);
+        let begins = |i: usize| (i % batch.time / 5 * 5) as u32;
+        batch.sample_starts = Some((0..batch.inputs.len()).map(begins).collect());
+        let what = format!("{name} with an adapter{}", if dora { " of DoRA" } else { "" });
+        agree(&what, &batch, [&device, &flex], |device| adapted(&dir, dora, device));
+    }
+}
+
+/// Holds what one device computes of a model to what another does.
+fn agree(name: &str, batch: &Batch, [device, flex]: [&Device; 2], on: impl Fn(&Device) -> CausalLm) {
+    let [ours, theirs] = [device, flex].map(|d| logits(&on(d), batch, &d.clone().inner()));
+    assert_close(&ours, &theirs, 1e-4, &format!("{name}: logits"));
+
+    let [ours, theirs] = [device, flex].map(|d| gradients(on(d), batch, d));
+    for ((parameter, ours), (_, theirs)) in ours.iter().zip(&theirs) {
+        assert_close(ours, theirs, 5e-5, &format!("{name}: gradient of {parameter}"));
+    }
+
+    let [ours, theirs] = [device, flex].map(|d| ten_losses(on(d), batch, d));
+    assert_close(&ours, &theirs, 2e-4, &format!("{name}: losses of ten steps"));
 }
 
 #[cfg(feature = "ndarray")]

@@ -19,7 +19,7 @@ pub(super) struct PeftConfig {
     pub dora: bool,
     ranks: Vec<(Regex, usize)>,
     alphas: Vec<(Regex, f64)>,
-    base: Option<String>,
+    pub base: Option<String>,
 }
 
 /// Keys that must not have a value, other than false or an empty one: each changes what the adapter computes, or stores

@@ -99,6 +99,13 @@ impl Factors {
     }
 }
 
+/// The tensors of the adapter in `dir`.
+pub(super) fn open_tensors(dir: &Path) -> Result<WeightFile, CheckpointError> {
+    let name = if !dir.join(WEIGHTS).exists() && dir.join(PICKLED).exists() { PICKLED } else { WEIGHTS };
+    let hint = "an adapter's tensors lie beside its adapter_config.json";
+    WeightFile::open(&dir.join(name), hint, Load::Float32)
+}
+
 /// An adapter on disk.
 struct Stored {
     config: PeftConfig,
@@ -110,9 +117,7 @@ impl Stored {
     /// Opens it, and checks that all of its tensors have their place in `model`.
     fn open(dir: &Path, model: &CausalLm) -> Result<Self, CheckpointError> {
         let config = PeftConfig::read(dir)?;
-        let name = if !dir.join(WEIGHTS).exists() && dir.join(PICKLED).exists() { PICKLED } else { WEIGHTS };
-        let hint = "an adapter's tensors lie beside its adapter_config.json";
-        let file = WeightFile::open(&dir.join(name), hint, Load::Float32)?;
+        let file = open_tensors(dir)?;
         let names = file.names().into_iter().collect();
         let stored = Self { config, file, names };
         stored.check(model)?;

@@ -2,8 +2,8 @@
 //! [`families`](super::families).
 
 use llm_gguf::Value;
-use llm_model::ModelConfig;
-use serde_json::{Map, Value as Json};
+use llm_model::{ModelConfig, Position};
+use serde_json::{Map, Value as Json, json};
 
 use super::GgufFile;
 use super::architecture::{ARCHITECTURES, Architecture};
@@ -157,10 +157,19 @@ pub(super) fn refused(what: String) -> CheckpointError {
     CheckpointError::NotGguf(what)
 }
 
+/// What makes a model of `config` one that nobody has published.
+fn parts(config: &ModelConfig) -> String {
+    let name = |value: Json| value.as_str().unwrap_or_default().to_owned();
+    let [norm, feed_forward] = [json!(config.norm), json!(config.feed_forward)].map(name);
+    let position = if config.position == Position::Learned { "learned" } else { "rotary" };
+    let qk_norm = if config.qk_norm.is_some() { ", normalized queries and keys" } else { "" };
+    format!("{norm} with {position} positions{qk_norm} and a feed-forward network of the kind {feed_forward}")
+}
+
 /// Describes a model of `config`.
 pub(super) fn write(config: &ModelConfig) -> Result<Writing<'_>, CheckpointError> {
     let family = published(config);
-    let family = family.ok_or_else(|| refused("no published architecture computes what this model does".to_owned()))?;
+    let family = family.ok_or_else(|| CheckpointError::Unpublished(parts(config)))?;
     let mut values = Map::new();
     (family.write)(config, &mut values);
     let model_type = if family.model_type == "mistral" { "llama" } else { family.model_type };

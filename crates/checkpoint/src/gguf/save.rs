@@ -11,6 +11,7 @@ use super::tensors::Change;
 use super::tokenizer;
 use crate::CheckpointError;
 use crate::atomic::write_sized;
+use crate::config::publishable;
 use crate::weights::{stored_tensors, visit_stored};
 
 /// `general.file_type` (`llama_ftype`).
@@ -27,7 +28,8 @@ const QUANTIZATION_VERSION: u32 = 2;
 
 /// Writes `model` and its tokenizer to one GGUF file, atomically, with matrices stored as `kind` and all else in float32.
 /// Beside the model, one tensor at a time is in memory. Gives notes on what is not as one would expect: matrices stored in
-/// another type because their rows do not fill its blocks, and what llama.cpp does not do.
+/// another type because their rows do not fill its blocks, and what llama.cpp does not do. Biases that llama.cpp asks for
+/// and the model lacks are written as zeros.
 ///
 /// # Errors
 /// [`CheckpointError::NotGguf`] for what llama.cpp would compute or split differently, and those of
@@ -38,6 +40,7 @@ pub fn save_gguf(
     tokenizer: Option<&Tokenizer>,
     kind: TensorType,
 ) -> Result<Vec<String>, CheckpointError> {
+    let model = &publishable(model);
     let model_config = model.config();
     let file_type = FILE_TYPES.iter().find(|(known, _)| *known == kind).map(|(_, number)| *number);
     let file_type = file_type.ok_or_else(|| CheckpointError::NotGguf(format!("{kind} is read, but not written")))?;

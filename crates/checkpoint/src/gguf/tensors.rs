@@ -4,10 +4,8 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
-use bytes::Bytes;
-use llm_gguf::{GgufError, TensorInfo};
+use llm_gguf::{GgufError, TensorInfo, TensorType};
 use llm_model::QuantizedWeight;
-use rayon::prelude::*;
 
 use super::GgufFile;
 use super::architecture::Architecture;
@@ -63,13 +61,19 @@ impl Change {
     }
 
     /// The checkpoint's values out of those of GGUF, whose shape is `shape`.
-    pub fn undo(self, values: Vec<f32>, shape: &[usize]) -> Vec<f32> {
-        match self {
-            Self::None => values,
-            Self::Transposed => transpose(&values, shape),
-            Self::Interleaved { heads } => permute_rows(&values, shape[0], heads, true),
-            Self::Shifted => values.into_iter().map(|x| x - 1.0).collect(),
-        }
+    fn undo(self, values: Floats, shape: &[usize]) -> Floats {
+        let Floats { kind, bytes } = values;
+        let bytes = match (self, kind) {
+            (Self::None, _) => bytes,
+            (Self::Transposed, FloatKind::F32) => transpose(bytes.as_chunks::<4>().0, shape).into_flattened().into(),
+            (Self::Transposed, _) => transpose(bytes.as_chunks::<2>().0, shape).into_flattened().into(),
+            (Self::Interleaved { heads }, _) => permute_rows(&bytes, shape[0], heads, true).into(),
+            (Self::Shifted, _) => {
+                let shifted = Floats { kind, bytes }.into_f32().into_iter().map(|x| x - 1.0).collect();
+                return Floats::from_f32(shifted);
+            }
+        };
+        Floats { kind, bytes }
     }
 
     /// The values for GGUF out of the checkpoint's, whose shape is `shape`.
@@ -83,7 +87,7 @@ impl Change {
     }
 }
 
-fn transpose(values: &[f32], shape: &[usize]) -> Vec<f32> {
+fn transpose<T: Copy>(values: &[T], shape: &[usize]) -> Vec<T> {
     let columns = shape.get(1).copied().unwrap_or(1);
     let mut out = Vec::with_capacity(values.len());
     for column in 0..columns {
@@ -104,25 +108,6 @@ fn permute_rows<T: Copy>(values: &[T], rows: usize, heads: usize, undo: bool) ->
         out.extend(&values[from * width..(from + 1) * width]);
     }
     out
-}
-
-/// Where the first NaN or infinity is.
-fn first_not_finite(values: &[f32]) -> Option<usize> {
-    /// Values that one task looks at.
-    const BLOCK: usize = 1 << 16;
-    let any_of = |block: &[f32]| block.iter().fold(false, |any, value| any | !value.is_finite()); // vectorizes
-    let with_one = values.par_chunks(BLOCK).position_first(any_of)?;
-    let start = with_one * BLOCK;
-    values[start..].iter().position(|value| !value.is_finite()).map(|at| start + at)
-}
-
-/// Values as the bytes that they are, without a copy.
-struct Values(Vec<f32>);
-
-impl AsRef<[u8]> for Values {
-    fn as_ref(&self) -> &[u8] {
-        bytemuck::cast_slice(&self.0)
-    }
 }
 
 /// The tensors of a file as a checkpoint has them.
@@ -163,21 +148,25 @@ impl GgufTensors {
         self.tensors.get(name).map(|(.., shape)| shape.as_slice())
     }
 
-    /// The values of a tensor in the checkpoint's layout, in float32; all must be finite.
+    /// The values of a tensor in the checkpoint's layout: those in floating point as they are stored, and in the mapped file
+    /// if their layout is the checkpoint's, quantized ones in float32. All must be finite.
     pub fn floats(&self, name: &str) -> Result<Floats, CheckpointError> {
         let missing = || self.file.damaged(GgufError::MissingTensor { tensor: name.to_owned() });
-        let (gguf, change, shape) = self.tensors.get(name).ok_or_else(missing)?;
-        let values = self.file.gguf.values(gguf).map_err(|source| self.file.damaged(source))?;
-        if let Some(index) = first_not_finite(&values) {
-            return Err(CheckpointError::NotFinite {
-                path: self.file.path.clone(),
-                tensor: gguf.clone(),
-                value: values[index],
-                index,
-            });
-        }
-        let values = change.undo(values, &change.shape(shape));
-        Ok(Floats { kind: FloatKind::F32, bytes: Bytes::from_owner(Values(values)) })
+        let (tensor, change, shape) = self.tensors.get(name).ok_or_else(missing)?;
+        let gguf = &self.file.gguf;
+        let damaged = |source| self.file.damaged(source);
+        let kind = match gguf.tensors().get(tensor).map(|info| info.kind) {
+            Some(TensorType::F32) => Some(FloatKind::F32),
+            Some(TensorType::F16) => Some(FloatKind::F16),
+            Some(TensorType::Bf16) => Some(FloatKind::Bf16),
+            _ => None,
+        };
+        let values = match kind {
+            Some(kind) => Floats { kind, bytes: gguf.bytes().slice_ref(gguf.stored(tensor).map_err(damaged)?) },
+            None => Floats::from_f32(gguf.values(tensor).map_err(damaged)?),
+        };
+        values.check_finite(&self.file.path, tensor)?;
+        Ok(change.undo(values, &change.shape(shape)))
     }
 
     /// The matrix of `shape` at `place` of a tensor in the blocks that the file has it in, if `quantize` keeps these, and if
@@ -228,7 +217,7 @@ mod tests {
         let stored = change.apply(values.clone(), &[8, 2]);
         let rows: Vec<f32> = stored.iter().step_by(2).copied().collect();
         assert_eq!(rows, [0.0, 2.0, 1.0, 3.0, 4.0, 6.0, 5.0, 7.0]);
-        assert_eq!(change.undo(stored, &[8, 2]), values);
+        assert_eq!(change.undo(Floats::from_f32(stored), &[8, 2]).into_f32(), values);
     }
 
     #[test]
@@ -236,6 +225,6 @@ mod tests {
         let values: Vec<f32> = (0..6u8).map(f32::from).collect();
         let stored = Change::Transposed.apply(values.clone(), &[2, 3]);
         assert_eq!(stored, [0.0, 3.0, 1.0, 4.0, 2.0, 5.0]);
-        assert_eq!(Change::Transposed.undo(stored, &[3, 2]), values);
+        assert_eq!(Change::Transposed.undo(Floats::from_f32(stored), &[3, 2]).into_f32(), values);
     }
 }

@@ -1,8 +1,10 @@
 //! Parameters out of the tensors of a model, in the number type that is wanted.
 
+use std::collections::BTreeMap;
+
 use llm_model::{CausalLm, ParamInfo, QuantizedWeight, Role, replace_params};
 
-use super::{StoredWeights, places};
+use super::{StoredWeights, places, stored_tensors};
 use crate::families::Place;
 use crate::floats::Floats;
 use crate::{CheckpointError, ModelSource, Quantize};
@@ -38,7 +40,12 @@ pub(crate) fn load(source: &ModelSource, model: CausalLm, how: Load) -> Result<C
     let place = places(&config);
     let stored = StoredWeights::open(source, how)?;
     stored.check(&model, &place)?;
-    let mut reader = Reader { stored: &stored, last: None };
+    // What the model takes as it is, and not as a copy, may be read all at once, by all cores.
+    let ready = match how {
+        Load::AsStored => stored.read_all(stored_tensors(&model).into_iter().map(|(name, _)| name).collect())?,
+        _ => BTreeMap::new(),
+    };
+    let mut reader = Reader { stored: &stored, ready, last: None };
     let model = replace_params::<CheckpointError>(model, &mut |info: &ParamInfo| {
         let in_blocks = info.role == Role::Matrix && matches!(how, Load::Quantized { .. });
         if info.role == Role::Adapter || in_blocks {
@@ -63,6 +70,8 @@ pub(crate) fn load(source: &ModelSource, model: CausalLm, how: Load) -> Result<C
 /// Reads one parameter after the other.
 struct Reader<'a> {
     stored: &'a StoredWeights,
+    /// Tensors that have been read before.
+    ready: BTreeMap<String, Floats>,
     /// A tensor that several parameters in a row share.
     last: Option<(String, Floats)>,
 }
@@ -72,7 +81,10 @@ impl Reader<'_> {
     fn floats(&mut self, place: &Place) -> Result<Floats, CheckpointError> {
         let floats = match self.last.take() {
             Some((tensor, floats)) if tensor == place.tensor => floats,
-            _ => self.stored.read(&place.tensor)?,
+            _ => match self.ready.remove(&place.tensor) {
+                Some(floats) => floats,
+                None => self.stored.read(&place.tensor)?,
+            },
         };
         if !place.is_whole() {
             self.last = Some((place.tensor.clone(), floats.clone()));

@@ -72,10 +72,11 @@ pub struct ChatArgs {
 }
 
 pub fn run(args: &ChatArgs, printer: Printer) -> Result<(), CliError> {
-    let files = args.model.open(printer)?;
-    let template = template(args, &files)?;
+    let source = args.model.source(printer)?;
     let device = args.device.open(printer)?;
-    let model = args.adapters.apply(files.load(&device.device)?)?;
+    let (files, model) = ModelFiles::read_with_weights(source, &device.device)?;
+    let template = template(args, &files)?;
+    let model = args.adapters.apply(model)?;
     let context = files.config.context_length;
     let settings = args.sampling.resolve(args.max_tokens, context, &files.generation);
     if args.verbose {

@@ -1,15 +1,16 @@
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use burn::tensor::Device;
 use clap::Args;
 use comfy_table::presets::NOTHING;
 use comfy_table::{CellAlignment, Table};
-use llm_checkpoint::ModelSource;
+use llm_checkpoint::{ModelSource, adapter_base, is_adapter};
 use llm_generate::Generator;
 use llm_model::{CausalLm, ParamInfo, params};
 use serde_json::{Map, Value, json};
 
+use crate::adapters::AdapterArgs;
 use crate::answers::likeliest;
 use crate::device::DeviceArgs;
 use crate::error::CliError;
@@ -23,19 +24,25 @@ const PROMPTS: [&str; 3] = ["Once upon a time", "The capital of France is", "To 
 
 const EXAMPLES: &str = "Examples:
   llm compare runs/base runs/tuned --data valid.jsonl
+  llm compare runs/base --adapter-path runs/qa --data valid.jsonl      a model and its adapter
   llm compare org/name mine.q4.gguf --prompt \"The sea is\" -n 40";
 
 /// What `llm compare` takes.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub struct CompareArgs {
-    /// A model: a directory, a .gguf file, or ORG/NAME on the hub (ORG/NAME@REVISION for one of its versions).
+    /// A model: a directory, a .gguf file, or ORG/NAME on the hub (ORG/NAME@REVISION for one of its versions); or the
+    /// directory of an adapter, which names its model itself.
     #[arg(value_name = "A")]
     first: String,
 
-    /// Another one.
-    #[arg(value_name = "B")]
-    second: String,
+    /// Another one; with --adapter-path it may be left out, and is A then.
+    #[arg(value_name = "B", required_unless_present = "adapter_path")]
+    second: Option<String>,
+
+    /// LoRA adapters over B.
+    #[command(flatten)]
+    adapters: AdapterArgs,
 
     /// Measure both on this, as `llm eval perplexity` does: a text, or samples.
     #[arg(long, value_name = "PATH")]
@@ -58,6 +65,14 @@ pub struct CompareArgs {
     json: bool,
 }
 
+/// One of the two, without its weights.
+struct Compared {
+    /// What it was called, its adapters included.
+    name: String,
+    files: ModelFiles,
+    adapters: AdapterArgs,
+}
+
 /// What is known of one of the two.
 struct Side {
     parameters: u64,
@@ -67,13 +82,46 @@ struct Side {
 }
 
 pub fn run(args: &CompareArgs, printer: Printer) -> Result<(), CliError> {
-    let open = |model: &str| ModelFiles::read(ModelSource::open(&locate(model, None, printer)?)?);
-    let both = [open(&args.first)?, open(&args.second)?];
+    let none = AdapterArgs { adapter_path: Vec::new() };
+    let second = args.second.as_ref().unwrap_or(&args.first);
+    let both = [Compared::open(&args.first, &none, printer)?, Compared::open(second, &args.adapters, printer)?];
     let device = args.device.open(printer)?.device;
     // One after the other: two models need not fit into memory.
-    let [first, second] = both.each_ref().map(|files| args.look(files, &device, printer));
+    let [first, second] = both.each_ref().map(|one| args.look(one, &device, printer));
     let sides = [first?, second?];
-    if args.json { args.print_json(&sides) } else { args.print(&sides) }
+    let names = both.each_ref().map(|one| one.name.as_str());
+    if args.json { args.print_json(names, &sides) } else { args.print(names, &sides) }
+}
+
+impl Compared {
+    /// `model` with `adapters`; if it is an adapter itself, the model that it names, with it.
+    fn open(model: &str, adapters: &AdapterArgs, printer: Printer) -> Result<Self, CliError> {
+        let path = Path::new(model);
+        let alone = is_adapter(path) && !path.join("config.json").exists();
+        let (base, adapters) = if alone {
+            let base = adapter_base(path)?.ok_or_else(|| CliError::NoBase { path: path.to_owned() })?;
+            let mut all = AdapterArgs::one(path.to_owned());
+            all.adapter_path.extend(adapters.adapter_path.iter().cloned());
+            (base, all)
+        } else {
+            (model.to_owned(), adapters.clone())
+        };
+        let files = ModelFiles::read(ModelSource::open(&locate(&base, None, printer)?)?)?;
+        let name = adapters.adapter_path.iter().fold(base, |name, adapter| format!("{name} + {adapter}"));
+        Ok(Self { name, files, adapters })
+    }
+
+    /// The settings of the model, and those of its adapters.
+    fn config(&self) -> Result<Map<String, Value>, CliError> {
+        let object = |value| if let Ok(Value::Object(keys)) = value { keys } else { Map::new() };
+        let mut config = object(serde_json::to_value(&self.files.config));
+        for (i, (adapter, weight)) in self.adapters.describe()?.into_iter().enumerate() {
+            let prefix = if i == 0 { "adapter".to_owned() } else { format!("adapter {}", i + 1) };
+            let keys = object(serde_json::to_value(adapter)).into_iter().chain([("weight".to_owned(), json!(weight))]);
+            config.extend(keys.map(|(key, value)| (format!("{prefix}.{key}"), value)));
+        }
+        Ok(config)
+    }
 }
 
 impl CompareArgs {
@@ -81,14 +129,12 @@ impl CompareArgs {
         if self.prompt.is_empty() { PROMPTS.to_vec() } else { self.prompt.iter().map(String::as_str).collect() }
     }
 
-    fn look(&self, files: &ModelFiles, device: &Device, printer: Printer) -> Result<Side, CliError> {
-        let model = files.load(device)?;
+    fn look(&self, compared: &Compared, device: &Device, printer: Printer) -> Result<Side, CliError> {
+        let files = &compared.files;
+        let config = compared.config()?;
+        let model = compared.adapters.apply(files.load(device)?)?;
         let score = |data: &PathBuf| MeasureArgs::of(data).score(files, &model, device, printer);
         let score = self.data.as_ref().map(score).transpose()?;
-        let config = match serde_json::to_value(&files.config) {
-            Ok(Value::Object(config)) => config,
-            _ => Map::new(),
-        };
         let parameters = params(&model).iter().map(ParamInfo::len).sum::<usize>() as u64;
         Ok(Side { parameters, config, score, texts: self.texts(files, &model, device)? })
     }
@@ -105,11 +151,11 @@ impl CompareArgs {
         self.prompts().into_iter().map(text).collect()
     }
 
-    fn print(&self, sides: &[Side; 2]) -> Result<(), CliError> {
+    fn print(&self, names: [&str; 2], sides: &[Side; 2]) -> Result<(), CliError> {
         let [a, b] = sides;
         let mut table = Table::new();
         table.load_style(NOTHING);
-        table.set_header(["", &self.first, &self.second]);
+        table.set_header(["", names[0], names[1]]);
         table.add_row(["parameters".into(), grouped(a.parameters), grouped(b.parameters)]);
         if let (Some(a), Some(b)) = (a.score, b.score) {
             let mut row = |name: &str, number: fn(&Score) -> f64| {
@@ -134,7 +180,7 @@ impl CompareArgs {
         Ok(())
     }
 
-    fn print_json(&self, sides: &[Side; 2]) -> Result<(), CliError> {
+    fn print_json(&self, names: [&str; 2], sides: &[Side; 2]) -> Result<(), CliError> {
         let [a, b] = sides;
         let side = |model: &str, side: &Side| {
             let score = side.score.map(|score| score.json());
@@ -144,8 +190,7 @@ impl CompareArgs {
             differences(&a.config, &b.config).map(|(key, values)| (key, json!(values))).collect();
         let text = |((prompt, a), b): ((&str, &String), &String)| json!({ "prompt": prompt, "a": a, "b": b });
         let texts: Vec<Value> = self.prompts().into_iter().zip(&a.texts).zip(&b.texts).map(text).collect();
-        let all =
-            json!({ "a": side(&self.first, a), "b": side(&self.second, b), "config": differences, "texts": texts });
+        let all = json!({ "a": side(names[0], a), "b": side(names[1], b), "config": differences, "texts": texts });
         writeln!(plain_stdout(), "{all}")?;
         Ok(())
     }

@@ -10,13 +10,14 @@ use llm_train::{
 };
 
 use crate::adapters::CHAT_TEMPLATE;
-use crate::device::{DeviceArgs, DeviceChoice};
+use crate::device::DeviceArgs;
 use crate::error::CliError;
 use crate::interrupt;
+use crate::measure::warn_left_out;
 use crate::model::{self, ModelFiles};
 use crate::numbers::{duration, grouped};
 use crate::printer::Printer;
-use crate::training_view::TrainingView;
+use crate::training_view::{TrainingView, stopped};
 
 mod report;
 
@@ -270,11 +271,13 @@ pub fn run(args: &FinetuneArgs, printer: Printer) -> Result<(), CliError> {
     let (outcome, shown) = if method == Method::Dpo {
         let pairs = set.tokenize_pairs(tokenizer, template.as_ref(), &stops, limits)?;
         warn(&pairs.summary, printer);
+        Finetuning::need_validation(&pairs.valid)?;
         let shown: Vec<_> = pairs.valid.iter().take(report::ANSWERS).map(|pair| pair.chosen.clone()).collect();
         (train(tuning(config.clone())?.on_preferences(pairs)?, printer, &device.device)?, shown)
     } else {
         let samples = set.tokenize(tokenizer, template.as_ref(), &stops, limits)?;
         warn(&samples.summary, printer);
+        Finetuning::need_validation(&samples.valid)?;
         let shown: Vec<TokenizedSample> = samples.valid.iter().take(report::ANSWERS).cloned().collect();
         (train(tuning(config.clone())?.on_samples(samples)?, printer, &device.device)?, shown)
     };
@@ -287,13 +290,7 @@ pub fn run(args: &FinetuneArgs, printer: Printer) -> Result<(), CliError> {
         write_atomic(&out.join(CHAT_TEMPLATE), |file| file.write_all(source.as_bytes()))?;
     }
     if outcome.ending == Ending::Interrupted {
-        let (step, steps) = (grouped(outcome.step), grouped(outcome.steps));
-        printer.note(format_args!("stopped after step {step} of {steps}; everything is saved"));
-        let device = match args.device.device {
-            DeviceChoice::Auto => String::new(),
-            device => format!(" --device {device}"),
-        };
-        printer.note(format_args!("go on with: llm finetune --out {} --resume{device}", out.display()));
+        stopped(&outcome, "finetune", &out, &args.device, args.tensorboard, printer);
         return Err(CliError::Interrupted);
     }
     let result = report::Finished { files: &files, method, out: &out, device: &device.device, outcome: &outcome };
@@ -322,11 +319,7 @@ fn train<S: Source>(trainer: Trainer<S>, printer: Printer, device: &Device) -> R
 /// Says what is not trained on, and what will not end.
 fn warn(summary: &SampleSummary, printer: Printer) {
     let check = "`llm data check` shows which";
-    if let Some(first) = summary.left_out.first() {
-        let count = summary.left_out.len();
-        printer
-            .warn(format_args!("{count} samples are left out; the first, {}: {}; {check}", first.origin, first.reason));
-    }
+    warn_left_out(summary, printer);
     if !summary.truncated.is_empty() {
         printer.warn(format_args!("{} samples are cut at their end; {check}", summary.truncated.len()));
     }

@@ -87,12 +87,16 @@ enum Overflow {
 }
 
 pub fn run(args: &GenerateArgs, printer: Printer) -> Result<(), CliError> {
-    let files = args.model.open(printer)?;
-    let tokenizer = &files.tokenizer;
+    let source = args.model.source(printer)?;
     let prompt = args.prompt.as_deref().map(input::text).transpose()?;
-    let ids = prompt_ids(prompt.as_deref(), tokenizer)?;
+    if prompt.as_deref() == Some("") {
+        return Err(GenerateError::EmptyPrompt.into());
+    }
     let device = args.device.open(printer)?;
-    let model = args.adapters.apply(files.load(&device.device)?)?;
+    let (files, model) = ModelFiles::read_with_weights(source, &device.device)?;
+    let tokenizer = &files.tokenizer;
+    let ids = prompt_ids(prompt.as_deref(), tokenizer)?;
+    let model = args.adapters.apply(model)?;
     let settings = args.sampling.resolve(args.max_tokens, Options::default().max_tokens, &files.generation);
     if args.verbose {
         printer.note(format_args!("settings: {settings}"));
@@ -127,14 +131,11 @@ pub fn run(args: &GenerateArgs, printer: Printer) -> Result<(), CliError> {
 
 /// Tokens of the prompt, or the one that begins a text.
 fn prompt_ids(prompt: Option<&str>, tokenizer: &Tokenizer) -> Result<Vec<u32>, CliError> {
-    match prompt {
-        Some("") => Err(GenerateError::EmptyPrompt.into()),
-        Some(text) => Ok(tokenizer.encode_prompt(text)?),
-        None => {
-            let first = tokenizer.bos_id().or(tokenizer.end_of_text_id());
-            Ok(vec![first.ok_or(CliError::NothingToBeginWith)?])
-        }
+    if let Some(text) = prompt {
+        return Ok(tokenizer.encode_prompt(text)?);
     }
+    let first = tokenizer.bos_id().or(tokenizer.end_of_text_id());
+    Ok(vec![first.ok_or(CliError::NothingToBeginWith)?])
 }
 
 fn options(args: &GenerateArgs, settings: &Resolved, files: &ModelFiles) -> Options {

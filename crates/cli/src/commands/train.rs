@@ -5,12 +5,12 @@ use std::sync::atomic::Ordering;
 use clap::Args;
 use llm_train::{ConfigFile, Ending, Outcome, RunConfig, RunOptions, TrainError, Trainer};
 
-use crate::device::{DeviceArgs, DeviceChoice};
+use crate::device::DeviceArgs;
 use crate::error::CliError;
 use crate::interrupt;
 use crate::numbers::{duration, grouped};
 use crate::printer::Printer;
-use crate::training_view::TrainingView;
+use crate::training_view::{TrainingView, stopped};
 
 const EXAMPLES: &str = "Examples:
   llm train                                   the tales in data/, in some minutes on two cores
@@ -186,18 +186,12 @@ pub fn run(args: &TrainArgs, printer: Printer) -> Result<(), CliError> {
 
 /// How it ended, and how to go on.
 fn report(outcome: &Outcome, args: &TrainArgs, out: &Path, prompt: &str, printer: Printer) {
-    let out = out.display();
     let (step, time) = (grouped(outcome.step), duration(outcome.seconds));
     if outcome.ending == Ending::Interrupted {
-        printer.note(format_args!("stopped after step {step} of {}; everything is saved", grouped(outcome.steps)));
-        let device = match args.device.device {
-            DeviceChoice::Auto => String::new(),
-            device => format!(" --device {device}"),
-        };
-        let tensorboard = if args.tensorboard { " --tensorboard" } else { "" };
-        printer.note(format_args!("go on with: llm train --out {out} --resume{device}{tensorboard}"));
+        stopped(outcome, "train", out, &args.device, args.tensorboard, printer);
         return;
     }
+    let out = out.display();
     let best = outcome.best.map_or(String::new(), |best| {
         let perplexity = f64::from(best.val_loss).exp();
         format!(

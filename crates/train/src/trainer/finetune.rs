@@ -1,8 +1,9 @@
 use std::sync::Arc;
 
 use burn::module::Module;
+use llm_checkpoint::own_targets;
 use llm_data::{PreferenceSampler, SampleSampler, TokenizedPairs, TokenizedSamples, Tokenizer};
-use llm_model::{CausalLm, ModelConfig};
+use llm_model::{CausalLm, LoraConfig, ModelConfig};
 
 use super::open::{check_directory, check_memory, check_precision};
 use super::product::Product;
@@ -40,6 +41,14 @@ impl Finetuning {
         check_directory(config, options)
     }
 
+    /// Checks that there is anything to validate on.
+    ///
+    /// # Errors
+    /// [`TrainError::NoValidation`].
+    pub fn need_validation<T>(valid: &[T]) -> Result<(), TrainError> {
+        if valid.is_empty() { Err(TrainError::NoValidation) } else { Ok(()) }
+    }
+
     /// A trainer on samples.
     ///
     /// # Errors
@@ -49,9 +58,7 @@ impl Finetuning {
         let (rows, ranks, pad) = (train.micro_batch_size(), train.accumulation() as u32, pad_id(&self.tokenizer));
         let length = samples.summary.row_length(data.limits(self.model.config().context_length).max_length);
         let sampler = |samples| SampleSampler::new(samples, rows, length, ranks, data.packing, pad);
-        if samples.valid.is_empty() {
-            return Err(TrainError::NoValidation);
-        }
+        Self::need_validation(&samples.valid)?;
         let (train, valid) = (sampler(samples.train)?, sampler(samples.valid)?);
         let source = SampleSource { tokenizer: self.tokenizer.clone(), train, valid };
         self.begin(source)
@@ -66,9 +73,7 @@ impl Finetuning {
         let (rows, ranks, pad) = (train.micro_batch_size(), train.accumulation() as u32, pad_id(&self.tokenizer));
         let max_length = pairs.summary.row_length(data.limits(self.model.config().context_length).max_length);
         let sampler = |pairs| PreferenceSampler::new(pairs, rows, ranks, pad);
-        if pairs.valid.is_empty() {
-            return Err(TrainError::NoValidation);
-        }
+        Self::need_validation(&pairs.valid)?;
         let source = PreferenceSource {
             tokenizer: self.tokenizer.clone(),
             train: sampler(pairs.train)?,
@@ -87,7 +92,10 @@ impl Finetuning {
         let FinetuneConfig { finetune, lora, train, optimizer, schedule, eval, .. } = config;
         let base = finetune.model.clone();
         let (model, product) = match finetune.method_for(model.config()) {
-            Method::Lora | Method::Dpo => (model.with_lora(&lora, train.seed)?, Product::Adapter { base }),
+            Method::Lora | Method::Dpo => {
+                let lora = LoraConfig { target_modules: own_targets(&lora.target_modules, &model), ..lora };
+                (model.with_lora(&lora, train.seed)?, Product::Adapter { base })
+            }
             Method::Head => (model.freeze_below(finetune.layers), Product::Finetuned),
             Method::Full => (model, Product::Finetuned),
         };

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use burn::tensor::Device;
 use clap::Args;
 use comfy_table::{Cell, CellAlignment};
-use llm_checkpoint::{load_config, published_type};
+use llm_checkpoint::{AdapterDescription, describe_adapter, is_adapter, load_config, published_type};
 use llm_data::{Tokenizer, TokenizerKind};
 use llm_model::{CausalLm, ModelConfig, ParamInfo, params};
 use llm_train::{ConfigFile, RunConfig};
@@ -45,7 +45,7 @@ pub struct TreeArgs {
 #[group(required = true, multiple = false)]
 struct Source {
     /// The model: a directory, as `llm train --out` or Hugging Face makes it, a .gguf file, or ORG/NAME on the hub
-    /// (ORG/NAME@REVISION for one of its versions).
+    /// (ORG/NAME@REVISION for one of its versions); or an adapter, as `llm finetune` or PEFT makes it.
     #[arg(short, long, value_name = "MODEL")]
     model: Option<String>,
 
@@ -56,13 +56,36 @@ struct Source {
 
 pub fn run(args: &TreeArgs, printer: Printer) -> Result<(), CliError> {
     let config = match (&args.source.model, &args.source.config) {
-        (Some(model), _) => load_config(&locate(model, None, printer)?)?,
+        (Some(model), _) => {
+            let path = locate(model, None, printer)?;
+            if is_adapter(&path) && !path.join("config.json").exists() {
+                return print_adapter(&describe_adapter(&path)?, args.json);
+            }
+            load_config(&path)?
+        }
         (None, Some(file)) => planned(file, args.vocab_size)?,
         (None, None) => unreachable!("clap asks for one of the two"),
     };
     // Weights are not read, and take no memory until they are.
     let tensors = params(&CausalLm::new(&config, &Device::default()));
     if args.json { print_json(&config, &tensors) } else { print_tree(&config, &tensors, args.all) }
+}
+
+/// Prints what an adapter is.
+fn print_adapter(adapter: &AdapterDescription, json: bool) -> Result<(), CliError> {
+    let mut out = stdout();
+    if json {
+        writeln!(out, "{}", json!({ "adapter": adapter }))?;
+        return Ok(());
+    }
+    let AdapterDescription { base, rank, alpha, dropout, rslora, dora, targets, layers, parameters } = adapter;
+    let kind = if *dora { "DoRA" } else { "LoRA" };
+    let scale = if *rslora { "alpha / √rank" } else { "alpha / rank" };
+    writeln!(out, "adapter     {kind} of rank {rank}, alpha {alpha}, dropout {dropout}; scale {scale}")?;
+    writeln!(out, "base        {}", base.as_deref().unwrap_or("not named"))?;
+    writeln!(out, "targets     {} ({} linear layers)", targets.join(", "), grouped(*layers as u64))?;
+    writeln!(out, "parameters  {}; {:.1} MB in float32", grouped(*parameters as u64), *parameters as f64 * 4.0 / 1e6)?;
+    Ok(())
 }
 
 /// The model that a training configuration describes.

@@ -1,5 +1,7 @@
 //! Rows of a table, and the table's gradient.
 
+use std::collections::BTreeMap;
+
 use burn_flex::FlexTensor;
 use rayon::prelude::*;
 
@@ -27,8 +29,8 @@ pub(super) fn forward(weight: &FlexTensor, ids: &FlexTensor) -> FlexTensor {
     })
 }
 
-/// Gradient by the table of `v` rows: those of `grad` `(b, t, d)`, added by id, always in the same order, to `others`, if
-/// there is such a gradient already. That is the case where the table is also the head's weight.
+/// Gradient by the table of `v` rows: those of `grad` `(b, t, d)`, added up by id, always in the same order, and the sums
+/// added to `others`, if there is such a gradient already. That is the case where the table is also the head's weight.
 pub(super) fn backward(grad: &FlexTensor, ids: &FlexTensor, v: usize, others: Option<FlexTensor>) -> FlexTensor {
     let d = grad.layout().shape()[2];
     let ids = ids_of(ids);
@@ -36,9 +38,13 @@ pub(super) fn backward(grad: &FlexTensor, ids: &FlexTensor, v: usize, others: Op
     measured("embedding backward", 0, touched, || {
         let mut by_weight = others.map_or_else(|| tensor(zeros(v * d), vec![v, d]), owned);
         let rows = by_weight.storage_mut::<f32>();
+        let add = |sum: &mut [f32], grad: &[f32]| sum.iter_mut().zip(grad).for_each(|(sum, grad)| *sum += grad);
+        let mut sums = BTreeMap::<i32, Vec<f32>>::new();
         for (id, grad) in ids.iter().zip(values(grad).chunks_exact(d)) {
-            let row = &mut rows[*id as usize * d..][..d];
-            row.iter_mut().zip(grad).for_each(|(sum, grad)| *sum += grad);
+            sums.entry(*id).and_modify(|sum| add(sum, grad)).or_insert_with(|| grad.to_vec());
+        }
+        for (id, sum) in sums {
+            add(&mut rows[id as usize * d..][..d], &sum);
         }
         by_weight
     })

@@ -95,7 +95,7 @@ pub struct FinetuneArgs {
     /// Hold the frozen linear layers in 8 or 4 bits (q8 or q4): less memory, a little less precise.
     ///
     /// For --method lora and dpo. Each 32 values share a scale. Embeddings, norms and the head stay as they are, and so
-    /// do blocks of a .gguf file that are no larger. The adapter is one for the model as it is, not as it is rounded.
+    /// do blocks of a .gguf file that have no more bits. The adapter is one for the model as it is, not as it is rounded.
     #[arg(long, value_name = "BITS")]
     quantize: Option<Quantize>,
 

@@ -4,7 +4,12 @@
 //! Geijn (2008): `b` in panels of [`NR`] columns, `a` in panels of [`MR`] rows, both in pairs of neighbours along the
 //! inner axis, which the instruction multiplies and adds at once. Numbers below 2⁻¹²⁶ count as zero.
 
-use std::arch::x86_64::*;
+use std::arch::x86_64::{
+    __m512, __m512bh, __m512i, _MM_HINT_T0, _mm_prefetch, _mm512_add_ps, _mm512_cvtne2ps_pbh, _mm512_dpbf16_ps,
+    _mm512_loadu_si512, _mm512_mask_storeu_ps, _mm512_maskz_loadu_ps, _mm512_permutexvar_epi16, _mm512_set1_epi32,
+    _mm512_setzero_ps, _mm512_setzero_si512, _mm512_shuffle_i32x4, _mm512_storeu_si512, _mm512_unpackhi_epi32,
+    _mm512_unpackhi_epi64, _mm512_unpacklo_epi32, _mm512_unpacklo_epi64,
+};
 use std::mem::MaybeUninit;
 
 use rayon::prelude::*;
@@ -63,11 +68,12 @@ pub(super) unsafe fn product(out: &mut [MaybeUninit<f32>], a: Matrix, b: Matrix,
             // SAFETY: all of it has been packed.
             let b_panels = unsafe { b_panels.assume_init_ref() };
             out.par_chunks_mut(rows * n).enumerate().for_each(|(task, out)| {
-                let mut a_panels = [MaybeUninit::uninit(); ROWS * PAIRS];
+                let mut a_panels = Vec::with_capacity(rows * pairs);
+                let a_panels = &mut a_panels.spare_capacity_mut()[..rows * pairs];
                 // SAFETY: the CPU has the instructions, and all that is read has been packed.
                 let a_panels = unsafe {
-                    pack(&mut a_panels[..rows * pairs], pairs, a, 2 * first, task * rows);
-                    a_panels[..rows * pairs].assume_init_ref()
+                    pack(a_panels, pairs, a, 2 * first, task * rows);
+                    a_panels.assume_init_ref()
                 };
                 for (j, b) in b_panels.chunks_exact(NR * pairs).enumerate() {
                     for (i, out) in out.chunks_mut(MR * n).enumerate() {
@@ -113,7 +119,7 @@ unsafe fn pack(panels: &mut [MaybeUninit<u32>], pairs: usize, x: Matrix, from: u
                 prefetch(row.get(8 * LANES..).unwrap_or_default(), 2 * LANES);
                 *values = rounded(load(row, 0), load(row, LANES));
             }
-            for (out, pairs) in out.chunks_exact_mut(LANES).zip(transposed(values)) {
+            for (out, pairs) in out.chunks_exact_mut(LANES).zip(transposed(&values)) {
                 store(out, pairs);
             }
         }
@@ -126,7 +132,7 @@ fn prefetch(values: &[f32], len: usize) {
         // SAFETY: every CPU that runs this has SSE; the address is that of a value.
         #[allow(unsafe_code)]
         unsafe {
-            _mm_prefetch::<_MM_HINT_T0>(line.as_ptr().cast())
+            _mm_prefetch::<_MM_HINT_T0>(line.as_ptr().cast());
         };
     }
 }
@@ -187,8 +193,8 @@ fn interleaved(halves: __m512i) -> __m512i {
 
 /// The transposed matrix of 16 × 16 values of 32 bits.
 #[target_feature(enable = "avx512f")]
-fn transposed(rows: [__m512i; LANES]) -> [__m512i; LANES] {
-    let mut out = rows;
+fn transposed(rows: &[__m512i; LANES]) -> [__m512i; LANES] {
+    let mut out = *rows;
     for i in (0..LANES).step_by(2) {
         out[i] = _mm512_unpacklo_epi32(rows[i], rows[i + 1]);
         out[i + 1] = _mm512_unpackhi_epi32(rows[i], rows[i + 1]);

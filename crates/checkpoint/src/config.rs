@@ -81,7 +81,8 @@ pub(crate) fn published(config: &ModelConfig) -> Option<&'static Family> {
     own.or_else(|| FAMILIES.iter().find(able))
 }
 
-/// Writes `config.json` in `dir`, under the published `model_type` that computes exactly `config` if there is one. `bos` begins a text; generation stops at any of `eos`.
+/// Writes `config.json` in `dir`, under the published `model_type` that computes exactly `config` if there is one.
+/// `bos` begins a text; generation stops at any of `eos`.
 ///
 /// # Errors
 /// Those of [`write_atomic`].

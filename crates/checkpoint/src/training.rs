@@ -2,8 +2,8 @@
 //!
 //! `RUN/training/checkpoints/step-00001000/` holds `config.json` and `model.safetensors` (so that it loads as a model),
 //! `optimizer.safetensors` and `state.json`; that of a run which trains some of the weights only has those in
-//! `trained.safetensors`, in place of the first two. It is made in a hidden directory beside, synced, and renamed as a whole:
-//! one that has its name is complete.
+//! `trained.safetensors`, in place of the first two. It is made in a hidden directory beside, synced, and renamed as a
+//! whole: one that has its name is complete.
 
 use std::collections::{BTreeMap, HashSet};
 use std::fs;
@@ -169,7 +169,8 @@ fn complete(all: &Path) -> io::Result<BTreeMap<u64, PathBuf>> {
     Ok(found)
 }
 
-/// Reads a checkpoint: `model` with its weights, or if it has adapters, those of the adapters alone, the optimizer's tensors by name, and the state.
+/// Reads a checkpoint: `model` with its weights, or if it has adapters, those of the adapters alone, the optimizer's
+/// tensors by name, and the state.
 ///
 /// # Errors
 /// Those of [`load_weights`] and [`load_tensors`], and a state that is not the JSON that `S` asks for.

@@ -65,8 +65,9 @@ impl Dtype {
     }
 }
 
-/// Writes the weights of `model`, but for those of its adapters, in float32 to `model.safetensors` in `dir`, atomically, under the names of the
-/// published architecture that describes the model. Beside the model, one tensor at a time is in memory.
+/// Writes the weights of `model`, but for those of its adapters, in float32 to `model.safetensors` in `dir`,
+/// atomically, under the names of the published architecture that describes the model. Beside the model, one tensor at
+/// a time is in memory.
 ///
 /// # Errors
 /// Those of [`write_atomic`](crate::write_atomic).

@@ -72,7 +72,8 @@ impl Rule {
 }
 
 impl Optimizer {
-    /// An optimizer for the parameters of `model` that are not frozen, before its first step. It keeps what it remembers on `device`.
+    /// An optimizer for the parameters of `model` that are not frozen, before its first step. It keeps what it
+    /// remembers on `device`.
     ///
     /// All of that is taken at once, before any gradient: tensors that live as long as the run then do not lie scattered
     /// among those of a step.

@@ -119,8 +119,15 @@ impl<'a> Head<'a> {
         let blocks = self.x.chunks(self.rows * self.d).zip(self.targets.chunks(self.rows));
         blocks.map(|(x, targets)| {
             let x = Matrix::new(x, targets.len(), self.d, self.d);
-            (new_product(x, self.weight.t(), self.precision), x, targets)
+            let logits =
+                self.product("head forward", targets.len(), || new_product(x, self.weight.t(), self.precision));
+            (logits, x, targets)
         })
+    }
+
+    /// Runs one of the products for a block of `rows`, and records its cost.
+    fn product<R>(&self, operation: &'static str, rows: usize, f: impl FnOnce() -> R) -> R {
+        measured(operation, 2 * rows * self.d * self.v, rows * (self.d + self.v) + self.d * self.v, f)
     }
 
     /// `(n, d)`: rows for the hidden states that count, in their places; zero for the others.
@@ -132,29 +139,19 @@ impl<'a> Head<'a> {
         }
         all
     }
-
-    /// FLOPs of one product.
-    fn flops(&self) -> usize {
-        2 * self.targets.len() * self.d * self.v
-    }
-
-    /// Values of the hidden states and the weight.
-    fn len(&self) -> usize {
-        self.targets.len() * self.d + self.v * self.d
-    }
 }
 
 /// Sum of the losses, `(1)`.
 pub(super) fn head_loss(x: &FlexTensor, weight: &FlexTensor, targets: &FlexTensor, precision: Precision) -> FlexTensor {
     let head = Head::new(x, weight, targets, precision);
-    measured("head and loss", head.flops(), head.len(), || {
-        let mut losses = Vec::with_capacity(head.n);
-        for (logits, _, targets) in head.blocks() {
+    let mut losses = Vec::with_capacity(head.n);
+    for (logits, _, targets) in head.blocks() {
+        measured("head, loss", 0, logits.len(), || {
             let rows = logits.par_chunks(head.v).zip(targets);
             losses.par_extend(rows.map(|(row, target)| row_loss(row, *target).0));
-        }
-        tensor(vec![losses.iter().sum()], vec![1])
-    })
+        });
+    }
+    tensor(vec![losses.iter().sum()], vec![1])
 }
 
 /// Sum of the losses, `(1)`, and its gradients by the hidden states and, if wanted, by the weight.
@@ -167,33 +164,36 @@ pub(super) fn head_loss_and_gradients(
 ) -> (FlexTensor, [Option<FlexTensor>; 2]) {
     let head = Head::new(x, weight, targets, precision);
     let Head { n, d, v, .. } = head;
-    measured("head, loss and gradients", if by_weight { 3 } else { 2 } * head.flops(), 2 * head.len(), || {
-        let (mut losses, mut dx, mut dw) =
-            (Vec::with_capacity(n), Vec::with_capacity(head.targets.len() * d), Vec::new());
-        for (mut logits, x, targets) in head.blocks() {
+    let (mut losses, mut dx, mut dw) = (Vec::with_capacity(n), Vec::with_capacity(head.targets.len() * d), Vec::new());
+    for (mut logits, x, targets) in head.blocks() {
+        measured("head, loss", 0, 2 * logits.len(), || {
             let rows = logits.par_chunks_mut(v).zip(targets);
             losses.par_extend(rows.map(|(row, target)| {
                 let (loss, log_sum) = row_loss(row, *target);
                 row_gradient(row, *target, log_sum, 1.0);
                 loss
             }));
-            let gradient = Matrix::new(&logits, targets.len(), v, v);
-            dx.extend(new_product(gradient, head.weight, precision));
-            if !by_weight {
-                continue;
-            }
+        });
+        let gradient = Matrix::new(&logits, targets.len(), v, v);
+        head.product("head backward, input", targets.len(), || {
+            dx.extend(new_product(gradient, head.weight, precision))
+        });
+        if !by_weight {
+            continue;
+        }
+        head.product("head backward, weight", targets.len(), || {
             if dw.is_empty() {
                 dw = new_product(gradient.t(), x, precision);
             } else {
                 add_product(&mut dw, gradient.t(), x, precision);
             }
-        }
-        if dw.is_empty() && by_weight {
-            dw = zeros(v * d); // no target counts
-        }
-        let gradients = [Some(tensor(head.in_place(dx), vec![n, d])), by_weight.then(|| tensor(dw, vec![v, d]))];
-        (tensor(vec![losses.iter().sum()], vec![1]), gradients)
-    })
+        });
+    }
+    if dw.is_empty() && by_weight {
+        dw = zeros(v * d); // no target counts
+    }
+    let gradients = [Some(tensor(head.in_place(dx), vec![n, d])), by_weight.then(|| tensor(dw, vec![v, d]))];
+    (tensor(vec![losses.iter().sum()], vec![1]), gradients)
 }
 
 /// A tensor times a number, in place where nobody else holds it.

@@ -176,7 +176,7 @@ pub(super) fn head_loss_and_gradients(
         });
         let gradient = Matrix::new(&logits, targets.len(), v, v);
         head.product("head backward, input", targets.len(), || {
-            dx.extend(new_product(gradient, head.weight, precision))
+            dx.extend(new_product(gradient, head.weight, precision));
         });
         if !by_weight {
             continue;

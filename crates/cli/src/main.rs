@@ -29,10 +29,9 @@ use error::CliError;
 use printer::Printer;
 
 #[global_allocator]
-static ALLOCATOR: llm_kernels::LargePages = llm_kernels::LargePages;
+static ALLOCATOR: llm_kernels::LargeBlocks = llm_kernels::LargeBlocks::new();
 
 fn main() -> ExitCode {
-    llm_kernels::keep_freed_memory();
     llm_kernels::join_thread_pool();
     // Wrong usage ends here, with code 2.
     let cli = Cli::parse();

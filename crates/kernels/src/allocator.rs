@@ -1,71 +1,245 @@
 use std::alloc::{GlobalAlloc, Layout, System};
 
-/// The system's allocator, which asks for large pages (2 MiB for 4 KiB) where a block is large. Touching new memory and
-/// finding one's way in it then cost less. What the system cannot give so, it gives as always.
+/// The system's allocator for small blocks, and for large ones memory that stays with the process.
+///
+/// A training step frees and takes the same large blocks again and again. The system's allocator gives them back in
+/// between, which costs a page fault for every 4 KiB that is touched anew, or keeps them and leaves holes. Here they lie
+/// in one range of addresses, in pages of 2 MiB where the system has such, and each gets the smallest free place that is
+/// large enough, so that the blocks of a step fit where those of the last one were. The price is that freed memory is
+/// not there for other programs. Where there is no such range (systems other than Linux, a limit on addresses), and for
+/// what does not fit into it, the system's allocator serves.
 #[derive(Debug)]
-pub struct LargePages;
+pub struct LargeBlocks {
+    #[cfg(target_os = "linux")]
+    range: std::sync::Mutex<Option<linux::Range>>,
+}
 
-// SAFETY: all blocks are the system allocator's; advice does not change them.
+impl LargeBlocks {
+    /// The allocator, before it has taken anything.
+    #[must_use]
+    pub const fn new() -> Self {
+        Self {
+            #[cfg(target_os = "linux")]
+            range: std::sync::Mutex::new(None),
+        }
+    }
+}
+
+impl Default for LargeBlocks {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+// SAFETY: blocks are the system allocator's, or pages of a range that no other block has (see `linux::Range`).
+// `realloc` is the default one, which moves a block by these functions.
 #[allow(unsafe_code)]
-unsafe impl GlobalAlloc for LargePages {
+unsafe impl GlobalAlloc for LargeBlocks {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        #[cfg(target_os = "linux")]
+        if let Some((block, _)) = self.take(layout) {
+            return block;
+        }
         // SAFETY: by the contract of this function.
-        advised(unsafe { System.alloc(layout) }, layout.size())
+        unsafe { System.alloc(layout) }
     }
 
     unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
+        #[cfg(target_os = "linux")]
+        if let Some((block, used)) = self.take(layout) {
+            // SAFETY: so much of the block at most is what was used before; the rest is zero, as the system gave it.
+            unsafe { block.write_bytes(0, used) };
+            return block;
+        }
         // SAFETY: by the contract of this function.
-        advised(unsafe { System.alloc_zeroed(layout) }, layout.size())
-    }
-
-    unsafe fn realloc(&self, block: *mut u8, layout: Layout, size: usize) -> *mut u8 {
-        // SAFETY: by the contract of this function.
-        advised(unsafe { System.realloc(block, layout, size) }, size)
+        unsafe { System.alloc_zeroed(layout) }
     }
 
     unsafe fn dealloc(&self, block: *mut u8, layout: Layout) {
-        // SAFETY: by the contract of this function.
+        #[cfg(target_os = "linux")]
+        if self.give_back(block, layout) {
+            return;
+        }
+        // SAFETY: by the contract of this function; the block is not of the range.
         unsafe { System.dealloc(block, layout) }
     }
 }
 
-/// The block, for whose whole large pages the system has been asked.
-fn advised(block: *mut u8, size: usize) -> *mut u8 {
-    #[cfg(target_os = "linux")]
-    {
-        const PAGE: usize = 2 << 20;
-        let before = block.align_offset(PAGE);
-        if size >= 2 * PAGE && !block.is_null() && before < size {
-            // SAFETY: the range lies within the block; the advice leaves its contents as they are. It may be refused.
+#[cfg(target_os = "linux")]
+mod linux {
+    use std::alloc::Layout;
+    use std::collections::BTreeMap;
+    use std::sync::PoisonError;
+
+    /// Blocks from so many bytes on are large.
+    const LARGE: usize = 1 << 17;
+    /// Blocks begin at multiples of it.
+    const PAGE: usize = 1 << 12;
+    /// Large pages, where the system has them.
+    const LARGE_PAGE: usize = 2 << 20;
+
+    /// A range of addresses without memory behind them until they are touched.
+    #[derive(Debug)]
+    pub(super) struct Range {
+        start: usize,
+        end: usize,
+        /// Nothing from here on has been given out yet.
+        untouched: usize,
+        /// Free places, by their beginnings: their sizes. No two touch.
+        free: BTreeMap<usize, usize>,
+    }
+
+    impl Range {
+        /// As many addresses as the machine has bytes of memory, and none where the system refuses.
+        fn new() -> Self {
+            // SAFETY: both values can always be asked for.
+            #[allow(unsafe_code)]
+            let [pages, page] = [libc::_SC_PHYS_PAGES, libc::_SC_PAGESIZE].map(|name| unsafe { libc::sysconf(name) });
+            let size = usize::try_from(pages).unwrap_or(0).saturating_mul(usize::try_from(page).unwrap_or(0));
+            let (access, kind) = (libc::PROT_READ | libc::PROT_WRITE, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS);
+            // SAFETY: a new mapping, at a place that the system chooses.
+            #[allow(unsafe_code)]
+            let place = unsafe { libc::mmap(std::ptr::null_mut(), size, access, kind | libc::MAP_NORESERVE, -1, 0) };
+            if place == libc::MAP_FAILED {
+                return Self::of(0, 0);
+            }
+            // SAFETY: the mapping just made. It is advice; refusal changes nothing but speed.
             #[allow(unsafe_code)]
             unsafe {
-                libc::madvise(block.add(before).cast(), (size - before) / PAGE * PAGE, libc::MADV_HUGEPAGE);
+                libc::madvise(place, size, libc::MADV_HUGEPAGE);
             }
+            Self::of(place.expose_provenance().next_multiple_of(LARGE_PAGE), place.expose_provenance() + size)
+        }
+
+        /// A range of addresses nobody else gives out.
+        pub(super) fn of(start: usize, end: usize) -> Self {
+            let free = if start < end { BTreeMap::from([(start, end - start)]) } else { BTreeMap::new() };
+            Self { start, end, untouched: start, free }
+        }
+
+        /// A place of `size` bytes, in the smallest free one, and how many of its first bytes have been used before.
+        pub(super) fn take(&mut self, size: usize) -> Option<(usize, usize)> {
+            let large_enough = self.free.iter().filter(|(_, room)| **room >= size);
+            let (&start, &room) = large_enough.min_by_key(|(_, room)| **room)?;
+            self.free.remove(&start);
+            if room > size {
+                self.free.insert(start + size, room - size);
+            }
+            let used = self.untouched.saturating_sub(start).min(size);
+            self.untouched = self.untouched.max(start + size);
+            Some((start, used))
+        }
+
+        /// Makes a place free, one with the free places around it.
+        pub(super) fn give_back(&mut self, mut start: usize, mut size: usize) {
+            if let Some((&before, &room)) = self.free.range(..start).next_back()
+                && before + room == start
+            {
+                self.free.remove(&before);
+                (start, size) = (before, room + size);
+            }
+            if let Some(room) = self.free.remove(&(start + size)) {
+                size += room;
+            }
+            self.free.insert(start, size);
         }
     }
-    block
+
+    impl super::LargeBlocks {
+        /// A large block, and how many of its first bytes have been used before.
+        pub(super) fn take(&self, layout: Layout) -> Option<(*mut u8, usize)> {
+            if layout.size() < LARGE || layout.align() > PAGE {
+                return None;
+            }
+            let size = layout.size().checked_next_multiple_of(PAGE)?;
+            let mut range = self.range.lock().unwrap_or_else(PoisonError::into_inner);
+            let (start, used) = range.get_or_insert_with(Range::new).take(size)?;
+            Some((std::ptr::with_exposed_provenance_mut(start), used.min(layout.size())))
+        }
+
+        /// Takes a block back, if it is one of the range.
+        pub(super) fn give_back(&self, block: *mut u8, layout: Layout) -> bool {
+            if layout.size() < LARGE || layout.align() > PAGE {
+                return false;
+            }
+            let mut range = self.range.lock().unwrap_or_else(PoisonError::into_inner);
+            let Some(range) = range.as_mut().filter(|range| (range.start..range.end).contains(&block.addr())) else {
+                return false;
+            };
+            range.give_back(block.addr(), layout.size().next_multiple_of(PAGE));
+            true
+        }
+    }
 }
 
-/// Keeps freed memory for the process, where the system's allocator can be told to (glibc).
-///
-/// A training step frees and takes the same large blocks again and again. By itself the allocator gives them back in
-/// between, and touching them anew costs a page fault for every 4 KiB. The price is that freed memory is not there for
-/// other programs.
-pub fn keep_freed_memory() {
-    #[cfg(all(target_os = "linux", target_env = "gnu"))]
-    {
-        /// Blocks below this come from the heap, and stay there. It is the most that glibc takes.
-        const LARGEST: libc::c_int = 32 << 20;
-        /// What the heap grows by.
-        const STEP: libc::c_int = 16 << 20;
-        /// The heap never shrinks.
-        const NEVER: libc::c_int = -1;
-        // SAFETY: glibc allows to set these at any time, from any thread.
-        #[allow(unsafe_code)]
-        unsafe {
-            libc::mallopt(libc::M_MMAP_THRESHOLD, LARGEST);
-            libc::mallopt(libc::M_TOP_PAD, STEP);
-            libc::mallopt(libc::M_TRIM_THRESHOLD, NEVER);
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::linux::Range;
+    use super::*;
+
+    /// Blocks of many sizes, taken and given back in a random order, never overlap; in the end all is one free place.
+    #[test]
+    fn blocks_do_not_overlap() {
+        let mut range = Range::of(0, 1 << 20);
+        let (mut blocks, mut state) = (BTreeMap::new(), 1_u64);
+        for _ in 0..5_000 {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            let number = usize::try_from(state >> 40).unwrap();
+            if number % 2 == 0 {
+                let size = number % 20_000 + 1;
+                let Some((start, used)) = range.take(size) else { continue };
+                assert!(start + size <= 1 << 20 && used <= size);
+                assert!(blocks.range(..start).next_back().is_none_or(|(before, size)| before + size <= start));
+                assert!(blocks.range(start..).next().is_none_or(|(&after, _)| start + size <= after));
+                blocks.insert(start, size);
+            } else if let Some((&start, &size)) = blocks.iter().nth(number % blocks.len().max(1)) {
+                blocks.remove(&start);
+                range.give_back(start, size);
+            }
+        }
+        assert!(!blocks.is_empty());
+        blocks.into_iter().for_each(|(start, size)| range.give_back(start, size));
+        assert_eq!(range.take(1 << 20).map(|(start, _)| start), Some(0));
+    }
+
+    #[test]
+    fn the_smallest_place_is_taken_and_what_was_used_is_known() {
+        let mut range = Range::of(0, 100);
+        assert_eq!(
+            [10, 5, 20, 5].map(|size| range.take(size)),
+            [Some((0, 0)), Some((10, 0)), Some((15, 0)), Some((35, 0))]
+        );
+        range.give_back(0, 10);
+        range.give_back(15, 20);
+        assert_eq!(range.take(8), Some((0, 8)));
+        assert_eq!(range.take(25), Some((40, 0)));
+        range.give_back(40, 25);
+        assert_eq!(range.take(50), Some((40, 25)));
+        assert_eq!(range.take(11), Some((15, 11)));
+        assert_eq!(range.take(11), None);
+    }
+
+    #[test]
+    fn memory_is_zeroed_and_kept_when_it_moves() {
+        let blocks = LargeBlocks::new();
+        for size in [100, 1 << 17, 3_000_000] {
+            let layout = Layout::from_size_align(size, 64).unwrap();
+            // SAFETY: the layouts have sizes above zero; blocks are used within them, and given back once.
+            #[allow(unsafe_code)]
+            unsafe {
+                let block = blocks.alloc(layout);
+                block.write_bytes(7, size);
+                let block = blocks.realloc(block, layout, 2 * size);
+                assert!(std::slice::from_raw_parts(block, size).iter().all(|byte| *byte == 7));
+                block.write_bytes(7, 2 * size);
+                let layout = Layout::from_size_align(2 * size, 64).unwrap();
+                blocks.dealloc(block, layout);
+                let block = blocks.alloc_zeroed(layout);
+                assert!(std::slice::from_raw_parts(block, 2 * size).iter().all(|byte| *byte == 0));
+                blocks.dealloc(block, layout);
+            }
         }
     }
 }

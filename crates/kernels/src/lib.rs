@@ -28,7 +28,7 @@ mod flex;
 
 pub use activation::Activation;
 pub use adapter::{Adapter, Input, adapted_linear, adapted_linear_reference};
-pub use allocator::{LargePages, keep_freed_memory};
+pub use allocator::LargeBlocks;
 pub use attention::{Causal, SampleStarts, attention, attention_reference};
 pub use cross_entropy::{
     IGNORED, cross_entropy, cross_entropy_reference, linear_cross_entropy, linear_cross_entropy_reference,

@@ -120,10 +120,18 @@ fn tied_embeddings() {
 
 #[test]
 fn norms() {
+    // Where weights are not too small beside biases, the backward pass begins with the output, else with the input.
+    type Change = fn(Tensor<1>) -> Tensor<1>;
+    let weights: [(&str, Change); 3] = [
+        ("any weights", |w| w),
+        ("weights away from zero", |w| w.clone().sign() * (w.abs() + 0.5)),
+        ("one weight of zero", |w| w.slice_fill(0..1, 0.0)),
+    ];
     for (n, d) in [(1, 1), (7, 129), (129, 7), (200, 64)] {
-        for scale in [1.0, 1e3] {
-            let (x, w, b) = (random([n, d], scale), random([d], 1.0), random([d], 1.0));
-            let what = format!("({n}, {d}) × {scale}");
+        for (scale, (of, weights)) in [1.0, 1e3].into_iter().flat_map(|scale| weights.map(|weights| (scale, weights))) {
+            let (x, b) = (random([n, d], scale), random([d], 1.0));
+            let w = weights(values([d], 1.0)).require_grad();
+            let what = format!("({n}, {d}) × {scale}, {of}");
             let [lw, lb] = [w.clone(), b.clone()];
             if d > 1 {
                 assert_parity!(

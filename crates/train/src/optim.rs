@@ -79,10 +79,11 @@ impl Optimizer {
     /// among those of a step.
     pub fn new(section: &OptimizerSection, model: &CausalLm, device: &Device) -> Self {
         let rules = rules(section, model);
-        let zeros = |p: &ParamInfo| -> Moments {
-            rules[&p.name].slots(section).iter().map(|_| Tensor::zeros([p.len()], device)).collect()
-        };
-        let state = trainable_params(model).into_iter().map(|p| (p.name.clone(), zeros(&p))).collect();
+        // `Tensor::zeros` of the CPU backend takes the memory twice, and leaves a hole behind the one it keeps.
+        let zeros = |n: usize| Tensor::from_data(TensorData::new(vec![0.0_f32; n], [n]), device);
+        let moments =
+            |p: &ParamInfo| -> Moments { rules[&p.name].slots(section).iter().map(|_| zeros(p.len())).collect() };
+        let state = trainable_params(model).into_iter().map(|p| (p.name.clone(), moments(&p))).collect();
         Self { section: section.clone(), rules, state }
     }
 

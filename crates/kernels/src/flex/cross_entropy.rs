@@ -10,7 +10,7 @@ use crate::profile::measured;
 use crate::{IGNORED, Precision};
 
 use super::embedding::ids_of;
-use super::gemm::{Matrix, add_product, new_product};
+use super::gemm::{Matrix, add_product, new_product, put_product};
 use super::simd::{BLOCK, exp, log_sum_exp, tensor, tensor_like, values, vectorized, zeros};
 
 /// Logits that [`head_loss`] holds at a time, in values.
@@ -114,15 +114,16 @@ impl<'a> Head<'a> {
         head
     }
 
-    /// Logits of every block, with the block's hidden states and targets.
-    fn blocks(&self) -> impl Iterator<Item = (Vec<f32>, Matrix<'_>, &[i32])> {
-        let blocks = self.x.chunks(self.rows * self.d).zip(self.targets.chunks(self.rows));
-        blocks.map(|(x, targets)| {
+    /// Calls `f` with the logits of every block, in the same memory, its hidden states and its targets.
+    fn for_each_block(&self, mut f: impl FnMut(&mut [f32], Matrix, &[i32])) {
+        let mut logits = Vec::new();
+        for (x, targets) in self.x.chunks(self.rows * self.d).zip(self.targets.chunks(self.rows)) {
             let x = Matrix::new(x, targets.len(), self.d, self.d);
-            let logits =
-                self.product("head forward", targets.len(), || new_product(x, self.weight.t(), self.precision));
-            (logits, x, targets)
-        })
+            self.product("head forward", targets.len(), || {
+                put_product(&mut logits, x, self.weight.t(), self.precision);
+            });
+            f(&mut logits, x, targets);
+        }
     }
 
     /// Runs one of the products for a block of `rows`, and records its cost.
@@ -145,12 +146,12 @@ impl<'a> Head<'a> {
 pub(super) fn head_loss(x: &FlexTensor, weight: &FlexTensor, targets: &FlexTensor, precision: Precision) -> FlexTensor {
     let head = Head::new(x, weight, targets, precision);
     let mut losses = Vec::with_capacity(head.n);
-    for (logits, _, targets) in head.blocks() {
+    head.for_each_block(|logits, _, targets| {
         measured("head, loss", 0, logits.len(), || {
             let rows = logits.par_chunks(head.v).zip(targets);
             losses.par_extend(rows.map(|(row, target)| row_loss(row, *target).0));
         });
-    }
+    });
     tensor(vec![losses.iter().sum()], vec![1])
 }
 
@@ -165,7 +166,7 @@ pub(super) fn head_loss_and_gradients(
     let head = Head::new(x, weight, targets, precision);
     let Head { n, d, v, .. } = head;
     let (mut losses, mut dx, mut dw) = (Vec::with_capacity(n), Vec::with_capacity(head.targets.len() * d), Vec::new());
-    for (mut logits, x, targets) in head.blocks() {
+    head.for_each_block(|logits, x, targets| {
         measured("head, loss", 0, 2 * logits.len(), || {
             let rows = logits.par_chunks_mut(v).zip(targets);
             losses.par_extend(rows.map(|(row, target)| {
@@ -174,12 +175,12 @@ pub(super) fn head_loss_and_gradients(
                 loss
             }));
         });
-        let gradient = Matrix::new(&logits, targets.len(), v, v);
+        let gradient = Matrix::new(logits, targets.len(), v, v);
         head.product("head backward, input", targets.len(), || {
             dx.extend(new_product(gradient, head.weight, precision));
         });
         if !by_weight {
-            continue;
+            return;
         }
         head.product("head backward, weight", targets.len(), || {
             if dw.is_empty() {
@@ -188,7 +189,7 @@ pub(super) fn head_loss_and_gradients(
                 add_product(&mut dw, gradient.t(), x, precision);
             }
         });
-    }
+    });
     if dw.is_empty() && by_weight {
         dw = zeros(v * d); // no target counts
     }

@@ -68,15 +68,25 @@ pub(super) fn product(out: &mut [f32], row: usize, beta: f32, alpha: f32, a: Mat
 /// # Panics
 /// If the shapes do not fit.
 pub(super) fn new_product(a: Matrix, b: Matrix, precision: Precision) -> Vec<f32> {
+    let mut out = Vec::new();
+    put_product(&mut out, a, b, precision);
+    out
+}
+
+/// Replaces what is in `out` by `a·b`, as [`new_product`]. Memory that `out` has is used again.
+///
+/// # Panics
+/// If the shapes do not fit.
+pub(super) fn put_product(out: &mut Vec<f32>, a: Matrix, b: Matrix, precision: Precision) {
     let (m, n) = (a.rows, b.columns);
-    let mut out = Vec::with_capacity(m * n);
-    // SAFETY: the new vector has room for `m` rows of `n`; without `accumulate` they are not read, and all are written.
+    out.clear();
+    out.reserve_exact(m * n);
+    // SAFETY: the vector has room for `m` rows of `n`; without `accumulate` they are not read, and all are written.
     #[allow(unsafe_code)]
     unsafe {
         rounded_product_at(out.as_mut_ptr(), a, b, precision, false);
         out.set_len(m * n);
     }
-    out
 }
 
 /// `out += a·b`, as [`new_product`].

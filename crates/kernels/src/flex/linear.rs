@@ -3,11 +3,11 @@
 use burn_flex::FlexTensor;
 use rayon::prelude::*;
 
-use super::gemm::{Matrix, add_product, new_product};
-use super::half;
+use super::gemm::{Matrix, add_product, new_product, put_product};
 use super::weight::StoredWeight;
-use crate::Precision;
+use super::{activation, half};
 use crate::profile::measured;
+use crate::{Activation, Precision};
 
 use super::simd::{BLOCK, column_sums, tensor, values, vectorized};
 
@@ -29,23 +29,39 @@ pub(super) fn matrix(x: &FlexTensor) -> Matrix<'_> {
 
 /// `x·Wᵀ`, with `x` `(n, in)` contiguous → `(n, out)`.
 pub(super) fn forward(x: &FlexTensor, weight: &StoredWeight) -> FlexTensor {
+    forward_into(Vec::new(), x, weight)
+}
+
+/// [`forward`] of `activation(x)`, times `factor` where there is one. The result, which stays, is given its place in
+/// memory before the activated values, which go: behind them it would leave a hole that nothing of the next layer fits.
+pub(super) fn activated(
+    kind: Activation,
+    x: &FlexTensor,
+    factor: Option<&FlexTensor>,
+    weight: &StoredWeight,
+) -> FlexTensor {
+    let y = Vec::with_capacity(dims(x)[0] * weight.dims()[0]);
+    forward_into(y, &activation::forward(kind, x, factor), weight)
+}
+
+/// [`forward`] with the memory of `y`.
+fn forward_into(mut y: Vec<f32>, x: &FlexTensor, weight: &StoredWeight) -> FlexTensor {
     let ([n, d_in], [d_out, _]) = (dims(x), weight.dims());
     if let Some(weight) = weight.in_place(n) {
         return half::forward(x, weight);
     }
-    let mut y = Vec::new();
     for rows in weight.parts() {
         let values = weight.values(rows.clone());
         let part = Matrix::new(&values, rows.len(), d_in, d_in);
-        let product = || new_product(matrix(x), part.t(), weight.precision);
-        let of_part = product_cost("linear forward", [n, d_in, rows.len()], product);
-        if rows.len() == d_out {
-            y = of_part;
-        } else {
+        product_cost("linear forward", [n, d_in, rows.len()], || {
+            if rows.len() == d_out {
+                return put_product(&mut y, matrix(x), part.t(), weight.precision);
+            }
+            let of_part = new_product(matrix(x), part.t(), weight.precision);
             y.resize(n * d_out, 0.0);
             let places = y.par_chunks_mut(d_out).zip(of_part.par_chunks(rows.len()));
             places.for_each(|(y, of_part)| y[rows.clone()].copy_from_slice(of_part));
-        }
+        });
     }
     tensor(y, vec![n, d_out])
 }

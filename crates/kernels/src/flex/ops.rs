@@ -90,11 +90,11 @@ impl FusedOps for Flex {
     }
 
     fn layer_norm(x: FlexTensor, weight: FlexTensor, bias: FlexTensor, eps: f64) -> FlexTensor {
-        norm::forward(&x.to_contiguous(), &weight.to_contiguous(), Some(&bias.to_contiguous()), eps).0
+        norm::forward(x.to_contiguous(), weight.to_contiguous(), Some(bias.to_contiguous()), eps).0
     }
 
     fn rms_norm(x: FlexTensor, weight: FlexTensor, eps: f64) -> FlexTensor {
-        norm::forward(&x.to_contiguous(), &weight.to_contiguous(), None, eps).0
+        norm::forward(x.to_contiguous(), weight.to_contiguous(), None, eps).0
     }
 
     fn linear(x: FlexTensor, weight: FlexTensor, how: Multiplied) -> FlexTensor {
@@ -102,8 +102,7 @@ impl FusedOps for Flex {
     }
 
     fn activated_linear(x: FlexTensor, weight: FlexTensor, kind: Activation, how: Multiplied) -> FlexTensor {
-        let hidden = activation::forward(kind, &x.to_contiguous(), None);
-        linear::forward(&hidden, &StoredWeight::new(&weight, how))
+        linear::activated(kind, &x.to_contiguous(), None, &StoredWeight::new(&weight, how))
     }
 
     fn gated_linear(
@@ -113,8 +112,8 @@ impl FusedOps for Flex {
         kind: Activation,
         how: Multiplied,
     ) -> FlexTensor {
-        let hidden = activation::forward(kind, &x.to_contiguous(), Some(&factor.to_contiguous()));
-        linear::forward(&hidden, &StoredWeight::new(&weight, how))
+        let factor = factor.to_contiguous();
+        linear::activated(kind, &x.to_contiguous(), Some(&factor), &StoredWeight::new(&weight, how))
     }
 
     fn adapted_linear(x: FlexTensor, weight: FlexTensor, a: FlexTensor, b: FlexTensor, how: How) -> FlexTensor {
@@ -236,13 +235,13 @@ impl Backward<Flex, 1> for EmbeddingBackward {
     }
 }
 
-backward!(NormBackward, 3, (FlexTensor, FlexTensor, Vec<f32>), |saved, grad, _wanted| {
-    let (dx, dw, db) = norm::backward(&saved.0, &saved.1, &saved.2, &grad, true);
+backward!(NormBackward, 3, norm::Saved, |saved, grad, _wanted| {
+    let (dx, dw, db) = norm::backward(&saved, &grad);
     [Some(dx), Some(dw), Some(db)]
 });
 
-backward!(RmsNormBackward, 2, (FlexTensor, FlexTensor, Vec<f32>), |saved, grad, _wanted| {
-    let (dx, dw, _) = norm::backward(&saved.0, &saved.1, &saved.2, &grad, false);
+backward!(RmsNormBackward, 2, norm::Saved, |saved, grad, _wanted| {
+    let (dx, dw, _) = norm::backward(&saved, &grad);
     [Some(dx), Some(dw)]
 });
 
@@ -332,15 +331,17 @@ impl<C: CheckpointStrategy> FusedOps for Autodiff<Flex, C> {
         bias: FloatTensor<Self>,
         eps: f64,
     ) -> FloatTensor<Self> {
-        let (xp, wp) = (x.primitive().to_contiguous(), weight.primitive().to_contiguous());
-        let (y, stats) = norm::forward(&xp, &wp, Some(&bias.primitive().to_contiguous()), eps);
-        record!(NormBackward, [x.node(), weight.node(), bias.node()], y, (xp, wp, stats))
+        let nodes = [x.node(), weight.node(), bias.node()];
+        let [x, weight, bias] = [x, weight, bias].map(|x| x.into_primitive().to_contiguous());
+        let (y, saved) = norm::forward(x, weight, Some(bias), eps);
+        record!(NormBackward, nodes, y, saved)
     }
 
     fn rms_norm(x: FloatTensor<Self>, weight: FloatTensor<Self>, eps: f64) -> FloatTensor<Self> {
-        let (xp, wp) = (x.primitive().to_contiguous(), weight.primitive().to_contiguous());
-        let (y, stats) = norm::forward(&xp, &wp, None, eps);
-        record!(RmsNormBackward, [x.node(), weight.node()], y, (xp, wp, stats))
+        let nodes = [x.node(), weight.node()];
+        let [x, weight] = [x, weight].map(|x| x.into_primitive().to_contiguous());
+        let (y, saved) = norm::forward(x, weight, None, eps);
+        record!(RmsNormBackward, nodes, y, saved)
     }
 
     fn linear(x: FloatTensor<Self>, weight: FloatTensor<Self>, how: Multiplied) -> FloatTensor<Self> {
@@ -357,7 +358,7 @@ impl<C: CheckpointStrategy> FusedOps for Autodiff<Flex, C> {
         how: Multiplied,
     ) -> FloatTensor<Self> {
         let (xp, stored) = (x.primitive().to_contiguous(), StoredWeight::new(weight.primitive(), how));
-        let y = linear::forward(&activation::forward(kind, &xp, None), &stored);
+        let y = linear::activated(kind, &xp, None, &stored);
         record!(ActivatedLinearBackward, [x.node(), weight.node()], y, (xp, stored, kind))
     }
 
@@ -370,7 +371,7 @@ impl<C: CheckpointStrategy> FusedOps for Autodiff<Flex, C> {
     ) -> FloatTensor<Self> {
         let inputs = [&x, &factor].map(|tensor| tensor.primitive().to_contiguous());
         let stored = StoredWeight::new(weight.primitive(), how);
-        let y = linear::forward(&activation::forward(kind, &inputs[0], Some(&inputs[1])), &stored);
+        let y = linear::activated(kind, &inputs[0], Some(&inputs[1]), &stored);
         record!(GatedLinearBackward, [x.node(), factor.node(), weight.node()], y, (inputs, stored, kind))
     }
 

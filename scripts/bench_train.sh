@@ -89,12 +89,18 @@ def median(key, field):
     return statistics.median(r[field] for r in runs[key])
 
 
-print("| preset | program | tokens/s | lowest–highest | ms/step | peak MiB |" + "".join(f" llm {p} : this |" for p in precisions))
-print("|---|---|---:|---:|---:|---:|" + "---:|" * len(precisions))
+def utilization(key):
+    """Of the matrix-multiply peak that `llm` measures for the number type."""
+    return f"{median(key, 'utilization'):.0%}" if "utilization" in runs[key][0] else "–"
+
+
+print("| preset | program | tokens/s | lowest–highest | ms/step | of peak | peak MiB |"
+      + "".join(f" llm {p} : this |" for p in precisions))
+print("|---|---|---:|---:|---:|---:|---:|" + "---:|" * len(precisions))
 for key in sorted(runs):
     speeds = [r["tokens_per_s"] for r in runs[key]]
     ratios = [median((key[0], f"llm {p}"), "tokens_per_s") / median(key, "tokens_per_s") for p in precisions]
     print(f"| {key[0]} | {key[1]} | {median(key, 'tokens_per_s'):,.0f} | {min(speeds):,.0f}–{max(speeds):,.0f} "
-          f"| {median(key, 'ms_per_step'):,.1f} | {median(key, 'peak_rss_mib'):,.0f} |"
+          f"| {median(key, 'ms_per_step'):,.1f} | {utilization(key)} | {median(key, 'peak_rss_mib'):,.0f} |"
           + "".join(f" {ratio:.2f} |" for ratio in ratios))
 END

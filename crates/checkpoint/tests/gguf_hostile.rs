@@ -76,6 +76,11 @@ fn metadata_that_is_not_understood_is_named() {
     });
     fails("llama", "llama.rope.dimension_count is 4", |m, _| set(m, "llama.rope.dimension_count", Value::U32(4)));
     fails("llama", "llama.block_count is \"two\"", |m, _| set(m, "llama.block_count", Value::String("two".into())));
+    fails("llama", "gemma3.block_count is 200000000, but it must be at most 10000", |m, _| {
+        m.iter_mut().for_each(|(key, _)| *key = key.replace("llama.", "gemma3."));
+        set(m, "general.architecture", Value::String("gemma3".into()));
+        set(m, "gemma3.block_count", Value::U32(200_000_000));
+    });
     fails("llama", "llama.attention.layer_norm_rms_epsilon is NaN", |m, _| {
         set(m, "llama.attention.layer_norm_rms_epsilon", Value::F32(f32::NAN));
     });

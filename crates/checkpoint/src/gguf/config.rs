@@ -63,6 +63,10 @@ pub(super) fn read(file: &GgufFile, architecture: &Architecture) -> Result<Model
     let mut reading = Reading { file, keys, architecture, config: Map::new() };
     for (theirs, ours) in architecture.sizes {
         let size = reading.keys.required_size(&reading.key(theirs))?;
+        // Families make lists of their layers.
+        if *theirs == "block_count" && size > ModelConfig::MOST_LAYERS as u64 {
+            return Err(reading.keys.bad(&reading.key(theirs), &format!("at most {}", ModelConfig::MOST_LAYERS)));
+        }
         reading.set(ours, size);
     }
     let (theirs, ours) = architecture.epsilon;

@@ -6,7 +6,8 @@
 
 For each directory, the logits of AutoModelForCausalLM (float32, eager attention) must equal those of
 `llm inspect logits --model DIR --ids 1,2,3 --json`, and the ids of its tokenizer those of
-`llm tokenize --tokenizer DIR --json TEXT`. Prints one line a check; exits with 1 if any failed.
+`llm tokenize --tokenizer DIR --json TEXT`. Prints one line a check; exits with 1 if any failed. Logits of trained models reach
+tens: `--tolerance 1e-3` is right for them.
 Needs scripts/requirements.txt. Tiny random models of every family to check:
 
     cargo run --release -p llm-checkpoint --example tiny_models -- /tmp/tiny

@@ -27,7 +27,7 @@ const FILE_TYPES: [(TensorType, u32); 6] = [
 const QUANTIZATION_VERSION: u32 = 2;
 
 /// Writes `model` and its tokenizer to one GGUF file, atomically, with matrices stored as `kind` and all else in float32.
-/// Beside the model, one tensor at a time is in memory. Gives notes on what is not as one would expect: matrices stored in
+/// As in llama.cpp's own files, the matrix of the head has more than four bits: each of its errors is one of a logit. Beside the model, one tensor at a time is in memory. Gives notes on what is not as one would expect: matrices stored in
 /// another type because their rows do not fill its blocks, and what llama.cpp does not do. Biases that llama.cpp asks for
 /// and the model lacks are written as zeros.
 ///
@@ -66,13 +66,15 @@ pub fn save_gguf(
     for (name, values) in &description.tensors {
         plans.push(TensorPlan { name: (*name).to_owned(), shape: vec![values.len()], kind: TensorType::F32 });
     }
+    let head = if model_config.tied { "token_embd.weight" } else { "output.weight" };
     let mut narrow = Vec::new();
     for (stored, shape) in stored_tensors(model) {
         let unnamed = || CheckpointError::NotGguf(format!("GGUF has no name for {stored}"));
         let name = architecture.gguf_name(&stored).ok_or_else(unnamed)?;
         let shape = change(&stored).shape(&shape);
-        let used = fitting(kind, &name, &shape);
-        if used != kind && shape.len() > 1 && !keeps_float32(&name) {
+        let wanted = if name == head && kind.block_bytes() < kind.block_len() { TensorType::Q8_0 } else { kind };
+        let used = fitting(wanted, &name, &shape);
+        if used != wanted && shape.len() > 1 && !keeps_float32(&name) {
             narrow.push((used, shape[shape.len() - 1]));
         }
         plans.push(TensorPlan { name, shape, kind: used });

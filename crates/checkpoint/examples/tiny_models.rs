@@ -69,7 +69,7 @@ fn variants() -> Vec<Variant> {
     };
     let (window, yes) = (Some(8), Some(true));
     let biased = ModelSection { qkv_bias: yes, attention_output_bias: yes, mlp_bias: yes, ..llama.clone() };
-    let plain: [(&str, ModelSection); 15] = [
+    let plain: [(&str, ModelSection); 16] = [
         ("gpt2", gpt2.clone()),
         ("gpt2-gelu", ModelSection { feed_forward: Some(FeedForwardKind::Gelu), ..gpt2.clone() }),
         ("gpt2-relu2-untied", ModelSection { feed_forward: Some(FeedForwardKind::Relu2), tied: Some(false), ..gpt2 }),
@@ -81,6 +81,7 @@ fn variants() -> Vec<Variant> {
         ("qwen2", qwen2.clone()),
         ("qwen3", ModelSection { head_dim: Some(16), ..qwen3.clone() }),
         ("smollm3", ModelSection { num_layers: 5, sliding_window: window, ..base(Family::SmolLm3) }),
+        ("smollm3-no-window", ModelSection { num_layers: 5, ..base(Family::SmolLm3) }),
         ("olmo2", base(Family::Olmo2)),
         ("gemma3", ModelSection { num_layers: 7, sliding_window: window, ..base(Family::Gemma3) }),
         ("phi3", ModelSection { sliding_window: window, ..base(Family::Phi3) }),

@@ -110,8 +110,19 @@ fn a_tokenizer_with_byte_fallback_gives_the_same_ids() {
 
 /// llama.cpp's `models/ggml-vocab-*.gguf` with the texts and ids beside them, as the source package of `llama-cpp-python`
 /// holds them; too large to be here.
-const VOCABULARIES: [&str; 10] =
-    ["gpt-2", "llama-bpe", "llama-spm", "qwen2", "phi-3", "starcoder", "command-r", "falcon", "refact", "qwen35"];
+const VOCABULARIES: [&str; 11] = [
+    "gpt-2",
+    "llama-bpe",
+    "llama-spm",
+    "qwen2",
+    "phi-3",
+    "starcoder",
+    "command-r",
+    "falcon",
+    "refact",
+    "qwen35",
+    "mpt",
+];
 
 #[test]
 fn ids_are_those_of_llama_cpp_s_own_tests() {

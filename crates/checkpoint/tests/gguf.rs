@@ -178,7 +178,7 @@ fn quantized_files_are_small_and_near() {
         [TensorType::F32, TensorType::F16, TensorType::Bf16, TensorType::Q8_0, TensorType::Q4_0, TensorType::Q4K]
             .map(written);
     let values = model.config().parameters();
-    let head = (300 * 256) as f64; // in 8 bits where all else has four
+    let head = f64::from(300 * 256); // in 8 bits where all else has four
     for ((size, off), bytes, most) in [
         (f32, 4.0, 0.0),
         (f16, 2.0, 3e-5),

@@ -32,7 +32,6 @@ impl Default for LargeBlocks {
 }
 
 // SAFETY: blocks are the system allocator's, or pages of a range that no other block has (see `linux::Range`).
-// `realloc` is the default one, which moves a block by these functions.
 #[allow(unsafe_code)]
 unsafe impl GlobalAlloc for LargeBlocks {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
@@ -63,6 +62,28 @@ unsafe impl GlobalAlloc for LargeBlocks {
         // SAFETY: by the contract of this function; the block is not of the range.
         unsafe { System.dealloc(block, layout) }
     }
+
+    unsafe fn realloc(&self, block: *mut u8, layout: Layout, size: usize) -> *mut u8 {
+        #[cfg(target_os = "linux")]
+        match self.resize(block, layout, size) {
+            linux::Resize::InPlace => return block,
+            linux::Resize::Move => {
+                // SAFETY: the size is not zero and does not overflow, by the contract of this function; both blocks are as
+                // large as what is copied, and they are two.
+                return unsafe {
+                    let moved = self.alloc(Layout::from_size_align_unchecked(size, layout.align()));
+                    if !moved.is_null() {
+                        moved.copy_from_nonoverlapping(block, size.min(layout.size()));
+                        self.dealloc(block, layout);
+                    }
+                    moved
+                };
+            }
+            linux::Resize::BySystem => {}
+        }
+        // SAFETY: by the contract of this function; the block is not of the range.
+        unsafe { System.realloc(block, layout, size) }
+    }
 }
 
 #[cfg(target_os = "linux")]
@@ -77,6 +98,13 @@ mod linux {
     const PAGE: usize = 1 << 12;
     /// Large pages, where the system has them.
     const LARGE_PAGE: usize = 2 << 20;
+
+    /// How a block gets another size.
+    pub(super) enum Resize {
+        InPlace,
+        Move,
+        BySystem,
+    }
 
     /// A range of addresses without memory behind them until they are touched.
     #[derive(Debug)]
@@ -130,6 +158,22 @@ mod linux {
             Some((start, used))
         }
 
+        /// Gives a place another size, if what follows it is free. Otherwise nothing changes.
+        pub(super) fn resize(&mut self, start: usize, size: usize, wanted: usize) -> bool {
+            if wanted < size {
+                self.give_back(start + wanted, size - wanted);
+            } else if wanted > size {
+                let (end, more) = (start + size, wanted - size);
+                let Some(room) = self.free.get(&end).copied().filter(|room| *room >= more) else { return false };
+                self.free.remove(&end);
+                if room > more {
+                    self.free.insert(end + more, room - more);
+                }
+                self.untouched = self.untouched.max(start + wanted);
+            }
+            true
+        }
+
         /// Makes a place free, one with the free places around it.
         pub(super) fn give_back(&mut self, mut start: usize, mut size: usize) {
             if let Some((&before, &room)) = self.free.range(..start).next_back()
@@ -155,6 +199,21 @@ mod linux {
             let mut range = self.range.lock().unwrap_or_else(PoisonError::into_inner);
             let (start, used) = range.get_or_insert_with(Range::new).take(size)?;
             Some((std::ptr::with_exposed_provenance_mut(start), used.min(layout.size())))
+        }
+
+        /// Gives a block of the range another size where it is, if that can be, or says who must.
+        pub(super) fn resize(&self, block: *mut u8, layout: Layout, size: usize) -> Resize {
+            let is_large = |size: usize| size >= LARGE && layout.align() <= PAGE;
+            if !is_large(layout.size()) && !is_large(size) {
+                return Resize::BySystem;
+            }
+            let mut range = self.range.lock().unwrap_or_else(PoisonError::into_inner);
+            let range = range.get_or_insert_with(Range::new);
+            if !(range.start..range.end).contains(&block.addr()) {
+                return if is_large(size) && range.end > 0 { Resize::Move } else { Resize::BySystem };
+            }
+            let [old, new] = [layout.size(), size].map(|size| size.next_multiple_of(PAGE));
+            if is_large(size) && range.resize(block.addr(), old, new) { Resize::InPlace } else { Resize::Move }
         }
 
         /// Takes a block back, if it is one of the range.
@@ -222,6 +281,20 @@ mod tests {
     }
 
     #[test]
+    fn a_block_grows_into_what_is_free_behind_it_and_shrinks() {
+        let mut range = Range::of(0, 100);
+        assert_eq!([10, 10].map(|size| range.take(size)), [Some((0, 0)), Some((10, 0))]);
+        assert!(!range.resize(0, 10, 11));
+        assert!(range.resize(10, 10, 90));
+        assert!(!range.resize(10, 90, 91));
+        assert!(range.resize(10, 90, 5));
+        assert_eq!(range.take(85), Some((15, 85)));
+        range.give_back(10, 5);
+        assert!(range.resize(0, 10, 15));
+        assert_eq!(range.take(1), None);
+    }
+
+    #[test]
     fn memory_is_zeroed_and_kept_when_it_moves() {
         let blocks = LargeBlocks::new();
         for size in [100, 1 << 17, 3_000_000] {
@@ -231,10 +304,17 @@ mod tests {
             unsafe {
                 let block = blocks.alloc(layout);
                 block.write_bytes(7, size);
-                let block = blocks.realloc(block, layout, 2 * size);
+                let behind = blocks.alloc(layout);
+                let block = blocks.realloc(block, layout, 2 * size); // must move
                 assert!(std::slice::from_raw_parts(block, size).iter().all(|byte| *byte == 7));
                 block.write_bytes(7, 2 * size);
                 let layout = Layout::from_size_align(2 * size, 64).unwrap();
+                let block = blocks.realloc(block, layout, 3 * size); // may stay
+                assert!(std::slice::from_raw_parts(block, 2 * size).iter().all(|byte| *byte == 7));
+                let grown = Layout::from_size_align(3 * size, 64).unwrap();
+                let block = blocks.realloc(block, grown, 2 * size);
+                assert!(std::slice::from_raw_parts(block, 2 * size).iter().all(|byte| *byte == 7));
+                blocks.dealloc(behind, Layout::from_size_align(size, 64).unwrap());
                 blocks.dealloc(block, layout);
                 let block = blocks.alloc_zeroed(layout);
                 assert!(std::slice::from_raw_parts(block, 2 * size).iter().all(|byte| *byte == 0));

@@ -27,7 +27,8 @@ const FILE_TYPES: [(TensorType, u32); 6] = [
 const QUANTIZATION_VERSION: u32 = 2;
 
 /// Writes `model` and its tokenizer to one GGUF file, atomically, with matrices stored as `kind` and all else in float32.
-/// As in llama.cpp's own files, the matrix of the head has more than four bits: each of its errors is one of a logit. Beside the model, one tensor at a time is in memory. Gives notes on what is not as one would expect: matrices stored in
+/// As in llama.cpp's own files, the matrix of the head has more than four bits: each of its errors is one of a logit.
+/// Beside the model, one tensor at a time is in memory. Gives notes on what is not as one would expect: matrices stored in
 /// another type because their rows do not fill its blocks, and what llama.cpp does not do. Biases that llama.cpp asks for
 /// and the model lacks are written as zeros.
 ///

@@ -99,6 +99,11 @@ mod linux {
     /// Large pages, where the system has them.
     const LARGE_PAGE: usize = 2 << 20;
 
+    /// Whether a block of `size` bytes, aligned as `layout` says, is one for the range.
+    fn is_large(size: usize, layout: Layout) -> bool {
+        size >= LARGE && layout.align() <= PAGE
+    }
+
     /// How a block gets another size.
     pub(super) enum Resize {
         InPlace,
@@ -192,7 +197,7 @@ mod linux {
     impl super::LargeBlocks {
         /// A large block, and how many of its first bytes have been used before.
         pub(super) fn take(&self, layout: Layout) -> Option<(*mut u8, usize)> {
-            if layout.size() < LARGE || layout.align() > PAGE {
+            if !is_large(layout.size(), layout) {
                 return None;
             }
             let size = layout.size().checked_next_multiple_of(PAGE)?;
@@ -203,22 +208,21 @@ mod linux {
 
         /// Gives a block of the range another size where it is, if that can be, or says who must.
         pub(super) fn resize(&self, block: *mut u8, layout: Layout, size: usize) -> Resize {
-            let is_large = |size: usize| size >= LARGE && layout.align() <= PAGE;
-            if !is_large(layout.size()) && !is_large(size) {
+            if !is_large(layout.size(), layout) && !is_large(size, layout) {
                 return Resize::BySystem;
             }
             let mut range = self.range.lock().unwrap_or_else(PoisonError::into_inner);
             let range = range.get_or_insert_with(Range::new);
             if !(range.start..range.end).contains(&block.addr()) {
-                return if is_large(size) && range.end > 0 { Resize::Move } else { Resize::BySystem };
+                return if is_large(size, layout) && range.end > 0 { Resize::Move } else { Resize::BySystem };
             }
             let [old, new] = [layout.size(), size].map(|size| size.next_multiple_of(PAGE));
-            if is_large(size) && range.resize(block.addr(), old, new) { Resize::InPlace } else { Resize::Move }
+            if is_large(size, layout) && range.resize(block.addr(), old, new) { Resize::InPlace } else { Resize::Move }
         }
 
         /// Takes a block back, if it is one of the range.
         pub(super) fn give_back(&self, block: *mut u8, layout: Layout) -> bool {
-            if layout.size() < LARGE || layout.align() > PAGE {
+            if !is_large(layout.size(), layout) {
                 return false;
             }
             let mut range = self.range.lock().unwrap_or_else(PoisonError::into_inner);

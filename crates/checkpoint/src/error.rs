@@ -20,8 +20,8 @@ pub enum CheckpointError {
     },
 
     /// The disk is full.
-    #[error("{}: no space left on the disk{}; nothing that was there before is lost\nhint: free some space; a \
-             training run goes on with --resume", path.display(), sizes(*needed, *free))]
+    #[error("{}: no space left on the disk{}; nothing that was there before is lost\nhint: free some space; then \
+             --resume continues a training run", path.display(), sizes(*needed, *free))]
     DiskFull {
         /// The file being written.
         path: PathBuf,
@@ -318,7 +318,7 @@ impl CheckpointError {
     }
 
     /// An error while writing `path`, which takes `needed` bytes.
-    pub(crate) fn write(path: &Path, source: io::Error, needed: Option<u64>) -> Self {
+    pub fn write(path: &Path, source: io::Error, needed: Option<u64>) -> Self {
         match source.kind() {
             io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
                 Self::DiskFull { path: path.to_owned(), needed, free: path.parent().and_then(free_bytes) }

@@ -50,5 +50,5 @@ pub use llm_gguf::TensorType;
 pub use quantize::Quantize;
 pub use source::ModelSource;
 pub use tensors::{load_tensors, save_tensors};
-pub use training::{SavedWeights, latest_training, load_training, save_training};
+pub use training::{SavedWeights, latest_training, load_training, save_training, training_before};
 pub use weights::{Dtype, load_weights, save_weights};

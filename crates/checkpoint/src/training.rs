@@ -152,6 +152,16 @@ pub fn latest_training(run_dir: &Path) -> Result<Option<(u64, PathBuf)>, Checkpo
     }
 }
 
+/// The newest checkpoint before the one at `checkpoint`, and its step.
+///
+/// # Errors
+/// When the directory cannot be read.
+pub fn training_before(checkpoint: &Path) -> Result<Option<(u64, PathBuf)>, CheckpointError> {
+    let all = checkpoint.parent().unwrap_or(Path::new("."));
+    let found = complete(all).map_err(|source| CheckpointError::Io { path: all.to_owned(), source })?;
+    Ok(found.into_iter().take_while(|(_, path)| path != checkpoint).last())
+}
+
 /// Complete checkpoints by step.
 fn complete(all: &Path) -> io::Result<BTreeMap<u64, PathBuf>> {
     let mut found = BTreeMap::new();

@@ -1,5 +1,6 @@
 use clap::builder::Styles;
 use clap::builder::styling::AnsiColor;
+use clap::error::ErrorKind;
 use clap::{Parser, Subcommand};
 
 use crate::commands::bench::BenchCommand;
@@ -17,6 +18,7 @@ use crate::commands::plan::PlanArgs;
 use crate::commands::tokenize::TokenizeArgs;
 use crate::commands::tokenizer::TokenizerCommand;
 use crate::commands::train::TrainArgs;
+use crate::printer::Printer;
 
 const STYLES: Styles = Styles::styled()
     .header(AnsiColor::Green.on_default().bold())
@@ -35,6 +37,18 @@ pub struct Cli {
     /// What to do.
     #[command(subcommand)]
     pub command: Command,
+}
+
+/// Prints what is wrong with the command line, or the help that was asked for, and ends the program.
+pub fn exit(error: &clap::Error) -> ! {
+    let trains = ["train", "pretrain", "finetune", "plan"];
+    let command = std::env::args().skip(1).find(|arg| !arg.starts_with('-'));
+    // There is nowhere to report that stderr is closed.
+    let _ = error.print();
+    if error.kind() == ErrorKind::UnknownArgument && command.is_some_and(|name| trains.contains(&name.as_str())) {
+        Printer::new(false).note("hint: every key of the configuration can be set: --set section.key=value");
+    }
+    std::process::exit(error.exit_code())
 }
 
 /// The commands, in the order of `llm --help`.

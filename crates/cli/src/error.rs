@@ -58,6 +58,34 @@ pub enum CliError {
         flag: &'static str,
     },
 
+    /// A configuration file for a run that has its own.
+    #[error(
+        "{}: another configuration than that of the run, whose {}\nhint: leave out -c; a resumed run uses {}",
+        file.display(), first_line(error), out.join("training/config.toml").display()
+    )]
+    ConfigOnResume {
+        /// The file.
+        file: PathBuf,
+        /// The run directory.
+        out: PathBuf,
+        /// The first key that differs.
+        error: RunConfigError,
+    },
+
+    /// `llm finetune --resume` of what `llm train` began.
+    #[error("{0}: this run was started by llm train\nhint: llm train --out {0} --resume", dir.display())]
+    Pretraining {
+        /// The run directory.
+        dir: PathBuf,
+    },
+
+    /// An option of a new model where there is one to start from.
+    #[error("{flag} is for a new model, but --model names one that has its own\nhint: leave {flag} out")]
+    NewModelOnly {
+        /// The flag.
+        flag: &'static str,
+    },
+
     /// An adapter that does not say what it belongs to.
     #[error(
         "{}: this is an adapter, and does not say of which model\nhint: give the model, and this folder with --adapter-path",
@@ -244,6 +272,11 @@ pub enum CliError {
     /// Ctrl-C, after everything was left in order.
     #[error("interrupted")]
     Interrupted,
+}
+
+/// What an error says, without its hint.
+fn first_line(error: &impl ToString) -> String {
+    error.to_string().lines().next().unwrap_or_default().to_owned()
 }
 
 impl CliError {

@@ -8,14 +8,20 @@ use signal_hook::flag;
 
 use crate::printer::Printer;
 
-/// From here on, Ctrl-C (or a request to terminate) only sets the flag that is returned, so that a command ends in
-/// order, and notes `answer` if there is one; the second one ends the program at once, with code 130.
+/// From here on, Ctrl-C, a request to terminate or a closed terminal only sets the flag that is returned, so that a
+/// command ends in order, and notes `answer` if there is one; the second Ctrl-C or request ends the program at once, with
+/// code 130.
 pub fn watch(printer: Printer, answer: Option<&'static str>) -> Arc<AtomicBool> {
     let interrupted = Arc::new(AtomicBool::new(false));
     for signal in [SIGINT, SIGTERM] {
         // In this order: the first signal finds the flag still unset. Where the system refuses, signals end the program.
         let _ = flag::register_conditional_shutdown(signal, 130, Arc::clone(&interrupted));
         let _ = flag::register(signal, Arc::clone(&interrupted));
+    }
+    #[cfg(unix)]
+    if !hang_up_is_ignored() {
+        // Several may come for one closed terminal, so that a second one means nothing.
+        let _ = flag::register(signal_hook::consts::SIGHUP, Arc::clone(&interrupted));
     }
     if let Some(answer) = answer {
         let interrupted = Arc::clone(&interrupted);
@@ -27,6 +33,15 @@ pub fn watch(printer: Printer, answer: Option<&'static str>) -> Arc<AtomicBool> 
         });
     }
     interrupted
+}
+
+/// Whether the program was started to outlive its terminal, as by `nohup`. Only Linux tells.
+#[cfg(unix)]
+fn hang_up_is_ignored() -> bool {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    let mask = mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or_default();
+    mask >> (signal_hook::consts::SIGHUP - 1) & 1 == 1
 }
 
 /// From here on, Ctrl-C only sets the flag that is returned, as often as it is pressed.

@@ -34,7 +34,7 @@ static ALLOCATOR: llm_kernels::LargeBlocks = llm_kernels::LargeBlocks::new();
 fn main() -> ExitCode {
     llm_kernels::join_thread_pool();
     // Wrong usage ends here, with code 2.
-    let cli = Cli::parse();
+    let cli = Cli::try_parse().unwrap_or_else(|error| args::exit(&error));
     let printer = Printer::new(cli.quiet);
     match commands::run(cli.command, printer) {
         Ok(()) => ExitCode::SUCCESS,

@@ -9,7 +9,7 @@ use burn::tensor::Device;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use llm_data::Progress;
 use llm_generate::{ContextOverflow, Generator, Options, Sampling};
-use llm_train::{EvalRecord, Event, Outcome, RunPlan, SampleRequest, StepRecord};
+use llm_train::{EvalRecord, Event, Outcome, RunConfigError, RunPlan, SampleRequest, StepRecord, TrainError};
 
 use crate::device::{DeviceArgs, DeviceChoice};
 use crate::error::CliError;
@@ -93,7 +93,15 @@ impl TrainingView {
             }
             Event::Sample(request) => self.sample(&request),
             Event::EarlyStop { evaluations } => {
-                self.note(&format!("stopping early: no better validation loss in {evaluations} evaluations"));
+                let hint = format!("to train longer, resume with --set eval.patience={}", 2 * evaluations);
+                self.note(&format!("stopping early: no better validation loss in {evaluations} evaluations; {hint}"));
+            }
+            Event::NothingLeft { done, steps } => {
+                let (done, steps) = (grouped(done), grouped(steps));
+                self.note(&format!(
+                    "nothing left to do: {done} steps are done and the run was asked for {steps}; nothing was changed; \
+                     --max-steps beyond {done} trains longer"
+                ));
             }
             Event::LossScale { step, scale } => {
                 self.note(&format!("step {}: gradients overflowed, loss scale is now {scale}", grouped(step)));
@@ -258,6 +266,16 @@ pub fn stopped(outcome: &Outcome, command: &str, out: &Path, device: &DeviceArgs
     };
     let tensorboard = if tensorboard { " --tensorboard" } else { "" };
     printer.note(format_args!("go on with: llm {command} --out {out} --resume{device}{tensorboard}"));
+}
+
+/// `error` of a run in `out` that is resumed with a configuration file, which is what it may be about.
+pub fn resuming(error: TrainError, config_file: Option<&Path>, out: &Path) -> CliError {
+    match (error, config_file) {
+        (TrainError::Config(error @ RunConfigError::ChangedOnResume { .. }), Some(file)) => {
+            CliError::ConfigOnResume { file: file.to_path_buf(), out: out.to_path_buf(), error }
+        }
+        (error, _) => error.into(),
+    }
 }
 
 #[cfg(test)]

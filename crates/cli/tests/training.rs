@@ -156,12 +156,14 @@ fn assert_same_run(ours: &Path, whole: &Path, files: &[&str]) {
     [*weights, "optimizer.safetensors"].iter().for_each(|file| same(&checkpoint.join(file)));
 }
 
-/// A model directory that loads, if there is one.
+/// A model or an adapter that loads, if there is one.
 fn assert_loads(out: &Path) {
-    if !out.join("model.safetensors").exists() {
-        return;
-    }
-    let inspect = Command::new(env!("CARGO_BIN_EXE_llm")).args(["inspect", "weights", "--model"]).arg(out).output();
+    let what = match (out.join("model.safetensors").exists(), out.join("adapter_model.safetensors").exists()) {
+        (true, _) => "weights",
+        (_, true) => "model",
+        _ => return,
+    };
+    let inspect = Command::new(env!("CARGO_BIN_EXE_llm")).args(["inspect", what, "--model"]).arg(out).output();
     let inspect = inspect.unwrap();
     assert!(inspect.status.success(), "{}", String::from_utf8_lossy(&inspect.stderr));
 }
@@ -216,6 +218,35 @@ fn ctrl_c_saves_and_says_how_to_go_on() {
     }
     sandbox.whole("stopped");
     assert_same_run(&sandbox.out("stopped"), &sandbox.out("whole"), &MODEL);
+}
+
+/// A closed terminal asks to save as Ctrl-C does, and does not disturb what was started to outlive it.
+#[test]
+fn a_closed_terminal_saves() {
+    let sandbox = Sandbox::new(STEPS);
+    let time = sandbox.whole("whole");
+    let child = sandbox.start("closed");
+    let lines = sandbox.out("closed").join("training/metrics.jsonl");
+    while std::fs::read(&lines).map_or(0, |text| text.len()) < 2000 {
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    let (status, _) = interrupt_after(child, Duration::ZERO, Signal::SIGHUP);
+    assert_eq!(status.code(), Some(130), "{status}");
+    let saved = std::fs::read_dir(sandbox.out("closed").join("training/checkpoints")).unwrap().count();
+    assert!(saved > 0, "nothing was saved");
+
+    if cfg!(target_os = "linux") {
+        let mut command = Command::new("sh");
+        let resumed = "trap '' HUP; exec \"$0\" train --quiet --device cpu --out closed --resume";
+        command.current_dir(&sandbox.dir).args(["-c", resumed, env!("CARGO_BIN_EXE_llm")]).stdout(Stdio::null());
+        let mut child = command.spawn().unwrap();
+        std::thread::sleep(time.mul_f64(0.3));
+        kill(Pid::from_raw(i32::try_from(child.id()).unwrap()), Signal::SIGHUP).unwrap();
+        assert!(child.wait().unwrap().success());
+    } else {
+        sandbox.whole("closed");
+    }
+    assert_same_run(&sandbox.out("closed"), &sandbox.out("whole"), &MODEL);
 }
 
 #[test]

@@ -110,6 +110,12 @@ impl Corpus {
         Ok(Self { files, options })
     }
 
+    /// Whether the name of a file is that of plain text: `.txt` or `.md`, also with `.gz` or `.zst`. A `.jsonl` file may
+    /// hold texts, or something else.
+    pub fn is_text(path: &Path) -> bool {
+        matches!(source::Format::of(path), Some(source::Format::Text | source::Format::Markdown))
+    }
+
     /// Leaves out the files that `other` has too, and returns how many those are.
     ///
     /// # Errors

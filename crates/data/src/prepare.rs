@@ -6,7 +6,7 @@
 mod cache;
 mod encode;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
@@ -148,8 +148,11 @@ impl Source {
         let mut hasher = blake3::Hasher::new();
         hasher.update(format!("{:?}", self.corpus.options()).as_bytes());
         for (path, stats) in self.corpus.files().iter().zip(&self.stats) {
-            let name = path.file_name().unwrap_or_default().to_string_lossy();
-            let kind = name.split_once('.').map_or("", |(_, kind)| kind);
+            // The kind of file and of compression, whatever the name.
+            let extension = |path: &Path| path.extension().map(|kind| kind.to_string_lossy().into_owned());
+            let outer = extension(path).unwrap_or_default();
+            let inner = extension(&path.with_extension("")).filter(|_| outer == "gz" || outer == "zst");
+            let kind = inner.map_or(outer.clone(), |inner| format!("{inner}.{outer}"));
             hasher.update(format!("\n{} {kind}", stats.hash).as_bytes());
         }
         hasher.finalize().to_hex().to_string()

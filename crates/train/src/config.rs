@@ -57,6 +57,9 @@ impl ConfigFile for RunConfig {
         "sample.tokens",
         "sample.temperature",
         "data.cache_dir",
+        // The text may have moved; its contents are compared.
+        "data.paths",
+        "data.valid",
     ];
 
     fn set_section(&mut self, name: &str, value: Value, origin: &str) -> Result<bool, RunConfigError> {

@@ -1,5 +1,5 @@
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use llm_checkpoint::CheckpointError;
 use llm_data::DataError;
@@ -24,7 +24,7 @@ pub enum TrainError {
     #[error(transparent)]
     Checkpoint(#[from] CheckpointError),
     /// Saved optimizer state of another model.
-    #[error("{}: {source}\nhint: delete this checkpoint to go on from the one before it", path.display())]
+    #[error("{}: {source}", path.display())]
     Optimizer {
         /// The checkpoint.
         path: PathBuf,
@@ -38,6 +38,60 @@ pub enum TrainError {
         path: PathBuf,
         /// The cause.
         source: io::Error,
+    },
+    /// A folder that cannot be made.
+    #[error("{}: {source}\nhint: --out must name a folder that can be written", path.display())]
+    CannotCreate {
+        /// The folder.
+        path: PathBuf,
+        /// The cause.
+        source: io::Error,
+    },
+    /// A file where the run directory should be.
+    #[error("{}: this is a file, but --out names a folder\nhint: choose another --out", path.display())]
+    NotADirectory {
+        /// The file.
+        path: PathBuf,
+    },
+    /// A run directory in which another process trains.
+    #[error(
+        "{}: {} is training here\nhint: wait until it is done, or stop it with Ctrl-C; then resume", dir.display(),
+        holder.map_or("another process".into(), |id| format!("process {id}"))
+    )]
+    Locked {
+        /// The run directory.
+        dir: PathBuf,
+        /// Its process id, where it can be read.
+        holder: Option<u32>,
+    },
+    /// A run whose checkpoints were deleted.
+    #[error(
+        "{0}: the checkpoints of this run are gone, so it cannot be resumed; nothing was changed\n\
+         hint: the model in {0} still works; train it further with llm train --model {0} --data … --out …, or start the \
+         run again with another --out", dir.display()
+    )]
+    CheckpointsGone {
+        /// The run directory.
+        dir: PathBuf,
+    },
+    /// A checkpoint that cannot be read.
+    #[error("{}", damaged_checkpoint(path, problem, *before))]
+    DamagedCheckpoint {
+        /// The checkpoint.
+        path: PathBuf,
+        /// What is wrong with it.
+        problem: String,
+        /// Step of the checkpoint before it.
+        before: Option<u64>,
+    },
+    /// A text that is not where it was when the run began.
+    #[error(
+        "{}: the text of this run is no longer there\nhint: if it was moved, name its new place with --data (or --valid); \
+         relative paths start at the current folder", path.display()
+    )]
+    TextMoved {
+        /// The file or folder.
+        path: PathBuf,
     },
     /// `--resume` without a run.
     #[error("{}: there is no run to resume\nhint: begin one by leaving out --resume, or name its folder with --out", dir.display())]
@@ -112,9 +166,44 @@ pub enum TrainError {
 }
 
 impl TrainError {
+    /// `error` of the text of a run; one that is resumed was there once.
+    pub fn of_text(error: DataError, resume: bool) -> Self {
+        match error {
+            DataError::Missing { path, .. } if resume => Self::TextMoved { path },
+            error => error.into(),
+        }
+    }
+
     /// An error of the file at `path`.
     pub(crate) fn io(path: impl Into<PathBuf>) -> impl FnOnce(io::Error) -> Self {
         let path = path.into();
-        move |source| Self::Io { path, source }
+        move |source| match source.kind() {
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+                CheckpointError::write(&path, source, None).into()
+            }
+            _ => Self::Io { path, source },
+        }
+    }
+}
+
+fn damaged_checkpoint(path: &Path, problem: &str, before: Option<u64>) -> String {
+    let shown = path.display();
+    let hint = match before {
+        Some(step) => format!("delete {shown} to resume from step {step}"),
+        None => format!("there is no older checkpoint; delete {shown} and start the run again with another --out"),
+    };
+    format!("the newest checkpoint cannot be read: {problem}\nhint: {hint}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn a_full_disk_says_so_wherever_it_is_met() {
+        let error = std::fs::write("/dev/full", "text").unwrap_err();
+        let error = TrainError::io("/dev/full")(error).to_string();
+        assert!(error.contains("no space left on the disk") && error.contains("\nhint: free some space"), "{error}");
     }
 }

@@ -40,6 +40,13 @@ pub enum Event<'a> {
         /// Evaluations without a new best.
         evaluations: u64,
     },
+    /// A resumed run that has done more steps than it now is to have. It stays as it is.
+    NothingLeft {
+        /// Steps done.
+        done: u64,
+        /// Steps that it is to have.
+        steps: u64,
+    },
     /// Gradients overflowed in float16: the same step is computed with a smaller loss scale.
     LossScale {
         /// The step, from 1.

@@ -1,5 +1,6 @@
 //! The loop: from a configuration to a run directory with a trained model in it.
 
+mod directory;
 mod evaluate;
 mod finetune;
 mod open;
@@ -8,7 +9,7 @@ mod run;
 mod source;
 mod state;
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Instant;
 
 use burn::tensor::Device;
@@ -21,6 +22,7 @@ pub use run::{Ending, Outcome};
 pub use source::{PreferenceSource, SampleSource, Source, TextSource};
 pub use state::Best;
 
+use directory::{CHART, RunLock, training_dir};
 use product::Product;
 use state::RunState;
 
@@ -61,6 +63,7 @@ struct Settings {
 /// A run that is ready to begin or to go on.
 #[derive(Debug)]
 pub struct Trainer<S> {
+    _lock: RunLock,
     config: Settings,
     options: RunOptions,
     source: S,
@@ -76,11 +79,6 @@ pub struct Trainer<S> {
     saved_step: Option<u64>,
     begin: Instant,
     seconds_before: f64,
-}
-
-/// `training/` in a run directory.
-pub(crate) fn training_dir(out: &Path) -> PathBuf {
-    out.join("training")
 }
 
 impl<S: Source> Trainer<S> {
@@ -146,7 +144,7 @@ impl<S: Source> Trainer<S> {
 
     fn draw_chart(&self) -> Result<(), TrainError> {
         let svg = self.curves.svg()?;
-        let path = training_dir(&self.options.out).join("loss.svg");
+        let path = training_dir(&self.options.out).join(CHART);
         Ok(write_atomic(&path, |out| out.write_all(svg.as_bytes()))?)
     }
 

@@ -7,9 +7,13 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use burn::tensor::{Device, TensorData};
 use llm_checkpoint::{Quantize, load_adapter, load_frozen, load_model, load_tensors};
-use llm_data::{Corpus, CorpusOptions, Origin, SampleSet, Tokenizer, TokenizerKind, TokenizerSection};
+use llm_data::{
+    Corpus, CorpusOptions, DataSection, Origin, SampleSet, Tokenizer, TokenizerKind, TokenizerSection, prepare_split,
+};
 use llm_model::{CausalLm, ModelSection, named_params, params, trainable_params};
-use llm_train::{Ending, Event, FinetuneConfig, Finetuning, Method, Outcome, RunOptions, ScheduleSection, TrainError};
+use llm_train::{
+    ConfigFile, Ending, Event, FinetuneConfig, Finetuning, Method, Outcome, RunOptions, ScheduleSection, TrainError,
+};
 
 const CONTEXT: usize = 64;
 
@@ -85,8 +89,6 @@ impl Sandbox {
             quantize => load_frozen(&self.base, &device.autodiff(), quantize)?,
         };
         Finetuning::check(config, model.config(), &options)?;
-        let (set, limits) = (SampleSet::load(&config.data, config.train.seed)?, config.data.limits(CONTEXT));
-        let stops = self.tokenizer.eos_ids().to_vec();
         let tuning = Finetuning { config: config.clone(), model, tokenizer: self.tokenizer.clone(), options };
         let stop = AtomicBool::new(false);
         let mut on_event = |event: Event| {
@@ -94,6 +96,12 @@ impl Sandbox {
                 stop.store(Some(record.step) == stop_at, Ordering::SeqCst);
             }
         };
+        if let Some(text) = &config.text {
+            let split = prepare_split(text, &self.tokenizer, &mut |_| ())?;
+            return tuning.on_text(split)?.run(&mut on_event, &stop);
+        }
+        let (set, limits) = (SampleSet::load(&config.data, config.train.seed)?, config.data.limits(CONTEXT));
+        let stops = self.tokenizer.eos_ids().to_vec();
         if config.finetune.method == Some(Method::Dpo) {
             let pairs = set.tokenize_pairs(&self.tokenizer, None, &stops, limits)?;
             tuning.on_preferences(pairs)?.run(&mut on_event, &stop)
@@ -130,6 +138,41 @@ fn an_interrupted_run_goes_on_bit_for_bit() {
         let (before, after) = (resumed.first_val_loss.unwrap(), resumed.best.unwrap().val_loss);
         assert!(after < before, "{method:?}: {before} became {after}");
     }
+}
+
+/// Plain text is learned in windows, by every method that does not need pairs, and a run on it is resumed like any other.
+#[test]
+fn a_model_is_trained_further_on_text() {
+    let sandbox = Sandbox::new();
+    let line = |i: usize| format!("Line {i} says that the sky is {}.\n", ["blue", "grey"][i % 2]);
+    let text = sandbox.dir.path().join("book.txt");
+    std::fs::write(&text, (0..60).map(line).collect::<String>()).unwrap();
+    for method in [Method::Lora, Method::Full, Method::Head] {
+        let mut config = sandbox.config(method);
+        let cache_dir = Some(sandbox.dir.path().join("cache"));
+        config.text = Some(DataSection { paths: vec![text.clone()], cache_dir, ..DataSection::default() });
+        let [whole, parts] = ["whole", "parts"].map(|name| format!("{name}-{}", method.name()));
+        let left_alone = sandbox.run(&config, &whole, false, None).unwrap();
+        assert_eq!((left_alone.ending, left_alone.tokens), (Ending::Finished, 8 * 4 * CONTEXT as u64));
+        let stopped = sandbox.run(&config, &parts, false, Some(3)).unwrap();
+        assert_eq!((stopped.ending, stopped.step), (Ending::Interrupted, 3), "{method:?}");
+        let resumed = sandbox.run(&config, &parts, true, None).unwrap();
+        assert_eq!((resumed.best, resumed.first_val_loss), (left_alone.best, left_alone.first_val_loss));
+        assert_eq!(sandbox.checkpoint(&parts, 8), sandbox.checkpoint(&whole, 8), "{method:?}");
+        let (before, after) = (resumed.first_val_loss.unwrap(), resumed.best.unwrap().val_loss);
+        assert!(after < before, "{method:?}: {before} became {after}");
+        let saved = sandbox.dir.path().join(whole).join("training/config.toml");
+        assert_eq!(FinetuneConfig::load(&saved).unwrap(), config);
+        assert!(FinetuneConfig::is_at(&saved));
+    }
+    // A text that is shorter than a window, and preferences, which it has none of.
+    let mut config = sandbox.config(Method::Full);
+    std::fs::write(&text, "A short text.").unwrap();
+    config.text = Some(DataSection { paths: vec![text], ..DataSection::default() });
+    assert_eq!(sandbox.run(&config, "short", false, None).unwrap().ending, Ending::Finished);
+    config.finetune.method = Some(Method::Dpo);
+    let error = sandbox.run(&config, "pairs", false, None).unwrap_err().to_string();
+    assert!(error.contains("needs preferences, not plain text"), "{error}");
 }
 
 /// The adapter of a run on a quantized base holds what is trained alone, and is one for the base as it is.

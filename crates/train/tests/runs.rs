@@ -169,6 +169,134 @@ fn interrupted_and_resumed_is_uninterrupted_bit_for_bit() {
     }
 }
 
+/// Every file of a run directory but the lock, with its bytes.
+fn contents(out: &Path) -> Vec<(PathBuf, Vec<u8>)> {
+    let mut files = Vec::new();
+    let mut folders = vec![out.to_path_buf()];
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.file_name().is_some_and(|name| name != "lock") {
+                let bytes = std::fs::read(&path).unwrap();
+                files.push((path, bytes));
+            }
+        }
+    }
+    files.sort();
+    files
+}
+
+#[test]
+fn a_run_whose_checkpoints_are_gone_is_not_begun_again() {
+    let _guard = lock();
+    let mut sandbox = Sandbox::new(&[]);
+    sandbox.run("run", false, None).unwrap();
+    let out = sandbox.out("run");
+    let checkpoints = out.join("training/checkpoints");
+    for emptied in [false, true] {
+        std::fs::remove_dir_all(&checkpoints).unwrap();
+        if emptied {
+            std::fs::create_dir(&checkpoints).unwrap();
+        }
+        let before = contents(&out);
+        sandbox.config.set("train.max_steps", "48").unwrap();
+        let error = message(sandbox.open("run", true));
+        assert!(error.contains("the checkpoints of this run are gone") && error.contains("\nhint: "), "{error}");
+        assert_eq!(contents(&out), before);
+        std::fs::create_dir_all(&checkpoints).unwrap();
+    }
+}
+
+#[test]
+fn a_trained_model_never_lies_where_there_is_no_checkpoint() {
+    let _guard = lock();
+    let sandbox = Sandbox::new(&[("train.checkpoint_every", "0"), ("eval.every", "2")]);
+    let (out, mut saved) = (sandbox.out("run"), 0);
+    let on_event = &mut |event: Event| {
+        if let Event::BestSaved { step: 1.. } = event {
+            let (step, _) = llm_checkpoint::latest_training(&out).unwrap().expect("a checkpoint");
+            assert_eq!(step, 2, "one is enough");
+            saved += 1;
+        }
+    };
+    sandbox.open("run", false).unwrap().run(on_event, &AtomicBool::new(false)).unwrap();
+    assert!(saved > 1);
+}
+
+#[test]
+fn a_run_directory_has_one_process() {
+    let _guard = lock();
+    let sandbox = Sandbox::new(&[]);
+    let trainer = sandbox.open("run", false).unwrap();
+    let error = message(sandbox.open("run", true));
+    assert!(error.contains(&format!("process {} is training here", std::process::id())), "{error}");
+    trainer.run(&mut |_| (), &AtomicBool::new(false)).unwrap();
+    sandbox.open("run", true).unwrap();
+}
+
+#[test]
+fn fewer_steps_than_are_done_change_nothing() {
+    let _guard = lock();
+    let mut sandbox = Sandbox::new(&[]);
+    sandbox.run("run", false, None).unwrap();
+    let before = contents(&sandbox.out("run"));
+    sandbox.config.set("train.max_steps", "5").unwrap();
+    let mut told = None;
+    let on_event = &mut |event: Event| match event {
+        Event::NothingLeft { done, steps } => told = Some((done, steps)),
+        event => panic!("{event:?}"),
+    };
+    let outcome = sandbox.open("run", true).unwrap().run(on_event, &AtomicBool::new(false)).unwrap();
+    assert_eq!((told, outcome.ending, outcome.step), (Some((24, 5)), Ending::Finished, 24));
+    assert_eq!(contents(&sandbox.out("run")), before);
+}
+
+#[test]
+fn a_damaged_checkpoint_names_the_one_before() {
+    let _guard = lock();
+    let sandbox = Sandbox::new(&[]);
+    sandbox.run("whole", false, None).unwrap();
+    sandbox.run("run", false, Some(22)).unwrap();
+    let checkpoints = sandbox.out("run").join("training/checkpoints");
+    let newest = checkpoints.join("step-00000022");
+    for file in ["optimizer.safetensors", "model.safetensors", "state.json"] {
+        let whole = std::fs::read(newest.join(file)).unwrap();
+        std::fs::write(newest.join(file), &whole[..whole.len() / 2]).unwrap();
+        let error = message(sandbox.open("run", true));
+        let hint = format!("\nhint: delete {} to resume from step 20", newest.display());
+        assert!(error.starts_with("the newest checkpoint cannot be read: ") && error.ends_with(&hint), "{error}");
+        assert_eq!(error.matches("hint: ").count(), 1, "{error}");
+        std::fs::write(newest.join(file), whole).unwrap();
+    }
+    std::fs::remove_dir_all(checkpoints.join("step-00000020")).unwrap();
+    std::fs::write(newest.join("state.json"), "{").unwrap();
+    let error = message(sandbox.open("run", true));
+    assert!(error.contains("there is no older checkpoint"), "{error}");
+}
+
+#[test]
+fn a_text_may_move_but_not_change() {
+    let _guard = lock();
+    let mut sandbox = Sandbox::new(&[]);
+    sandbox.run("whole", false, None).unwrap();
+    sandbox.run("moved", false, Some(7)).unwrap();
+    let [text, moved] = ["text.txt", "moved.old.txt"].map(|name| sandbox.dir.path().join(name));
+    std::fs::rename(&text, &moved).unwrap();
+    let error = message(sandbox.open("moved", true));
+    assert!(error.contains("the text of this run is no longer there\nhint: if it was moved"), "{error}");
+    let path = format!("[{:?}]", moved.display().to_string());
+    sandbox.config.set("data.paths", &path).unwrap();
+    sandbox.run("moved", true, None).unwrap();
+    assert_eq!(weights(&sandbox.out("moved")), weights(&sandbox.out("whole")));
+    // The same length, and one letter is another.
+    let changed = std::fs::read_to_string(&moved).unwrap().replacen("cat", "cot", 1);
+    std::fs::write(&moved, changed).unwrap();
+    let error = message(sandbox.open("moved", true));
+    assert!(error.contains("the hash of the text was"), "{error}");
+}
+
 /// As after a kill: the metrics are ahead of the checkpoint, and the last line is cut.
 #[test]
 fn what_came_after_the_newest_checkpoint_is_computed_again() {
@@ -185,9 +313,10 @@ fn what_came_after_the_newest_checkpoint_is_computed_again() {
     assert_eq!(metrics(&killed), metrics(&sandbox.out("whole")));
     assert_eq!(weights(&killed), weights(&sandbox.out("whole")));
 
-    // And before the first checkpoint.
+    // And before the first checkpoint, which the chart is drawn with.
     sandbox.run("early", false, Some(2)).unwrap();
     std::fs::remove_dir_all(sandbox.out("early").join("training/checkpoints")).unwrap();
+    std::fs::remove_file(sandbox.out("early").join("training/loss.svg")).unwrap();
     sandbox.run("early", true, None).unwrap();
     assert_eq!(metrics(&sandbox.out("early")), metrics(&sandbox.out("whole")));
 }
@@ -201,8 +330,14 @@ fn training_stops_early_without_a_new_best_and_stays_stopped() {
     assert_eq!(outcome.ending, Ending::EarlyStop);
     let best = outcome.best.unwrap();
     assert_eq!(outcome.step, best.step + 8);
-    let resumed = sandbox.run("run", true, None).unwrap();
-    assert_eq!((resumed.ending, resumed.step), (Ending::EarlyStop, outcome.step));
+    let mut told = None;
+    let on_event = &mut |event: Event| match event {
+        Event::EarlyStop { evaluations } => told = Some(evaluations),
+        Event::Plan(_) => panic!("there is nothing to plan"),
+        _ => {}
+    };
+    let resumed = sandbox.open("run", true).unwrap().run(on_event, &AtomicBool::new(false)).unwrap();
+    assert_eq!((resumed.ending, resumed.step, told), (Ending::EarlyStop, outcome.step, Some(2)));
     assert_eq!(resumed.best, outcome.best);
 }
 
@@ -310,6 +445,7 @@ fn events_tell_the_plan_first_and_ask_for_samples() {
     let best = outcome.unwrap().best.unwrap().step;
     let expected = [
         "plan",
+        "checkpoint 4", // before the first model that has learned anything is put into the directory
         "checkpoint 5",
         "sample 10 false",
         "checkpoint 10",
@@ -318,6 +454,6 @@ fn events_tell_the_plan_first_and_ask_for_samples() {
         "checkpoint 20",
         "checkpoint 24",
     ];
-    assert_eq!(told[..8], expected);
-    assert_eq!(told[8..], [format!("sample {best} true")]);
+    assert_eq!(told[..9], expected);
+    assert_eq!(told[9..], [format!("sample {best} true")]);
 }

@@ -4,7 +4,9 @@ use std::sync::atomic::Ordering;
 use burn::tensor::Device;
 use clap::{Args, ValueEnum};
 use llm_checkpoint::{ModelSource, Quantize, copy_generation, write_atomic};
-use llm_data::{Rendering, SampleSet, SampleSummary, TokenizedSample, TrainOn};
+use llm_data::{
+    Corpus, Origin, Rendering, SampleSet, SampleSummary, TokenShards, TokenizedSample, TrainOn, prepare_split,
+};
 use llm_train::{
     ConfigFile, Ending, FinetuneConfig, Finetuning, Method, Outcome, RunOptions, Source, TrainError, Trainer,
 };
@@ -17,7 +19,8 @@ use crate::measure::warn_left_out;
 use crate::model::{self, ModelFiles};
 use crate::numbers::{duration, grouped};
 use crate::printer::Printer;
-use crate::training_view::{TrainingView, stopped};
+use crate::progress::PreparationBar;
+use crate::training_view::{TrainingView, resuming, stopped};
 
 mod report;
 
@@ -41,7 +44,8 @@ pub struct FinetuneArgs {
     #[arg(short, long, value_name = "MODEL")]
     model: Option<String>,
 
-    /// Samples: a .jsonl or .json file, or a folder with train.jsonl, valid.jsonl and test.jsonl.
+    /// Samples: a .jsonl or .json file, or a folder with train.jsonl, valid.jsonl and test.jsonl; or plain text: .txt or
+    /// .md.
     ///
     /// A sample has `messages`, or `instruction`, `input` and `output`, or `prompt` and `completion`, or `text`; for
     /// --method dpo `prompt`, `chosen` and `rejected`.
@@ -140,7 +144,7 @@ pub struct FinetuneArgs {
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
-enum MethodName {
+pub enum MethodName {
     /// An adapter of low rank beside frozen weights.
     Lora,
     /// All weights.
@@ -177,9 +181,23 @@ impl FinetuneArgs {
             None => FinetuneConfig::default(),
         };
         put(&mut config.finetune.model, self.model.as_ref());
-        put(&mut config.data.path, self.data.as_ref());
+        match &self.data {
+            Some(path) if Corpus::is_text(path) => {
+                // On a new run only: one that is resumed learns in the way it did.
+                if saved.is_none() && self.config.is_none() {
+                    config =
+                        FinetuneConfig { finetune: config.finetune, ..FinetuneConfig::on_text(Default::default()) };
+                }
+                config.text.get_or_insert_default().paths = vec![path.clone()];
+            }
+            Some(path) => config.data.path.clone_from(path),
+            None => {}
+        }
         put(&mut config.finetune.layers, self.layers.as_ref());
         put(&mut config.data.valid_fraction, self.valid_fraction.as_ref());
+        if let Some(text) = &mut config.text {
+            put(&mut text.valid_fraction, self.valid_fraction.as_ref());
+        }
         put(&mut config.data.train_on, self.train_on.as_ref());
         put(&mut config.lora.rank, self.rank.as_ref());
         put(&mut config.lora.alpha, self.alpha.as_ref());
@@ -209,102 +227,215 @@ impl FinetuneArgs {
         for (key, value) in &self.set {
             config.set(key, value)?;
         }
-        for (empty, flag) in
-            [(config.finetune.model.is_empty(), "--model"), (config.data.path.as_os_str().is_empty(), "--data")]
-        {
+        let no_data = config.data.path.as_os_str().is_empty() && config.text.is_none();
+        for (empty, flag) in [(config.finetune.model.is_empty(), "--model"), (no_data, "--data")] {
             if empty {
                 return Err(CliError::Needed { flag });
             }
         }
         Ok(config)
     }
+}
 
-    fn out(&self, config: &FinetuneConfig, method: Method) -> PathBuf {
-        let name = config.data.path.file_stem().map_or("run".into(), |name| name.to_string_lossy());
-        let method = method.name();
-        self.out.clone().unwrap_or_else(|| Path::new("runs").join(format!("{name}-{method}")))
-    }
+/// A run that begins with a model, whichever command starts it.
+pub struct Start<'a> {
+    /// The command, by whose name the run is resumed.
+    pub command: &'static str,
+    pub config: FinetuneConfig,
+    /// A configuration file that was named, and the run directory.
+    pub config_file: Option<&'a Path>,
+    pub out: Option<PathBuf>,
+    pub resume: bool,
+    pub tensorboard: bool,
+    pub device: &'a DeviceArgs,
+    /// Old data, to measure what is forgotten.
+    pub keep: Option<&'a Path>,
 }
 
 pub fn run(args: &FinetuneArgs, printer: Printer) -> Result<(), CliError> {
     let saved = match (&args.out, args.resume) {
         (_, false) => None,
-        (None, true) => return Err(CliError::Needed { flag: "--out, the run to go on with" }),
+        (None, true) => return Err(CliError::Needed { flag: "--out, the run to resume" }),
         (Some(out), true) => {
             let saved = out.join("training/config.toml");
             if !saved.is_file() {
                 return Err(TrainError::NothingToResume { dir: out.clone() }.into());
             }
+            if !FinetuneConfig::is_at(&saved) {
+                return Err(CliError::Pretraining { dir: out.clone() });
+            }
             Some(saved)
         }
     };
-    let mut config = args.resolve(saved.as_deref())?;
-    let path = model::locate(&config.finetune.model, None, printer)?;
-    let files = ModelFiles::read(ModelSource::open(&path)?)?;
-    let method = config.finetune.method_for(&files.config);
-    config.finetune.method = Some(method);
-    let out = args.out(&config, method);
-    let device = args.device.open_to_train(config.train.precision, printer)?;
-    let options = RunOptions {
-        out: out.clone(),
+    let config = args.resolve(saved.as_deref())?;
+    let start = Start {
+        command: "finetune",
+        config,
+        config_file: args.config.as_deref(),
+        out: args.out.clone(),
         resume: args.resume,
         tensorboard: args.tensorboard,
-        device: device.device.clone(),
-        device_name: device.name.clone(),
+        device: &args.device,
+        keep: args.keep.as_deref(),
     };
-    Finetuning::check(&config, &files.config, &options)?;
-
-    let template = files.chat_template()?;
-    let stops = files.stop_tokens(template.as_ref());
-    let limits = config.data.limits(files.config.context_length);
-    let set = SampleSet::load(&config.data, config.train.seed)?;
-    let tokenizer = &files.tokenizer;
-    let tuning = |config: FinetuneConfig| -> Result<Finetuning, CliError> {
-        let model = files.load_to_train(&options.device, &config.finetune)?;
-        let (layers, bytes) = model.quantized_size();
-        if layers > 0 {
-            let mib = bytes as f64 / f64::from(1 << 20);
-            printer.note(format_args!("{layers} linear layers are held in {mib:.1} MiB"));
-        }
-        Ok(Finetuning { config, model, tokenizer: tokenizer.clone(), options: options.clone() })
-    };
-    let (outcome, shown) = if method == Method::Dpo {
-        let pairs = set.tokenize_pairs(tokenizer, template.as_ref(), &stops, limits)?;
-        warn(&pairs.summary, printer);
-        Finetuning::need_validation(&pairs.valid)?;
-        let shown: Vec<_> = pairs.valid.iter().take(report::ANSWERS).map(|pair| pair.chosen.clone()).collect();
-        (train(tuning(config.clone())?.on_preferences(pairs)?, printer, &device.device)?, shown)
-    } else {
-        let samples = set.tokenize(tokenizer, template.as_ref(), &stops, limits)?;
-        warn(&samples.summary, printer);
-        Finetuning::need_validation(&samples.valid)?;
-        let shown: Vec<TokenizedSample> = samples.valid.iter().take(report::ANSWERS).cloned().collect();
-        (train(tuning(config.clone())?.on_samples(samples)?, printer, &device.device)?, shown)
-    };
-    if !method.adapts() {
-        copy_generation(files.path(), &out)?;
-    }
-    if template.is_none() && set.all().any(|sample| sample.content.is_conversation()) {
-        // Whoever talks with the model writes as its samples were written.
-        let (_, source) = Rendering::default_of(tokenizer)?;
-        write_atomic(&out.join(CHAT_TEMPLATE), |file| file.write_all(source.as_bytes()))?;
-    }
-    if outcome.ending == Ending::Interrupted {
-        stopped(&outcome, "finetune", &out, &args.device, args.tensorboard, printer);
-        return Err(CliError::Interrupted);
-    }
-    let result = report::Finished { files: &files, method, out: &out, device: &device.device, outcome: &outcome };
-    result.print(&shown, args.keep.as_deref(), &stops, printer)?;
-    let time = duration(outcome.seconds);
-    printer.note(format_args!("done: {} steps in {time}; the result: {}", grouped(outcome.step), out.display()));
-    let (model, out) = (&config.finetune.model, out.display());
-    let adapted = format!("--model {model} --adapter-path {out}");
-    let named = if method.adapts() { adapted } else { format!("--model {out}") };
-    printer.note(format_args!("go on with: llm chat {named}"));
-    Ok(())
+    start.run(printer)
 }
 
-fn train<S: Source>(trainer: Trainer<S>, printer: Printer, device: &Device) -> Result<Outcome, CliError> {
+impl Start<'_> {
+    /// The run directory, by default named after the data.
+    fn out(&self, method: Method) -> PathBuf {
+        let text = self.config.text.as_ref().and_then(|text| text.paths.first());
+        let name = text.unwrap_or(&self.config.data.path).file_stem();
+        let name = name.map_or("run".into(), |name| name.to_string_lossy());
+        self.out.clone().unwrap_or_else(|| Path::new("runs").join(format!("{name}-{}", method.name())))
+    }
+
+    /// Trains to the end, and reports what it changed.
+    pub fn run(self, printer: Printer) -> Result<(), CliError> {
+        let mut config = self.config.clone();
+        let path = model::locate(&config.finetune.model, None, printer)?;
+        let files = ModelFiles::read(ModelSource::open(&path)?)?;
+        let method = config.finetune.method_for(&files.config);
+        config.finetune.method = Some(method);
+        let out = self.out(method);
+        let device = self.device.open_to_train(config.train.precision, printer)?;
+        let options = RunOptions {
+            out: out.clone(),
+            resume: self.resume,
+            tensorboard: self.tensorboard,
+            device: device.device.clone(),
+            device_name: device.name.clone(),
+        };
+        Finetuning::check(&config, &files.config, &options).map_err(|error| resuming(error, self.config_file, &out))?;
+
+        let learned = self.learn(&config, &files, options, printer)?;
+        let Learned { outcome, shown, stops } = &learned;
+        if outcome.ending == Ending::Interrupted {
+            stopped(outcome, self.command, &out, self.device, self.tensorboard, printer);
+            return Err(CliError::Interrupted);
+        }
+        let result = report::Finished { files: &files, method, out: &out, device: &device.device, outcome };
+        result.print(shown, self.keep, stops, printer)?;
+        let time = duration(outcome.seconds);
+        printer.note(format_args!("done: {} steps in {time}; the result: {}", grouped(outcome.step), out.display()));
+        let (model, out) = (&config.finetune.model, out.display());
+        let adapted = format!("--model {model} --adapter-path {out}");
+        let named = if method.adapts() { adapted } else { format!("--model {out}") };
+        let command = if config.text.is_some() { "generate" } else { "chat" };
+        printer.note(format_args!("try it: llm {command} {named}"));
+        Ok(())
+    }
+
+    /// Trains on what the configuration names.
+    fn learn(
+        &self,
+        config: &FinetuneConfig,
+        files: &ModelFiles,
+        options: RunOptions,
+        printer: Printer,
+    ) -> Result<Learned, CliError> {
+        let (method, out, device) = (config.finetune.method, options.out.clone(), options.device.clone());
+        let template = files.chat_template()?;
+        let stops = files.stop_tokens(template.as_ref());
+        let limits = config.data.limits(files.config.context_length);
+        let tokenizer = &files.tokenizer;
+        let tuning = || -> Result<Finetuning, CliError> {
+            let model = files.load_to_train(&options.device, &config.finetune)?;
+            let (layers, bytes) = model.quantized_size();
+            if layers > 0 {
+                let mib = bytes as f64 / f64::from(1 << 20);
+                printer.note(format_args!("{layers} linear layers are held in {mib:.1} MiB"));
+            }
+            Ok(Finetuning { config: config.clone(), model, tokenizer: tokenizer.clone(), options: options.clone() })
+        };
+        let mut beside = Beside { out: &out, model: None, template: None };
+        if !method.is_some_and(Method::adapts) {
+            beside.model = Some(files.path());
+        }
+        if let Some(text) = &config.text {
+            let mut bar = PreparationBar::new(printer);
+            let split = prepare_split(text, tokenizer, &mut |progress| bar.update(progress))
+                .map_err(|error| TrainError::of_text(error, self.resume))?;
+            drop(bar);
+            let shown = text_samples(&split.valid)?;
+            let outcome = train(tuning()?.on_text(split)?, &beside, printer, &device)?;
+            return Ok(Learned { outcome, shown, stops });
+        }
+        let set = SampleSet::load(&config.data, config.train.seed)
+            .map_err(|error| TrainError::of_text(error, self.resume))?;
+        if template.is_none() && set.all().any(|sample| sample.content.is_conversation()) {
+            // Whoever talks with the model writes as its samples were written.
+            beside.template = Some(Rendering::default_of(tokenizer)?.1);
+        }
+        let (outcome, shown) = if method == Some(Method::Dpo) {
+            let pairs = set.tokenize_pairs(tokenizer, template.as_ref(), &stops, limits)?;
+            warn(&pairs.summary, printer);
+            Finetuning::need_validation(&pairs.valid)?;
+            let shown = pairs.valid.iter().take(report::ANSWERS).map(|pair| pair.chosen.clone()).collect();
+            (train(tuning()?.on_preferences(pairs)?, &beside, printer, &device)?, shown)
+        } else {
+            let samples = set.tokenize(tokenizer, template.as_ref(), &stops, limits)?;
+            warn(&samples.summary, printer);
+            Finetuning::need_validation(&samples.valid)?;
+            let shown = samples.valid.iter().take(report::ANSWERS).cloned().collect();
+            (train(tuning()?.on_samples(samples)?, &beside, printer, &device)?, shown)
+        };
+        Ok(Learned { outcome, shown, stops })
+    }
+}
+
+/// A run that has ended, and samples to compare answers to.
+struct Learned {
+    outcome: Outcome,
+    shown: Vec<TokenizedSample>,
+    stops: Vec<u32>,
+}
+
+/// What a run directory has beside weights and tokenizer. Written before the first step, so that no kill can separate them.
+struct Beside<'a> {
+    out: &'a Path,
+    /// The model whose generation settings the result keeps.
+    model: Option<&'a Path>,
+    /// A chat template, where the model has none.
+    template: Option<String>,
+}
+
+impl Beside<'_> {
+    fn write(&self) -> Result<(), CliError> {
+        if let Some(model) = self.model {
+            copy_generation(model, self.out)?;
+        }
+        if let Some(template) = &self.template {
+            write_atomic(&self.out.join(CHAT_TEMPLATE), |file| file.write_all(template.as_bytes()))?;
+        }
+        Ok(())
+    }
+}
+
+/// Beginnings of windows over a validation text, whose continuation is compared.
+fn text_samples(valid: &TokenShards) -> Result<Vec<TokenizedSample>, CliError> {
+    /// Tokens of a sample: what is given and what follows.
+    const TOKENS: u64 = 80;
+    let origin = Origin { file: Path::new("the validation text").into(), line: 1 };
+    let mut samples = Vec::new();
+    for part in 0..report::ANSWERS as u64 {
+        let start = valid.len() / report::ANSWERS as u64 * part;
+        let mut ids = Vec::new();
+        valid.read(start..(start + TOKENS).min(valid.len()), &mut ids)?;
+        if ids.len() as u64 == TOKENS {
+            samples.push(TokenizedSample { trained: vec![true; ids.len()], ids, origin: origin.clone() });
+        }
+    }
+    Ok(samples)
+}
+
+fn train<S: Source>(
+    trainer: Trainer<S>,
+    beside: &Beside,
+    printer: Printer,
+    device: &Device,
+) -> Result<Outcome, CliError> {
+    beside.write()?;
     let mut view = TrainingView::new(printer, device.clone());
     let stop = interrupt::watch(printer, Some("finishing this step and saving; Ctrl-C again quits at once"));
     let outcome = trainer.run(&mut |event| view.show(event), &stop);

@@ -3,20 +3,23 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
 
 use clap::Args;
-use llm_train::{ConfigFile, Ending, Outcome, RunConfig, RunOptions, TrainError, Trainer};
+use llm_data::DataSection;
+use llm_train::{ConfigFile, Ending, FinetuneConfig, Method, Outcome, RunConfig, RunOptions, TrainError, Trainer};
 
+use super::finetune::{MethodName, Start};
 use crate::device::DeviceArgs;
 use crate::error::CliError;
 use crate::interrupt;
 use crate::numbers::{duration, grouped};
 use crate::printer::Printer;
-use crate::training_view::{TrainingView, stopped};
+use crate::training_view::{TrainingView, resuming, stopped};
 
 const EXAMPLES: &str = "Examples:
   llm train                                   the tales in data/, in some minutes on two cores
   llm train --data my.txt --out runs/mine     any text
-  llm train -c configs/llama-small.toml --set optimizer.lr=5e-4
-  llm train --out runs/mine --resume          go on after Ctrl-C, a kill or, with --max-steps, the end";
+  llm train -c configs/llama-small.toml --lr 5e-4 --set optimizer.weight_decay=0.05
+  llm train --model org/name --data book.txt  continue the pretraining of a model, with its tokenizer
+  llm train --out runs/mine --resume          after Ctrl-C, a kill or, with --max-steps, the end";
 
 /// What `llm train` does without `--config`.
 const DEFAULT: &str = include_str!("../../../../configs/tales.toml");
@@ -29,11 +32,24 @@ pub struct TrainArgs {
     #[command(flatten)]
     config: ConfigArgs,
 
+    /// Continue the pretraining of this model, with its tokenizer: a directory, a .gguf file, or ORG/NAME on the hub.
+    ///
+    /// Learns from windows of --data, as many tokens long as the model's context and 1,024 at most (--set
+    /// data.max_length=N), for one epoch at a peak learning rate of 2e-4 unless told otherwise. The keys for --set are
+    /// those of llm finetune.
+    #[arg(short, long, value_name = "MODEL", conflicts_with = "overfit_batch")]
+    model: Option<String>,
+
+    /// Which weights of --model are trained: all of them or, to save memory, an adapter or the last blocks
+    /// [default: full].
+    #[arg(long, value_enum, requires = "model")]
+    method: Option<MethodName>,
+
     /// The run directory: model, tokenizer, metrics, checkpoints [default: runs/NAME, after the config or the text].
     #[arg(short, long, value_name = "DIR")]
     out: Option<PathBuf>,
 
-    /// Go on with the run in --out.
+    /// Resume the run in --out.
     #[arg(long)]
     resume: bool,
 
@@ -72,15 +88,31 @@ pub struct ConfigArgs {
     #[arg(long)]
     lossy: bool,
 
+    /// Use this tokenizer.json, or the one in this directory, instead of training one.
+    #[arg(long, value_name = "FILE|DIR")]
+    tokenizer: Option<PathBuf>,
+
+    /// Passes over the training text.
+    #[arg(long, value_name = "N", conflicts_with = "max_steps")]
+    epochs: Option<f64>,
+
     /// Steps of the optimizer.
     #[arg(long, value_name = "N")]
     max_steps: Option<u64>,
 
-    /// Number type of the matrix products: f32, f16 or bf16, as far as the device has it.
+    /// Sequences per step.
+    #[arg(long, value_name = "N")]
+    batch_size: Option<usize>,
+
+    /// Peak learning rate.
+    #[arg(long, value_name = "LR")]
+    lr: Option<f64>,
+
+    /// Precision of matrix products: f32, f16 or bf16, if the device supports it.
     #[arg(long, value_name = "TYPE")]
     precision: Option<String>,
 
-    /// Decides first weights, order of the text and dropout.
+    /// Random seed for initial weights, data order and dropout.
     #[arg(long, value_name = "SEED")]
     seed: Option<u64>,
 
@@ -101,35 +133,86 @@ impl ConfigArgs {
             Some(path) => RunConfig::load(path)?,
             None => RunConfig::parse(DEFAULT, DEFAULT_NAME)?,
         };
+        if !self.data.is_empty() && self.config.is_none() && saved.is_none() {
+            // "Once upon a time" begins tales, not any text.
+            config.sample.prompt = RunConfig::default().sample.prompt;
+        }
+        if let (Some(_), Some(saved)) = (&self.config, saved)
+            && config.data.paths.is_empty()
+        {
+            // The file was used with --data when the run began.
+            config.data = RunConfig::load(saved)?.data;
+        }
+        self.set_text(&mut config.data, saved.is_some());
+        if self.tokenizer.is_some() {
+            config.tokenizer.path.clone_from(&self.tokenizer);
+        }
+        self.set_keys(&mut config)?;
+        self.check_default(&config, saved)?;
+        Ok(config)
+    }
+
+    /// The configuration of a run that begins with `model`, or resumes with `saved`.
+    fn resolve_further(&self, args: &TrainArgs, saved: Option<&Path>) -> Result<FinetuneConfig, CliError> {
+        if self.tokenizer.is_some() {
+            return Err(CliError::NewModelOnly { flag: "--tokenizer" });
+        }
+        let mut config = match self.config.as_deref().or(saved) {
+            Some(path) => FinetuneConfig::load(path)?,
+            None => FinetuneConfig::on_text(DataSection::default()),
+        };
+        self.set_text(config.text.get_or_insert_default(), saved.is_some());
+        if let Some(model) = &args.model {
+            config.finetune.model.clone_from(model);
+        }
+        if saved.is_none() {
+            let method = args.method.map(Into::into).or(config.finetune.method);
+            config.finetune.method = Some(method.unwrap_or(Method::Full));
+        }
+        self.set_keys(&mut config)?;
+        if config.text.as_ref().is_none_or(|text| text.paths.is_empty()) {
+            return Err(CliError::Needed { flag: "--data" });
+        }
+        Ok(config)
+    }
+
+    /// Puts what was given about the text into its section. Validation files of another text go, unless it is only said
+    /// where the files of a run are now.
+    fn set_text(&self, text: &mut DataSection, resumed: bool) {
         if !self.data.is_empty() {
-            config.data.paths.clone_from(&self.data);
-            config.data.valid.clear();
-            if self.config.is_none() && saved.is_none() {
-                // "Once upon a time" begins tales, not any text.
-                config.sample.prompt = RunConfig::default().sample.prompt;
+            text.paths.clone_from(&self.data);
+            if !resumed {
+                text.valid.clear();
             }
         }
         if !self.valid.is_empty() {
-            config.data.valid.clone_from(&self.valid);
+            text.valid.clone_from(&self.valid);
         }
         if let Some(key) = &self.text_key {
-            config.data.text_key.clone_from(key);
+            text.text_key.clone_from(key);
         }
-        config.data.lossy |= self.lossy;
-        if let Some(steps) = self.max_steps {
-            config.set("train.max_steps", &steps.to_string())?;
-        }
-        if let Some(seed) = self.seed {
-            config.train.seed = seed;
-        }
-        if let Some(precision) = &self.precision {
-            config.set("train.precision", precision)?;
+        text.lossy |= self.lossy;
+    }
+
+    /// Puts flags that stand for keys, and `--set`, into `config`.
+    fn set_keys(&self, config: &mut impl ConfigFile) -> Result<(), CliError> {
+        let flags = [
+            ("train.epochs", self.epochs.map(|epochs| format!("{epochs:?}"))),
+            ("train.max_steps", self.max_steps.map(|steps| steps.to_string())),
+            ("train.batch_size", self.batch_size.map(|size| size.to_string())),
+            ("optimizer.lr", self.lr.map(|lr| format!("{lr:?}"))),
+            ("train.seed", self.seed.map(|seed| seed.to_string())),
+            ("train.precision", self.precision.clone()),
+        ];
+        for (key, value) in flags {
+            if let Some(value) = value {
+                config.set(key, &value)?;
+            }
         }
         for (key, value) in &self.set {
             config.set(key, value)?;
         }
-        self.check_default(&config, saved)?;
-        Ok(config)
+        Ok(())
     }
 
     /// The corpus of the default config comes with the source, not with the program.
@@ -157,6 +240,20 @@ pub fn run(args: &TrainArgs, printer: Printer) -> Result<(), CliError> {
     if args.resume && saved.is_none() {
         return Err(TrainError::NothingToResume { dir: out }.into());
     }
+    if args.model.is_some() || saved.as_deref().is_some_and(FinetuneConfig::is_at) {
+        let config = args.config.resolve_further(args, saved.as_deref())?;
+        let start = Start {
+            command: "train",
+            config,
+            config_file: args.config.config.as_deref(),
+            out: Some(out),
+            resume: args.resume,
+            tensorboard: args.tensorboard,
+            device: &args.device,
+            keep: None,
+        };
+        return start.run(printer);
+    }
     let mut config = args.config.resolve(saved.as_deref())?;
     config.train.overfit_batch |= args.overfit_batch;
     let prompt = config.sample.prompt.clone();
@@ -170,7 +267,8 @@ pub fn run(args: &TrainArgs, printer: Printer) -> Result<(), CliError> {
     };
 
     let mut view = TrainingView::new(printer, device.device);
-    let trainer = Trainer::open(config, options, &mut |progress| view.preparing(progress))?;
+    let trainer = Trainer::open(config, options, &mut |progress| view.preparing(progress))
+        .map_err(|error| resuming(error, args.config.config.as_deref(), &out))?;
     // Until here, a signal ends the program: whatever was prepared is in the cache.
     let stop = interrupt::watch(printer, Some("finishing this step and saving; Ctrl-C again quits at once"));
     let outcome = trainer.run(&mut |event| view.show(event), &stop);
@@ -203,5 +301,5 @@ fn report(outcome: &Outcome, args: &TrainArgs, out: &Path, prompt: &str, printer
     printer.note(format_args!("done: {step} steps in {time}{best}"));
     printer.note(format_args!("the model: {out}; its history: {out}/training/loss.svg"));
     let prompt = if prompt.trim().is_empty() { "Once" } else { prompt };
-    printer.note(format_args!("go on with: llm generate --model {out} --prompt {prompt:?}"));
+    printer.note(format_args!("try it: llm generate --model {out} --prompt {prompt:?}"));
 }

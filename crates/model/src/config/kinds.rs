@@ -1,4 +1,8 @@
-use serde::{Deserialize, Serialize};
+use std::fmt;
+
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{MapAccess, Visitor};
+use serde::{Deserialize, Deserializer, Serialize};
 
 /// A published architecture: it gives the defaults, and its name where several compute the same.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -151,9 +155,8 @@ pub enum RopeScaling {
     },
 }
 
-/// Dropout probabilities at the three usual places, used in training only.
-#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
+/// Dropout probabilities at the three usual places, used in training only. A configuration may give one number for all.
+#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize)]
 pub struct Dropout {
     /// After the embeddings.
     pub embedding: f64,
@@ -161,4 +164,51 @@ pub struct Dropout {
     pub attention: f64,
     /// On what attention and feed-forward add to the residual stream.
     pub residual: f64,
+}
+
+impl From<f64> for Dropout {
+    fn from(everywhere: f64) -> Self {
+        Self { embedding: everywhere, attention: everywhere, residual: everywhere }
+    }
+}
+
+impl<'de> Deserialize<'de> for Dropout {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        #[derive(Default, Deserialize)]
+        #[serde(deny_unknown_fields, default)]
+        struct Places {
+            embedding: f64,
+            attention: f64,
+            residual: f64,
+        }
+
+        struct NumberOrPlaces;
+
+        impl<'de> Visitor<'de> for NumberOrPlaces {
+            type Value = Dropout;
+
+            fn expecting(&self, f: &mut fmt::Formatter) -> fmt::Result {
+                f.write_str("a number, or the keys embedding, attention and residual")
+            }
+
+            fn visit_f64<E>(self, everywhere: f64) -> Result<Dropout, E> {
+                Ok(everywhere.into())
+            }
+
+            fn visit_i64<E>(self, everywhere: i64) -> Result<Dropout, E> {
+                Ok((everywhere as f64).into())
+            }
+
+            fn visit_u64<E>(self, everywhere: u64) -> Result<Dropout, E> {
+                Ok((everywhere as f64).into())
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Dropout, A::Error> {
+                let Places { embedding, attention, residual } = Places::deserialize(MapAccessDeserializer::new(map))?;
+                Ok(Dropout { embedding, attention, residual })
+            }
+        }
+
+        deserializer.deserialize_any(NumberOrPlaces)
+    }
 }

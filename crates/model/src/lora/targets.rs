@@ -10,13 +10,35 @@ const HEAD: &str = "lm_head";
 
 /// Linear layers by name, with PEFT's meaning.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(untagged)]
+#[serde(untagged, from = "Written")]
 pub enum TargetModules {
     /// `all-linear`, all but the head; or a regular expression that matches the whole name
     /// (`model.layers.0.self_attn.q_proj`).
     Pattern(String),
     /// Names, or ends of names that begin after a dot (`q_proj`, `mlp.up_proj`).
     Names(Vec<String>),
+}
+
+/// As a configuration has them.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Written {
+    Text(String),
+    List(Vec<String>),
+}
+
+impl From<Written> for TargetModules {
+    /// Names may be written as one text, with commas between them: as a pattern, such a text would match no whole name.
+    fn from(written: Written) -> Self {
+        match written {
+            Written::List(names) => Self::Names(names),
+            Written::Text(text) => {
+                let names: Vec<String> = text.split(',').map(|name| name.trim().to_owned()).collect();
+                let is_word = |name: &String| !name.is_empty() && name.chars().all(|c| c.is_alphanumeric() || c == '_');
+                if names.iter().all(is_word) { Self::Names(names) } else { Self::Pattern(text) }
+            }
+        }
+    }
 }
 
 impl Default for TargetModules {
@@ -108,6 +130,11 @@ mod tests {
             let error = targets.choose(&NAMES).unwrap_err();
             assert!(error.to_string().ends_with("hint: the model has q_proj, up_proj, lm_head"), "{error}");
         }
+        let written = |text: &str| serde_json::from_value(serde_json::Value::from(text)).unwrap();
+        assert_eq!(chosen(&written("q_proj")), [0, 2]);
+        assert_eq!(chosen(&written("q_proj, up_proj")), [0, 1, 2, 3]);
+        assert_eq!(chosen(&written(".*up_proj")), [1, 3]);
+        assert_eq!(chosen(&written("lm_head")), [4]);
         let error = pattern("*.q_proj").choose(&NAMES).unwrap_err();
         assert!(matches!(&error, LoraError::Pattern { problem, .. } if problem.contains("repetition")), "{error}");
     }

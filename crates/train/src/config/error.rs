@@ -125,7 +125,7 @@ impl RunConfigError {
 
 /// The field and the known fields in serde's "unknown field `x`, expected one of `a`, `b`".
 pub(super) fn unknown_field(message: &str) -> Option<(String, Vec<String>)> {
-    let rest = &message[message.find("unknown field `")?..];
+    let rest = message[message.find("unknown field `")?..].lines().next()?;
     let mut quoted = rest.split('`').skip(1).step_by(2).map(str::to_string);
     Some((quoted.next()?, quoted.collect()))
 }

@@ -1,5 +1,7 @@
+use std::path::Path;
+
 use llm_checkpoint::Quantize;
-use llm_data::SampleSection as DataSection;
+use llm_data::{DataSection as TextSection, SampleSection as DataSection};
 use llm_model::{LoraConfig, ModelConfig};
 use serde::{Deserialize, Serialize};
 use toml::Value;
@@ -15,8 +17,11 @@ use crate::{OptimizerSection, ScheduleKind, ScheduleSection};
 pub struct FinetuneConfig {
     /// What is fine-tuned, and how much of it.
     pub finetune: FinetuneSection,
-    /// What it learns from.
+    /// The samples that it learns from, and how long a row is.
     pub data: DataSection,
+    /// Plain text to learn from instead, in windows of `data.max_length` tokens: continued pretraining.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub text: Option<TextSection>,
     /// The adapter of the methods `lora` and `dpo`.
     pub lora: LoraConfig,
     /// The loss of the method `dpo`.
@@ -36,6 +41,7 @@ impl Default for FinetuneConfig {
         Self {
             finetune: FinetuneSection::default(),
             data: DataSection::default(),
+            text: None,
             lora: LoraConfig::default(),
             preference: PreferenceSection::default(),
             train: TrainSection { epochs: Some(3.0), batch_size: 4, checkpoint_every: 100, ..TrainSection::default() },
@@ -43,6 +49,30 @@ impl Default for FinetuneConfig {
             schedule: ScheduleSection { kind: ScheduleKind::Cosine, warmup_steps: 10, ..ScheduleSection::default() },
             eval: EvalSection { every: 50, windows: 256, patience: 3 },
         }
+    }
+}
+
+impl FinetuneConfig {
+    /// The longest windows over a text, where `data.max_length` is not set.
+    const WINDOW: usize = 1024;
+
+    /// What a run on plain text begins with: one pass over it.
+    pub fn on_text(text: TextSection) -> Self {
+        let config = Self::default();
+        let train = TrainSection { epochs: Some(1.0), ..config.train };
+        let eval = EvalSection { windows: 64, ..config.eval };
+        Self { text: Some(text), train, eval, ..config }
+    }
+
+    /// Tokens of a window over a text, for a model of `context` positions.
+    pub fn window(&self, context: usize) -> usize {
+        self.data.max_length.unwrap_or(Self::WINDOW).min(context)
+    }
+
+    /// Whether the configuration at `path` is that of a run which began with a model.
+    pub fn is_at(path: &Path) -> bool {
+        let table = std::fs::read_to_string(path).ok().and_then(|text| text.parse::<toml::Table>().ok());
+        table.is_some_and(|table| table.contains_key("finetune"))
     }
 }
 
@@ -175,10 +205,15 @@ impl PreferenceSection {
 
 impl ConfigFile for FinetuneConfig {
     const SECTIONS: &'static [&'static str] =
-        &["finetune", "data", "lora", "preference", "train", "optimizer", "schedule", "eval"];
+        &["finetune", "data", "text", "lora", "preference", "train", "optimizer", "schedule", "eval"];
 
     const RESUMABLE: &'static [&'static str] = &[
-        "finetune.model", // it may have moved; its weights are compared
+        // What may have moved is compared by its contents.
+        "finetune.model",
+        "data.path",
+        "text.paths",
+        "text.valid",
+        "text.cache_dir",
         "train.max_steps",
         "train.epochs",
         "train.checkpoint_every",
@@ -191,6 +226,7 @@ impl ConfigFile for FinetuneConfig {
         match name {
             "finetune" => self.finetune = section_over(&self.finetune, name, value, origin)?,
             "data" => self.data = section_over(&self.data, name, value, origin)?,
+            "text" => self.text = Some(section_over(&self.text.clone().unwrap_or_default(), name, value, origin)?),
             "lora" => self.lora = section_over(&self.lora, name, value, origin)?,
             "preference" => self.preference = section_over(&self.preference, name, value, origin)?,
             "train" => self.train = section_over(&self.train, name, value, origin)?,
@@ -208,6 +244,10 @@ impl ConfigFile for FinetuneConfig {
         validate_schedule(&self.schedule)?;
         self.eval.validate()?;
         self.preference.validate()?;
+        if self.text.is_some() && self.finetune.method == Some(Method::Dpo) {
+            let rule = "needs preferences, not plain text";
+            return Err(RunConfigError::Invalid { key: "finetune.method", value: "\"dpo\"".into(), rule });
+        }
         if self.finetune.method == Some(Method::Dpo) && self.train.recompute {
             let rule = "must be false with finetune.method = \"dpo\", whose loss is not computed block by block";
             return Err(RunConfigError::Invalid { key: "train.recompute", value: "true".into(), rule });

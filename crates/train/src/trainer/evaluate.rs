@@ -22,6 +22,10 @@ impl<S: Source> Trainer<S> {
         let Some((val_loss, accuracy)) = self.validation_loss(on_event, stop)? else { return Ok(()) };
         let step = self.state.step;
         let best = self.state.best.is_none_or(|best| val_loss < best.val_loss);
+        if best && step > 0 && self.checkpoint.is_none() {
+            // A trained model never lies in a run directory that could only begin again, and overwrite it.
+            self.save_checkpoint(on_event)?;
+        }
         if best {
             self.save_best()?;
             self.state.best = Some(Best { step, val_loss });

@@ -2,12 +2,15 @@ use std::sync::Arc;
 
 use burn::module::Module;
 use llm_checkpoint::own_targets;
-use llm_data::{PreferenceSampler, SampleSampler, TokenizedPairs, TokenizedSamples, Tokenizer};
+use llm_data::{
+    BatchSampler, PreferenceSampler, Prepared, SampleSampler, Split, TokenizedPairs, TokenizedSamples, Tokenizer,
+};
 use llm_model::{CausalLm, LoraConfig, ModelConfig};
 
-use super::open::{check_directory, check_memory, check_precision};
+use super::directory::check_directory;
+use super::open::{check_memory, check_precision};
 use super::product::Product;
-use super::{PreferenceSource, RunOptions, SampleSource, Settings, Source, Trainer};
+use super::{PreferenceSource, RunOptions, SampleSource, Settings, Source, TextSource, Trainer};
 use crate::{ConfigFile, FinetuneConfig, Learner, Method, SampleSection, TrainError};
 
 /// A model to fine-tune, with what it takes to do so.
@@ -84,6 +87,21 @@ impl Finetuning {
             reference: Arc::new(self.model.valid()),
         };
         self.begin(source)
+    }
+
+    /// A trainer on plain text, in windows.
+    ///
+    /// # Errors
+    /// A text of less than two tokens, adapters that do not fit the model, and what there is to resume.
+    pub fn on_text(self, split: Split) -> Result<Trainer<TextSource>, TrainError> {
+        let train = &self.config.train;
+        // One window at least, of what there is and the last token's target.
+        let tokens = usize::try_from(split.train.len()).unwrap_or(usize::MAX);
+        let time = self.config.window(self.model.config().context_length).min(tokens.saturating_sub(1)).max(1);
+        let (rows, ranks) = (train.micro_batch_size(), train.accumulation() as u32);
+        let sampler = BatchSampler::new(split.train.clone(), rows, time, ranks)?;
+        let data = Prepared { tokenizer: self.tokenizer.clone(), split, cached: false };
+        self.begin(TextSource { data, sampler, time })
     }
 
     fn begin<S: Source>(self, source: S) -> Result<Trainer<S>, TrainError> {

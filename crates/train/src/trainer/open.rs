@@ -2,14 +2,15 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use burn::tensor::{DType, Device};
-use llm_checkpoint::{SavedWeights, latest_training, load_training, write_atomic};
+use llm_checkpoint::{SavedWeights, load_training, write_atomic};
 use llm_data::{BatchSampler, Prepared, Progress, prepare};
 use llm_kernels::{has_fast_bf16, is_fused};
 use llm_model::{CausalLm, Dropout, ModelConfig, ParamInfo, Precision, trainable_params};
 
+use super::directory::{check_directory, claim, damaged, resume_point, training_dir};
 use super::product::Product;
 use super::state::RunState;
-use super::{RunOptions, Settings, Source, TextSource, Trainer, training_dir};
+use super::{RunOptions, Settings, Source, TextSource, Trainer};
 use crate::chart::Curves;
 use crate::metrics::Metrics;
 use crate::plan::parameter_count;
@@ -33,7 +34,8 @@ impl Trainer<TextSource> {
         check_precision(config.train.precision, &options.device, &options.device_name)?;
         check_directory(&config, &options)?;
 
-        let data = prepare(&config.data, &config.tokenizer, progress)?;
+        let data = prepare(&config.data, &config.tokenizer, progress)
+            .map_err(|error| TrainError::of_text(error, options.resume))?;
         let device = options.device.clone().autodiff();
         let model = config.model.resolve(data.tokenizer.vocab_size())?;
         let sampler = sampler(&config, &data, &model)?;
@@ -67,26 +69,28 @@ impl<S: Source> Trainer<S> {
             loss_scale: learner.loss_scale,
             ..RunState::default()
         };
-        let found = if options.resume { latest_training(&options.out)? } else { None };
-        let (learner, state, checkpoint) = if let Some((_, path)) = found {
-            let (learner, state) = restore(learner, &path, product.weights(), &fresh)?;
-            (learner, state, Some(path))
-        } else {
-            // Begun, or killed before its first checkpoint.
-            (learner, fresh, None)
+        let lock = claim(&options)?;
+        let checkpoint = if options.resume { resume_point(&options.out)? } else { None };
+        let (learner, state) = match &checkpoint {
+            Some(path) => restore(learner, path, product.weights(), &fresh)?,
+            None => (learner, fresh),
         };
 
         let training = training_dir(&options.out);
-        std::fs::create_dir_all(&training).map_err(TrainError::io(&training))?;
-        write_atomic(&training.join("config.toml"), |out| out.write_all(text.as_bytes()))?;
+        let summary = source.summary();
+        let steps = config.train.steps(summary.steps_per_epoch);
+        if state.step <= steps {
+            // Otherwise nothing is done, and what repeats the run stays.
+            write_atomic(&training.join("config.toml"), |out| out.write_all(text.as_bytes()))?;
+        }
         let (metrics, lines) = Metrics::open(&training.join("metrics.jsonl"), state.step, state.evaluated)?;
         let mut curves = Curves::default();
         for line in &lines {
             curves.push(line);
         }
-        let summary = source.summary();
         Ok(Self {
-            steps: config.train.steps(summary.steps_per_epoch),
+            _lock: lock,
+            steps,
             flops_per_token: flops_per_token(&learner.model, summary.row_length),
             board: options.tensorboard.then(|| Board::create(&training.join("tensorboard"), state.step)).transpose()?,
             saved_step: checkpoint.is_some().then_some(state.step),
@@ -150,10 +154,11 @@ fn restore(
 ) -> Result<(Learner, RunState), TrainError> {
     // Another text means another vocabulary, and is better said so than by the shape of a tensor.
     check_unchanged(path, fresh)?;
-    let (model, tensors, state): (_, _, RunState) = load_training(path, learner.model, weights)?;
+    let loaded = load_training(path, learner.model, weights).map_err(|error| damaged(path, &error.into()));
+    let (model, tensors, state): (_, _, RunState) = loaded?;
     learner.model = model;
     let restored = learner.optimizer.restore(tensors, &learner.model, &learner.device().clone().inner());
-    restored.map_err(|source| TrainError::Optimizer { path: PathBuf::from(path), source })?;
+    restored.map_err(|source| damaged(path, &TrainError::Optimizer { path: PathBuf::from(path), source }))?;
     learner.loss_scale = state.loss_scale;
     Ok((learner, state))
 }
@@ -176,26 +181,6 @@ fn check_unchanged(path: &Path, now: &RunState) -> Result<(), TrainError> {
         Some((what, (saved, now))) => Err(TrainError::Changed { what, saved, now }),
         None => Ok(()),
     }
-}
-
-/// Refuses to overwrite, and to resume what is not there or was another run.
-pub(super) fn check_directory<C: ConfigFile>(config: &C, options: &RunOptions) -> Result<(), TrainError> {
-    let dir = options.out.clone();
-    let saved = training_dir(&dir).join("config.toml");
-    if options.resume {
-        if !saved.is_file() {
-            return Err(TrainError::NothingToResume { dir });
-        }
-        return Ok(config.check_resume(&C::load(&saved)?)?);
-    }
-    if saved.is_file() {
-        let hint = "go on with it by --resume, or begin another with another --out";
-        return Err(TrainError::Occupied { dir, what: "a training run", hint });
-    }
-    if ["config.json", "model.safetensors", "adapter_config.json"].iter().any(|name| dir.join(name).exists()) {
-        return Err(TrainError::Occupied { dir, what: "a model", hint: "choose another folder with --out" });
-    }
-    Ok(())
 }
 
 /// Refuses a number type that the device has no arithmetic for.

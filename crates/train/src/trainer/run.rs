@@ -54,7 +54,13 @@ impl<S: Source> Trainer<S> {
         let peak = matmul_peak(&self.options.device, self.config.train.precision);
         let first_step = self.state.step;
         let mut loss = None;
-        if self.state.step < self.steps {
+        if first_step > self.steps {
+            on_event(Event::NothingLeft { done: first_step, steps: self.steps });
+            return Ok(self.outcome(Ending::Finished, loss));
+        }
+        if self.out_of_patience() {
+            on_event(Event::EarlyStop { evaluations: self.state.evaluations_since_best });
+        } else if first_step < self.steps {
             on_event(Event::Plan(&self.plan()?));
         }
         self.begin = Instant::now();
@@ -106,7 +112,11 @@ impl<S: Source> Trainer<S> {
         if ending != Ending::Interrupted {
             self.last_sample(on_event)?;
         }
-        Ok(Outcome {
+        Ok(self.outcome(ending, loss))
+    }
+
+    fn outcome(&self, ending: Ending, loss: Option<f32>) -> Outcome {
+        Outcome {
             ending,
             step: self.state.step,
             steps: self.steps,
@@ -116,7 +126,7 @@ impl<S: Source> Trainer<S> {
             checkpoint: self.checkpoint.clone(),
             tokens: self.state.tokens,
             seconds: self.seconds(),
-        })
+        }
     }
 
     fn step_record(&self, loss: f32, grad_norm: f64, lr_factor: f64, tokens_per_s: f64, peak: f64) -> StepRecord {

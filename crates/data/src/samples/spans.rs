@@ -9,12 +9,13 @@ use std::ops::Range;
 
 use serde_json::Value;
 
+use super::calls::has_calls;
 use super::render::{Renderer, is_answer};
 use super::{Chat, LeftOutReason};
 use crate::RenderedChat;
 
 impl Renderer<'_> {
-    /// The bytes of these messages, each with the token that ends it.
+    /// The bytes of these messages, of answers with the token that ends them.
     pub(super) fn spans(
         &self,
         chat: &Chat,
@@ -22,12 +23,17 @@ impl Renderer<'_> {
         answers: &[usize],
     ) -> Result<Vec<Range<usize>>, LeftOutReason> {
         let all: Vec<usize> = (0..chat.messages.len()).filter(|&i| is_answer(&chat.messages[i])).collect();
-        if rendered.generated.len() == all.len() {
+        if rendered.generated.len() == all.len() && answers.iter().all(|message| all.contains(message)) {
             let marked = all.iter().zip(&rendered.generated).filter(|(message, _)| answers.contains(message));
             return Ok(marked.map(|(_, span)| self.with_end(&rendered.text, span.clone())).collect());
         }
         let span = |&message: &usize| {
-            self.span(chat, &rendered.text, message).ok_or(LeftOutReason::NotFound { message: message + 1 })
+            let span = if is_answer(&chat.messages[message]) {
+                self.span(chat, &rendered.text, message)
+            } else {
+                self.content_span(chat, &rendered.text, message)
+            };
+            span.ok_or(LeftOutReason::NotFound { message: message + 1 })
         };
         answers.iter().map(span).collect()
     }
@@ -51,10 +57,21 @@ impl Renderer<'_> {
             return Some(self.with_end(whole, begin.unwrap_or(content.start)..content.end));
         }
         // Calls are written as the template likes; what was called ends with the turn.
-        let (begin, (_, token)) = (begin?, self.end.as_ref()?);
-        let calls = messages[message]["tool_calls"].as_array().is_some_and(|calls| !calls.is_empty());
-        let place = whole[begin..].find(token.as_str()).filter(|_| calls)?;
+        let (_, token) = self.end.as_ref().filter(|_| has_calls(&messages[message]))?;
+        let begin = begin.or_else(|| self.begin_of_calls(chat, whole, message))?;
+        let place = whole[begin..].find(token.as_str())?;
         Some(begin..begin + place + token.len())
+    }
+
+    /// Where calls begin for a template that puts more before an answer than before calls, such as `<think>`: behind the
+    /// tokens that both have.
+    fn begin_of_calls(&self, chat: &Chat, whole: &str, message: usize) -> Option<usize> {
+        let asked = self.render(chat, &chat.messages[..message], true).ok()?.text;
+        let before = self.render(chat, &chat.messages[..message], false).ok()?.text;
+        let tokens = |text| self.tokenizer.encode_with_places(text, false).ok();
+        let (asked, there) = (tokens(&asked)?, tokens(whole)?);
+        let both = asked.iter().zip(&there).take_while(|(one, other)| one == other);
+        both.last().map(|(_, (_, place))| place.end).filter(|end| *end >= before.len() && whole.starts_with(&before))
     }
 
     /// The bytes of what a message says, by what stands around another word in its place.

@@ -4,7 +4,7 @@ use std::sync::atomic::Ordering;
 use burn::tensor::Device;
 use clap::{Args, ValueEnum};
 use llm_checkpoint::{ModelSource, Quantize, copy_generation, write_atomic};
-use llm_data::{Rendering, SampleSet, SampleSummary, TokenizedSample, TrainOn};
+use llm_data::{DataError, REMARKS, Rendering, SampleSet, SampleSummary, TokenizedSample, TrainOn};
 use llm_train::{
     ConfigFile, Ending, FinetuneConfig, Finetuning, Method, Outcome, RunOptions, Source, TrainError, Trainer,
 };
@@ -64,7 +64,7 @@ pub struct FinetuneArgs {
     #[arg(long, value_name = "N")]
     layers: Option<usize>,
 
-    /// Share of the samples that is set aside to validate on, where there is no file for it [default: 0.05].
+    /// Share of the samples that is set aside to validate on, where there is no file for it; 0 for none [default: 0.05].
     #[arg(long, value_name = "SHARE")]
     valid_fraction: Option<f64>,
 
@@ -270,15 +270,15 @@ pub fn run(args: &FinetuneArgs, printer: Printer) -> Result<(), CliError> {
     };
     let (outcome, shown) = if method == Method::Dpo {
         let pairs = set.tokenize_pairs(tokenizer, template.as_ref(), &stops, limits)?;
-        warn(&pairs.summary, printer);
-        Finetuning::need_validation(&pairs.valid)?;
-        let shown: Vec<_> = pairs.valid.iter().take(report::ANSWERS).map(|pair| pair.chosen.clone()).collect();
+        check(&pairs.summary, pairs.train.len(), pairs.valid.len(), printer)?;
+        let pairs_shown = if pairs.valid.is_empty() { &pairs.train } else { &pairs.valid };
+        let shown: Vec<_> = pairs_shown.iter().take(report::ANSWERS).map(|pair| pair.chosen.clone()).collect();
         (train(tuning(config.clone())?.on_preferences(pairs)?, printer, &device.device)?, shown)
     } else {
         let samples = set.tokenize(tokenizer, template.as_ref(), &stops, limits)?;
-        warn(&samples.summary, printer);
-        Finetuning::need_validation(&samples.valid)?;
-        let shown: Vec<TokenizedSample> = samples.valid.iter().take(report::ANSWERS).cloned().collect();
+        check(&samples.summary, samples.train.len(), samples.valid.len(), printer)?;
+        let samples_shown = if samples.valid.is_empty() { &samples.train } else { &samples.valid };
+        let shown: Vec<TokenizedSample> = samples_shown.iter().take(report::ANSWERS).cloned().collect();
         (train(tuning(config.clone())?.on_samples(samples)?, printer, &device.device)?, shown)
     };
     if !method.adapts() {
@@ -316,10 +316,18 @@ fn train<S: Source>(trainer: Trainer<S>, printer: Printer, device: &Device) -> R
     Ok(outcome)
 }
 
-/// Says what is not trained on, and what will not end.
-fn warn(summary: &SampleSummary, printer: Printer) {
+/// Refuses what would be learned wrong, and says what is not trained on and what may be otherwise than meant.
+fn check(summary: &SampleSummary, train: usize, valid: usize, printer: Printer) -> Result<(), CliError> {
     let check = "`llm data check` shows which";
+    summary.require_written()?;
     warn_left_out(summary, printer);
+    for (kind, message) in REMARKS {
+        let mut remarks = summary.remarks.iter().filter(|remark| remark.kind.finding() == kind);
+        if let Some(first) = remarks.next() {
+            let (origin, note, count) = (&first.origin, &first.kind, 1 + remarks.count());
+            printer.warn(format_args!("{message}: {count}; the first, {origin}: {note}; {check}"));
+        }
+    }
     if !summary.truncated.is_empty() {
         printer.warn(format_args!("{} samples are cut at their end; {check}", summary.truncated.len()));
     }
@@ -334,4 +342,11 @@ fn warn(summary: &SampleSummary, printer: Printer) {
             "of {count} preferences the chosen side is learned only; --method dpo learns from both"
         ));
     }
+    if train == 0 {
+        return Err(DataError::NoSamples.into());
+    }
+    if valid == 0 {
+        printer.warn("there are no samples to validate on: the last weights will be the result");
+    }
+    Ok(())
 }

@@ -188,7 +188,7 @@ impl MeasureArgs {
 }
 
 /// Says which samples are left out.
-pub fn warn_left_out(summary: &SampleSummary, printer: Printer) {
+fn warn_left_out(summary: &SampleSummary, printer: Printer) {
     if let Some(first) = summary.left_out.first() {
         let (count, origin, reason) = (summary.left_out.len(), &first.origin, &first.reason);
         let check = "`llm data check` shows which";

@@ -32,7 +32,7 @@ use serde::{Deserialize, Serialize, Serializer};
 use serde_json::{Value, json};
 
 pub use batch::SampleSampler;
-pub use check::{Finding, FindingKind, Place, REMARKS, Severity, check_samples};
+pub use check::{Finding, FindingKind, Place, Severity, check_samples};
 pub use format::BadLine;
 pub use preference::{PreferenceBatch, PreferenceSampler};
 pub use read::SampleSet;

@@ -243,6 +243,36 @@ fn a_content_that_is_not_there_is_none_to_a_template_that_asks() {
     }
 }
 
+/// What a tool gave is never learned, in whatever way a template closes the calls before it.
+#[test]
+fn what_a_tool_gave_is_not_learned() {
+    let calls = "{% for c in m.tool_calls or [] %}[{{ c.function.name }}]{% endfor %}";
+    let of = |template: String| all(&[called(&Value::Null, &json!([call(&json!({}))]))], &template);
+    // The same turn goes on with the result and the answer to it.
+    let one_turn = format!(
+        "{{% for m in messages %}}{{% if m.role == 'user' %}}<|user|>{{{{ m.content }}}}<|end|><|assistant|>{{% else %}}\
+         {calls}{{% if m.role == 'tool' %}}({{{{ m.content }}}}){{% else %}}{{{{ m.content or '' }}}}\
+         {{% if loop.last %}}<|end|>{{% endif %}}{{% endif %}}{{% endif %}}{{% endfor %}}"
+    );
+    let found = of(one_turn);
+    assert_eq!(found.shown(0), "<|user|>q<|end|><|assistant|>⟦[sky]⟧(sunny)⟦It is sunny.<|end|>⟧");
+    assert_eq!(found.findings()[0].0, FindingKind::NoEndOfTurn);
+    // The calls are closed by another token once there is a result.
+    let closed_later = format!(
+        "{{% for m in messages %}}{{% if m.role == 'tool' %}}<|system|>{{% else %}}<|{{{{ m.role }}}}|>{{% endif %}}\
+         {{{{ m.content or '' }}}}{calls}{{{{ '<|end|>' if loop.last or m.role != 'assistant' else '<|eot_id|>' }}}}{{% endfor %}}\
+         {{% if add_generation_prompt %}}<|assistant|>{{% endif %}}"
+    );
+    let shown = of(closed_later).shown(0);
+    let expected =
+        "<|user|>q<|end|><|assistant|>⟦[sky]⟧<|eot_id|><|system|>sunny<|end|><|assistant|>⟦It is sunny.<|end|>⟧";
+    assert_eq!(shown, expected);
+    // Where the word None would be said, also with a line break behind it.
+    let none = CALLING.replace("{{ m.content }}", "{% if m.content != '' %}{{ m.content }}\n{% endif %}");
+    let shown = of(none).shown(0);
+    assert!(shown.contains("⟦[sky {}]<|end|>⟧"), "{shown}");
+}
+
 #[test]
 fn calls_that_a_template_does_not_write_are_an_error() {
     let calls = json!([call(&json!({"city": "Bern"}))]);

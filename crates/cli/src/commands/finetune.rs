@@ -4,7 +4,10 @@ use std::sync::atomic::Ordering;
 use burn::tensor::Device;
 use clap::{Args, ValueEnum};
 use llm_checkpoint::{ModelSource, Quantize, copy_generation, write_atomic};
-use llm_data::{DataError, REMARKS, Rendering, SampleSet, SampleSummary, TokenizedSample, TrainOn};
+use llm_data::{
+    DataError, Finding, FindingKind, Place, Rendering, SampleSet, SampleSummary, TokenizedSample, TrainOn,
+    check_samples,
+};
 use llm_train::{
     ConfigFile, Ending, FinetuneConfig, Finetuning, Method, Outcome, RunOptions, Source, TrainError, Trainer,
 };
@@ -13,7 +16,6 @@ use crate::adapters::CHAT_TEMPLATE;
 use crate::device::DeviceArgs;
 use crate::error::CliError;
 use crate::interrupt;
-use crate::measure::warn_left_out;
 use crate::model::{self, ModelFiles};
 use crate::numbers::{duration, grouped};
 use crate::printer::Printer;
@@ -270,13 +272,13 @@ pub fn run(args: &FinetuneArgs, printer: Printer) -> Result<(), CliError> {
     };
     let (outcome, shown) = if method == Method::Dpo {
         let pairs = set.tokenize_pairs(tokenizer, template.as_ref(), &stops, limits)?;
-        check(&pairs.summary, pairs.train.len(), pairs.valid.len(), printer)?;
+        check(&set, &pairs.summary, tokenizer.eos_ids(), printer)?;
         let pairs_shown = if pairs.valid.is_empty() { &pairs.train } else { &pairs.valid };
         let shown: Vec<_> = pairs_shown.iter().take(report::ANSWERS).map(|pair| pair.chosen.clone()).collect();
         (train(tuning(config.clone())?.on_preferences(pairs)?, printer, &device.device)?, shown)
     } else {
         let samples = set.tokenize(tokenizer, template.as_ref(), &stops, limits)?;
-        check(&samples.summary, samples.train.len(), samples.valid.len(), printer)?;
+        check(&set, &samples.summary, tokenizer.eos_ids(), printer)?;
         let samples_shown = if samples.valid.is_empty() { &samples.train } else { &samples.valid };
         let shown: Vec<TokenizedSample> = samples_shown.iter().take(report::ANSWERS).cloned().collect();
         (train(tuning(config.clone())?.on_samples(samples)?, printer, &device.device)?, shown)
@@ -316,37 +318,22 @@ fn train<S: Source>(trainer: Trainer<S>, printer: Printer, device: &Device) -> R
     Ok(outcome)
 }
 
-/// Refuses what would be learned wrong, and says what is not trained on and what may be otherwise than meant.
-fn check(summary: &SampleSummary, train: usize, valid: usize, printer: Printer) -> Result<(), CliError> {
-    let check = "`llm data check` shows which";
+/// Refuses what would be learned wrong, and says what is not trained on and what may be otherwise than meant: what
+/// `llm data check` finds.
+fn check(set: &SampleSet, summary: &SampleSummary, eos_ids: &[u32], printer: Printer) -> Result<(), CliError> {
     summary.require_written()?;
-    warn_left_out(summary, printer);
-    for (kind, message) in REMARKS {
-        let mut remarks = summary.remarks.iter().filter(|remark| remark.kind.finding() == kind);
-        if let Some(first) = remarks.next() {
-            let (origin, note, count) = (&first.origin, &first.kind, 1 + remarks.count());
-            printer.warn(format_args!("{message}: {count}; the first, {origin}: {note}; {check}"));
-        }
-    }
-    if !summary.truncated.is_empty() {
-        printer.warn(format_args!("{} samples are cut at their end; {check}", summary.truncated.len()));
-    }
-    if !summary.endless.is_empty() {
-        let count = summary.endless.len();
-        printer
-            .warn(format_args!("{count} samples have answers without an end that generation would stop at; {check}"));
-    }
-    if summary.chosen_only > 0 {
-        let count = summary.chosen_only;
-        printer.warn(format_args!(
-            "of {count} preferences the chosen side is learned only; --method dpo learns from both"
-        ));
-    }
-    if train == 0 {
+    let findings = check_samples(set, &[], summary, eos_ids);
+    if findings.iter().any(|finding| finding.kind == FindingKind::NoSamples) {
         return Err(DataError::NoSamples.into());
     }
-    if valid == 0 {
-        printer.warn("there are no samples to validate on: the last weights will be the result");
+    for Finding { message, places, .. } in &findings {
+        let Some(Place { origin, note }) = places.first() else {
+            printer.warn(message);
+            continue;
+        };
+        let note = if note.is_empty() { String::new() } else { format!(": {note}") };
+        let count = grouped(places.len() as u64);
+        printer.warn(format_args!("{message}: {count}; the first, {origin}{note}; `llm data check` shows which"));
     }
     Ok(())
 }

@@ -9,8 +9,6 @@ use super::format::arguments_of;
 use super::render::{Renderer, is_answer};
 use super::{Chat, LeftOutReason, RemarkKind};
 
-/// The forms that arguments can have, the usual one first.
-pub(super) const PROBES: [Arguments; 2] = [Arguments::Object, Arguments::Text];
 /// Keys of messages under which templates look for reasoning.
 const REASONING: [&str; 3] = ["reasoning_content", "thinking", "reasoning"];
 
@@ -26,7 +24,7 @@ pub(super) enum Arguments {
 
 impl Arguments {
     /// Gives the arguments in a message this form; [`super::format`] has made objects of all that are such.
-    pub(super) fn apply(self, message: &mut Value) {
+    fn apply(self, message: &mut Value) {
         let calls = message.get_mut("tool_calls").and_then(Value::as_array_mut);
         for arguments in calls.into_iter().flatten().filter_map(arguments_of) {
             if self == Self::Text && arguments.is_object() {
@@ -56,7 +54,7 @@ pub(super) fn has_calls(message: &Value) -> bool {
 }
 
 /// A short conversation with a call, to try how a template takes its arguments.
-pub(super) fn probe(form: Arguments) -> (Vec<Value>, Vec<Value>) {
+fn probe(form: Arguments) -> (Vec<Value>, Vec<Value>) {
     let parameters = json!({"type": "object", "properties": {"parameter": {"type": "string"}}});
     let tool = json!({"type": "function", "function": {"name": "f", "description": "f", "parameters": parameters}});
     let call = json!({"name": "f", "arguments": {"parameter": "value"}});
@@ -68,7 +66,7 @@ pub(super) fn probe(form: Arguments) -> (Vec<Value>, Vec<Value>) {
 }
 
 /// Whether the arguments of the [`probe`] are in a text, neither as Python prints a dictionary nor as a text in a text.
-pub(super) fn is_written(text: &str) -> bool {
+fn is_written(text: &str) -> bool {
     text.contains("value") && !text.contains("'value'") && !text.contains("\\\"value\\\"")
 }
 
@@ -78,6 +76,40 @@ fn number(message: usize, part: usize) -> String {
 }
 
 impl Renderer<'_> {
+    /// How the template takes arguments of calls: some write objects as JSON, some join texts.
+    pub(super) fn form_of_arguments(&self) -> Arguments {
+        let is_right = |form: &Arguments| {
+            let (messages, tools) = probe(*form);
+            let chat = self.without_nulls(Chat { messages, tools: Some(tools), ..Chat::default() });
+            self.render(&chat, &chat.messages, false).is_ok_and(|written| is_written(&written.text))
+        };
+        [Arguments::Object, Arguments::Text].into_iter().find(is_right).unwrap_or_default()
+    }
+
+    /// The conversation with calls in the form that the template takes.
+    pub(super) fn as_the_template_takes_it(&self, chat: &Chat) -> Chat {
+        let mut chat = chat.clone();
+        chat.messages.iter_mut().for_each(|message| self.arguments.apply(message));
+        self.without_nulls(chat)
+    }
+
+    /// The conversation with `null` for the content of answers that only call tools, as the template may ask for it; with
+    /// no text where the template would write the word `None`, or fail.
+    fn without_nulls(&self, chat: Chat) -> Chat {
+        if chat.messages.iter().all(|message| !message["content"].is_null()) {
+            return chat;
+        }
+        let mut empty = chat.clone();
+        let contents = empty.messages.iter_mut().filter_map(|message| message.get_mut("content"));
+        contents.filter(|content| content.is_null()).for_each(|content| *content = "".into());
+        let text = |chat: &Chat| self.render(chat, &chat.messages, false).map(|written| written.text);
+        let (Ok(null), Ok(none)) = (text(&chat), text(&empty)) else {
+            return if text(&chat).is_ok() { chat } else { empty };
+        };
+        let says_none = null.matches("None").count() > none.matches("None").count();
+        if null == none || says_none && self.unwritten(&empty, &none).is_ok() { empty } else { chat }
+    }
+
     /// What the template does not write of a conversation that it makes `text` of.
     ///
     /// # Errors

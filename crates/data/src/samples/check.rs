@@ -160,7 +160,7 @@ pub fn check_samples(set: &SampleSet, bad: &[BadLine], summary: &SampleSummary, 
 type Places = Vec<(Origin, String)>;
 
 const LEFT_OUT: [(FindingKind, &str); 8] = [
-    (FindingKind::TooLong, "samples that are too long and would be left out"),
+    (FindingKind::TooLong, "samples that are too long and are left out"),
     (FindingKind::NothingToTrain, "samples with nothing to train on"),
     (FindingKind::Unlearned, "samples that are marked as not to be learned"),
     (FindingKind::EmptyAnswer, "samples with an empty answer"),
@@ -171,7 +171,7 @@ const LEFT_OUT: [(FindingKind, &str); 8] = [
 ];
 
 /// What is said of each kind of [`RemarkKind`].
-pub const REMARKS: [(FindingKind, &str); 5] = [
+const REMARKS: [(FindingKind, &str); 5] = [
     (FindingKind::PartNotWritten, "samples of which the chat template does not write a part"),
     (FindingKind::ControlToken, "samples with a special token written out in a message: it becomes that token"),
     (
@@ -184,7 +184,7 @@ pub const REMARKS: [(FindingKind, &str); 5] = [
 
 impl RemarkKind {
     /// The finding that it belongs to.
-    pub fn finding(&self) -> FindingKind {
+    fn finding(&self) -> FindingKind {
         match self {
             Self::ControlToken { .. } => FindingKind::ControlToken,
             Self::SharedToken { .. } => FindingKind::SharedToken,

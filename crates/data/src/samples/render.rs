@@ -6,7 +6,7 @@ use aho_corasick::AhoCorasick;
 use serde::Serialize;
 use serde_json::Value;
 
-use super::calls::{self, Arguments};
+use super::calls::Arguments;
 use super::{Chat, Content, LeftOutReason, RemarkKind, TrainOn};
 use crate::{ChatInput, ChatTemplate, DataError, Tokenizer};
 
@@ -111,7 +111,7 @@ impl<'a> Renderer<'a> {
         let mut renderer =
             Self { tokenizer, template, rendering, end: None, eos, arguments: Arguments::default(), special };
         renderer.end = renderer.template().end_of_turn(tokenizer).as_ref().and_then(known);
-        renderer.arguments = renderer.arguments();
+        renderer.arguments = renderer.form_of_arguments();
         Ok(renderer)
     }
 
@@ -180,43 +180,6 @@ impl<'a> Renderer<'a> {
             let token = content[special.find(content)?.range()].to_owned();
             Some(RemarkKind::ControlToken { message: i + 1, token })
         })
-    }
-
-    /// How the template takes arguments of calls: some write objects as JSON, some join texts.
-    fn arguments(&self) -> Arguments {
-        calls::PROBES
-            .into_iter()
-            .find(|form| {
-                let (messages, tools) = calls::probe(*form);
-                let chat = Chat { messages, tools: Some(tools), ..Chat::default() };
-                let chat = self.without_nulls(&chat);
-                self.render(&chat, &chat.messages, false).is_ok_and(|written| calls::is_written(&written.text))
-            })
-            .unwrap_or_default()
-    }
-
-    fn as_the_template_takes_it(&self, chat: &Chat) -> Chat {
-        let mut chat = chat.clone();
-        chat.messages.iter_mut().for_each(|message| self.arguments.apply(message));
-        self.without_nulls(&chat)
-    }
-
-    /// The conversation with `null` for the content of answers that only call tools where the template asks for it, and
-    /// else with no text: many templates would write the word `None`.
-    fn without_nulls(&self, chat: &Chat) -> Chat {
-        if chat.messages.iter().all(|message| !message["content"].is_null()) {
-            return chat.clone();
-        }
-        let mut empty = chat.clone();
-        let contents = empty.messages.iter_mut().filter_map(|message| message.get_mut("content"));
-        contents.filter(|content| content.is_null()).for_each(|content| *content = "".into());
-        let text =
-            |chat: &Chat| self.render(chat, &chat.messages, false).map(|written| written.text.replace("None", ""));
-        match (text(chat), text(&empty)) {
-            (Ok(null), Ok(none)) if null == none => empty,
-            (Ok(_), _) => chat.clone(),
-            (Err(_), _) => empty,
-        }
     }
 
     pub(super) fn render(

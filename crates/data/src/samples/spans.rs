@@ -53,25 +53,34 @@ impl Renderer<'_> {
                 return Some(begin..begin + place + token.len());
             }
         }
-        if let Some(content) = self.content_span(chat, whole, message) {
+        if !has_calls(&messages[message]) {
+            let content = self.content_span(chat, whole, message)?;
             return Some(self.with_end(whole, begin.unwrap_or(content.start)..content.end));
         }
-        // Calls are written as the template likes; what was called ends with the turn.
-        let (_, token) = self.end.as_ref().filter(|_| has_calls(&messages[message]))?;
-        let begin = begin.or_else(|| self.begin_of_calls(chat, whole, message))?;
-        let place = whole[begin..].find(token.as_str())?;
-        Some(begin..begin + place + token.len())
+        // Calls are written as the template likes.
+        let earlier = || prefix(message, false).unwrap_or(usize::MAX);
+        let begin =
+            begin.or_else(|| self.shared_with(chat, whole, message, true).filter(|begin| *begin >= earlier()))?;
+        let token = self.end.as_ref().map(|(_, token)| token.as_str());
+        let closed = |end: usize| {
+            let place = whole.get(begin..end)?.find(token?)?;
+            Some(begin + place + token?.len())
+        };
+        // Some close them in another way once there is a result, which must not be learned.
+        let next = end.or_else(|| Some(self.content_span(chat, whole, message + 1)?.start));
+        let end = next.and_then(closed).or(end).or_else(|| self.shared_with(chat, whole, message + 1, false));
+        let calls = whole.get(begin..end?)?.trim_end();
+        (!calls.is_empty()).then(|| begin..begin + calls.len())
     }
 
-    /// Where calls begin for a template that puts more before an answer than before calls, such as `<think>`: behind the
-    /// tokens that both have.
-    fn begin_of_calls(&self, chat: &Chat, whole: &str, message: usize) -> Option<usize> {
-        let asked = self.render(chat, &chat.messages[..message], true).ok()?.text;
-        let before = self.render(chat, &chat.messages[..message], false).ok()?.text;
+    /// The bytes of the tokens with which both the first `count` messages and the whole begin. An answer that is asked for
+    /// may begin otherwise than calls, with `<think>` for example.
+    fn shared_with(&self, chat: &Chat, whole: &str, count: usize, asks: bool) -> Option<usize> {
+        let part = self.render(chat, &chat.messages[..count], asks).ok()?.text;
         let tokens = |text| self.tokenizer.encode_with_places(text, false).ok();
-        let (asked, there) = (tokens(&asked)?, tokens(whole)?);
-        let both = asked.iter().zip(&there).take_while(|(one, other)| one == other);
-        both.last().map(|(_, (_, place))| place.end).filter(|end| *end >= before.len() && whole.starts_with(&before))
+        let (part, there) = (tokens(&part)?, tokens(whole)?);
+        let both = part.iter().zip(&there).take_while(|(one, other)| one == other);
+        both.last().map(|(_, (_, place))| place.end)
     }
 
     /// The bytes of what a message says, by what stands around another word in its place.

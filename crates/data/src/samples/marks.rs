@@ -40,9 +40,8 @@ fn mark(object: &Map<String, Value>, keys: &[&str], name: &str) -> Result<Option
             Some(number) if number.as_f64() == Some(0.0) => false,
             Some(number) if number.as_f64() == Some(1.0) => true,
             Some(_) => {
-                let expected = format!(
-                    "\"{key}\" of {name} to be 0 or 1 (or false or true): no other weight can be given to a loss"
-                );
+                let expected =
+                    format!("\"{key}\" of {name} to be 0 or 1 (or false or true); other weights are not supported");
                 return Err(Problem::new(expected, value));
             }
         };

@@ -56,9 +56,9 @@ impl Tokenized {
     }
 
     fn text(&self, ids: &[u32]) -> String {
-        let text = |id: &u32| match self.tokenizer.is_special(*id) {
-            true => self.tokenizer.token(*id).unwrap(),
-            false => self.tokenizer.decode(&[*id]).unwrap(),
+        let tokenizer = &self.tokenizer;
+        let text = |id: &u32| {
+            if tokenizer.is_special(*id) { tokenizer.token(*id).unwrap() } else { tokenizer.decode(&[*id]).unwrap() }
         };
         ids.iter().map(text).collect()
     }
@@ -237,7 +237,7 @@ fn a_content_that_is_not_there_is_none_to_a_template_that_asks() {
     let mut absent = called(&Value::Null, &json!([call(&json!("{}"))]));
     absent["messages"][1].as_object_mut().unwrap().remove("content");
     for line in [called(&Value::Null, &json!([call(&json!("{}"))])), absent] {
-        assert!(all(&[line.clone()], JOINING).shown(0).contains("⟦[sky {}]<|end|>⟧"));
+        assert!(all(std::slice::from_ref(&line), JOINING).shown(0).contains("⟦[sky {}]<|end|>⟧"));
         // The word None is nobody's answer.
         assert!(all(&[line], CALLING).shown(0).contains("⟦[sky {}]<|end|>⟧"));
     }
@@ -298,7 +298,7 @@ fn calls_that_a_template_does_not_write_are_an_error() {
         (in_a_text.clone(), TALKING, "the tools"),
         (json!({"conversations": with_tools["messages"], "tools": tools}), TALKING, "the tools"),
     ] {
-        let found = all(&[line.clone()], template);
+        let found = all(std::slice::from_ref(&line), template);
         let calls_and_results = ["the calls of message 2", "message 3 (of the role tool)"];
         let [LeftOutReason::NotWritten { what: found_what }] = found.left_out()[..] else {
             panic!("{line}: {:?} {:?}", found.left_out(), found.samples.train.len())

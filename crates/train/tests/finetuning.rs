@@ -269,8 +269,8 @@ fn what_is_left_out_changes_no_row() {
     config.train.epochs = Some(1.0);
     config.data.max_length = Some(40);
     let good = sandbox.run(&config, "good", false, None).unwrap();
-    let mut samples = std::fs::read_to_string(&config.data.path).unwrap();
-    samples.push_str(&format!("{{\"prompt\": \"q\", \"completion\": \"{}\"}}\n", "long ".repeat(50)));
+    let long = format!("{{\"prompt\": \"q\", \"completion\": \"{}\"}}\n", "long ".repeat(50));
+    let samples = std::fs::read_to_string(&config.data.path).unwrap() + &long;
     config.data.path = sandbox.dir.path().join("more.jsonl");
     std::fs::write(&config.data.path, samples).unwrap();
     let more = sandbox.run(&config, "more", false, None).unwrap();

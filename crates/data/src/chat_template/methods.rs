@@ -110,17 +110,12 @@ fn rsplit_space(text: &str, most: usize) -> Vec<&str> {
     let mut rest = text.trim_end();
     let mut parts = Vec::new();
     while !rest.is_empty() {
-        match rest.rfind(char::is_whitespace).filter(|_| parts.len() < most) {
-            Some(place) => {
-                let word = rest[place..].trim_start();
-                parts.push(word);
-                rest = rest[..place].trim_end();
-            }
-            None => {
-                parts.push(rest);
-                break;
-            }
-        }
+        let Some(place) = rest.rfind(char::is_whitespace).filter(|_| parts.len() < most) else {
+            parts.push(rest);
+            break;
+        };
+        parts.push(rest[place..].trim_start());
+        rest = rest[..place].trim_end();
     }
     parts
 }

@@ -162,6 +162,15 @@ impl SampleSet {
     }
 }
 
+/// The tokens of a text.
+struct Encoded {
+    ids: Vec<u32>,
+    /// Whether each of them is learned.
+    trained: Vec<bool>,
+    /// The token with which an answer begins, if it belongs to its prompt as well.
+    shared: Option<RemarkKind>,
+}
+
 /// Makes tokens of samples.
 struct Maker<'a> {
     renderer: Renderer<'a>,
@@ -205,7 +214,7 @@ impl Maker<'_> {
             Ok(written) => written,
             Err(reason) => return Ok(Outcome::left_out(reason)),
         };
-        let (mut ids, mut trained, shared) = self.encode(&written)?;
+        let Encoded { mut ids, mut trained, shared } = self.encode(&written)?;
         let tokens = ids.len();
         let endless = self.is_endless(&ids, &trained, train_on);
         let too_long = tokens > max_length;
@@ -221,9 +230,8 @@ impl Maker<'_> {
         Ok(Outcome { kept, tokens, cut_to: too_long.then_some(max_length), endless, remarks })
     }
 
-    /// Ids of a text, and which are learned: those that stand for a byte that is. Also the first of them that stands
-    /// for a byte before it, too.
-    fn encode(&self, written: &Written) -> Result<(Vec<u32>, Vec<bool>, Option<RemarkKind>), DataError> {
+    /// Ids of a text. Those that stand for a byte that is learned are learned.
+    fn encode(&self, written: &Written) -> Result<Encoded, DataError> {
         let places = self.renderer.tokenizer.encode_with_places(&written.text, written.is_bare)?;
         let begins = |place: &Range<usize>| {
             written.trained.iter().any(|span| span.start > place.start && span.start < place.end && !span.is_empty())
@@ -243,7 +251,7 @@ impl Maker<'_> {
                 *last = true;
             }
         }
-        Ok((ids, trained, shared))
+        Ok(Encoded { ids, trained, shared })
     }
 
     /// Whether something that is learned ends without a token that generation stops at.

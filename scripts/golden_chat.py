@@ -72,10 +72,38 @@ CASES = {
         "tools": [WEATHER],
         "add_generation_prompt": True,
     },
+    "called without a word": {
+        "messages": [
+            user("Weather in Zürich?"),
+            assistant(None, tool_calls=[CALL]),
+            {"role": "tool", "name": "get_weather", "tool_call_id": "abcdefgh1", "content": "sunny"},
+            assistant("Sunny."),
+        ],
+        "tools": [WEATHER],
+    },
     "documents": {"messages": TALK[:1], "documents": [{"title": "A", "text": "Ä\n<b>"}], "add_generation_prompt": True},
     "wrong order": {"messages": [assistant("first"), user("second"), user("third")]},
     "unknown role": {"messages": [{"role": "note", "content": "n"}, user("q"), {"role": "end", "content": "e"}, user("r")]},
 }
+# What templates may use beyond what the published ones do; each is rendered by itself.
+EXPRESSIONS = [
+    "{{ '7'.zfill(3) }} {{ '-7'.zfill(4) }} {{ '+é'.zfill(2) }} {{ 'abc'.zfill(2) }}",
+    "{{ 'a.b.c'.removeprefix('a.') }} {{ 'a.b'.removeprefix('b') }} {{ 'a.b'.removesuffix('.b') }} {{ 'a.b'.removesuffix('a') }}",
+    "{{ 'a.b.c'.partition('.') }} {{ 'abc'.partition('.') }} {{ 'a.b.c'.rpartition('.') }} {{ 'abc'.rpartition('.') }}",
+    "{{ 'a,b,c'.rsplit(',') }} {{ 'a,b,c'.rsplit(',', 1) }} {{ 'a,b,c'.rsplit(',', maxsplit=0) }} {{ ''.rsplit(',') }}",
+    "{{ ' a  b c '.rsplit() }} {{ ' a  b c '.rsplit(None, 1) }} {{ ' a  b c '.rsplit(none, 0) }} {{ '  '.rsplit() }}",
+    "{{ 'äbäb'.index('b') }} {{ 'äbäb'.rindex('b') }} {{ [3, 4].index(4) }}",
+    "{{ 'ab'.ljust(5) }}| {{ 'ab'.rjust(5, '*') }} {{ 'ab'.center(5, '*') }} {{ 'abc'.center(6, '*') }} {{ 'abc'.center(2) }}",
+    "{{ 'aBß'.swapcase() }} {{ 'Straße ÄÖ'.casefold() }} {{ 'ab cd'.title() }} {{ 'x'.isdigit() }}",
+    "{{ [1].copy() }} {{ {'a': 1}.copy() }}",
+    "{{ '<a href=\"x\">it\\'s &</a>' | escape }} {{ '<' | e }} {{ ('<' | e) | e }} {{ 5 | e }}",
+    "{{ ({'role': 'x'} | attr('role')) is defined }} {{ ({'role': 'x'} | attr('role')) }}|",
+    "{% set ns = namespace(a=1) %}{{ ns | attr('a') }} {% for x in [1] %}{{ loop | attr('index') }}{% endfor %}",
+    "{{ lipsum is defined }} {{ cycler is defined }} {{ joiner is defined }} {{ debug is defined }} {{ dict is defined }} {{ range is defined }}",
+    "{% set c = cycler('a', 'b') %}{{ c.next() }}{{ c.next() }}{{ c.next() }} {% set j = joiner('-') %}{{ j() }}x{{ j() }}y",
+    "a\r\nb\rc\n{{ 'd\r\ne' }}{{ 'f\\r\\n' }}\r\n",
+    "{% if true %}\r\n  x\r\n{% endif %}\r\n{# note #}\r\ny\r\n",
+]
 
 
 def render(source, case):
@@ -109,10 +137,11 @@ def main():
     templates = sorted(folder.glob("*.jinja"))
     rendered = {}
     for path in templates:
-        source = path.read_text()
+        source = path.read_bytes().decode()
         rendered[path.stem] = {name: render(source, case) for name, case in CASES.items()}
+    expressions = [[source, render(source, {"messages": []})] for source in EXPRESSIONS]
     out = (HOME if folder == HOME / "templates" else folder) / "golden.json"
-    out.write_text(json.dumps({"tokens": TOKENS, "cases": CASES, "rendered": rendered}, ensure_ascii=False, indent=1) + "\n")
+    out.write_text(json.dumps({"tokens": TOKENS, "cases": CASES, "expressions": expressions, "rendered": rendered}, ensure_ascii=False, indent=1) + "\n")
     print(f"{out}: {len(templates)} templates, {len(CASES)} conversations")
 
 

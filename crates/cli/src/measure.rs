@@ -4,7 +4,9 @@ use std::path::{Path, PathBuf};
 
 use burn::tensor::Device;
 use clap::Args;
-use llm_data::{Batch, DataError, SampleSampler, SampleSection, SampleSet, SampleSummary, TokenizedSample, TrainOn};
+use llm_data::{
+    Batch, DataError, SampleSampler, SampleSection, SampleSet, SampleSummary, TokenizedSample, TrainOn, row_length,
+};
 use llm_model::CausalLm;
 use llm_train::{Objective, text_windows};
 use serde_json::{Value, json};
@@ -168,7 +170,8 @@ impl MeasureArgs {
         let tokenized = set.tokenize(&files.tokenizer, template.as_ref(), &stops, limits)?;
         warn_left_out(&tokenized.summary, printer);
         let samples = if tokenized.valid.is_empty() { tokenized.train } else { tokenized.valid };
-        Ok((samples, tokenized.summary.row_length(context)))
+        let length = row_length(samples.iter().map(|sample| sample.ids.len()), context);
+        Ok((samples, length))
     }
 
     fn packed(&self, files: &ModelFiles, context: usize, printer: Printer) -> Result<Batches, CliError> {
@@ -185,7 +188,7 @@ impl MeasureArgs {
 }
 
 /// Says which samples are left out.
-pub fn warn_left_out(summary: &SampleSummary, printer: Printer) {
+fn warn_left_out(summary: &SampleSummary, printer: Printer) {
     if let Some(first) = summary.left_out.first() {
         let (count, origin, reason) = (summary.left_out.len(), &first.origin, &first.reason);
         let check = "`llm data check` shows which";

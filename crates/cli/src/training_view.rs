@@ -125,6 +125,9 @@ impl TrainingView {
         for line in plan_lines(plan) {
             self.note(&line);
         }
+        if let Some(warning) = warmup_warning(plan) {
+            self.printer.warn(warning);
+        }
         self.steps = plan.steps;
         if self.printer.interactive() {
             let bar = ProgressBar::with_draw_target(Some(plan.steps), ProgressDrawTarget::stderr());
@@ -160,9 +163,13 @@ impl TrainingView {
 
     fn evaluation(&mut self, record: &EvalRecord) {
         let best = if record.best { ", the best so far" } else { "" };
-        let perplexity = f64::from(record.val_loss).exp();
         let step = grouped(record.step);
-        self.note(&format!("step {step}: validation loss {:.4} (perplexity {perplexity:.2}){best}", record.val_loss));
+        // The loss of preferences is no likelihood.
+        let meaning = match record.accuracy {
+            Some(right) => format!("{:.0} % right", 100.0 * right),
+            None => format!("perplexity {:.2}", f64::from(record.val_loss).exp()),
+        };
+        self.note(&format!("step {step}: validation loss {:.4} ({meaning}){best}", record.val_loss));
     }
 
     /// Generates a sample; the last one is the result and goes to stdout.
@@ -256,6 +263,20 @@ pub fn plan_lines(plan: &RunPlan) -> [String; 2] {
     [first, second]
 }
 
+/// What to know of a warmup that does not end before the run does.
+fn warmup_warning(plan: &RunPlan) -> Option<String> {
+    let (warmup, steps) = (plan.warmup_steps, plan.steps);
+    (warmup >= steps && steps > 0).then(|| {
+        format!(
+            "the learning rate rises for {} steps, but the run has {}: it never reaches its peak; --set \
+             schedule.warmup_steps={} for a tenth of the run",
+            grouped(warmup),
+            grouped(steps),
+            grouped(steps / 10)
+        )
+    })
+}
+
 /// Says how to go on with a run that was interrupted, by `command` and the flags that are no part of its configuration.
 pub fn stopped(outcome: &Outcome, command: &str, out: &Path, device: &DeviceArgs, tensorboard: bool, printer: Printer) {
     let (step, steps, out) = (grouped(outcome.step), grouped(outcome.steps), out.display());
@@ -282,9 +303,8 @@ pub fn resuming(error: TrainError, config_file: Option<&Path>, out: &Path) -> Cl
 mod tests {
     use super::*;
 
-    #[test]
-    fn the_first_line_spells_out_the_tokens_of_a_step() {
-        let plan = RunPlan {
+    fn plan() -> RunPlan {
+        RunPlan {
             device: "cpu".into(),
             precision: llm_model::Precision::F32,
             parameters: 10_000,
@@ -294,6 +314,7 @@ mod tests {
             accumulation: 4,
             steps: 100,
             first_step: 0,
+            warmup_steps: 100,
             epochs: 2.5,
             train_tokens: 1_310_720,
             valid_tokens: 1000,
@@ -303,7 +324,12 @@ mod tests {
             uniform_loss: Some(65_f64.ln()),
             first_loss: 4.2,
             seconds_per_step: 1.5,
-        };
+        }
+    }
+
+    #[test]
+    fn the_first_line_spells_out_the_tokens_of_a_step() {
+        let plan = plan();
         let [first, _] = plan_lines(&plan);
         assert_eq!(
             first,
@@ -313,5 +339,13 @@ mod tests {
         let [resumed, _] = plan_lines(&RunPlan { first_step: 40, ..plan });
         assert!(resumed.starts_with("resuming after step 40 on cpu: ") && resumed.contains("; 60 steps = "));
         assert!(!resumed.contains("expected"));
+    }
+
+    #[test]
+    fn a_warmup_that_is_as_long_as_the_run_is_told() {
+        assert_eq!(warmup_warning(&RunPlan { warmup_steps: 99, ..plan() }), None);
+        let warning = warmup_warning(&plan()).unwrap();
+        assert!(warning.contains("rises for 100 steps, but the run has 100"), "{warning}");
+        assert!(warning.contains("schedule.warmup_steps=10 "), "{warning}");
     }
 }

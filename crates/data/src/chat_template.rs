@@ -5,6 +5,7 @@
 
 mod filters;
 mod generation;
+mod methods;
 mod python;
 
 use std::ops::Range;
@@ -14,9 +15,9 @@ use std::time::SystemTime;
 
 use chrono::{DateTime, Local};
 use minijinja::syntax::SyntaxConfig;
-use minijinja::value::Serde;
+use minijinja::value::{Rest, Serde};
 use minijinja::{AutoEscape, Environment, Error, ErrorKind, Value as Jinja};
-use minijinja_contrib::pycompat::unknown_method_callback;
+use minijinja_contrib::globals::{cycler, joiner};
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
@@ -118,13 +119,21 @@ impl ChatTemplate {
         let syntax = SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build();
         environment.set_syntax(syntax.map_err(|error| failure(&error))?);
         environment.set_auto_escape_callback(|_| AutoEscape::None);
-        environment.set_unknown_method_callback(unknown_method_callback);
+        environment.set_unknown_method_callback(methods::call);
         environment.set_fuel(Some(FUEL));
         environment.set_formatter(|out, _, value| out.write_str(&python::text(value)).map_err(Error::from));
         // Python iterates over no `None`; published templates ask before they do.
         environment.add_test("iterable", |value: &Jinja| !value.is_none() && value.try_iter().is_ok());
         environment.add_filter("string", |value: &Jinja| python::text(value));
         environment.add_filter("tojson", filters::to_json);
+        environment.add_filter("escape", filters::escape);
+        environment.add_filter("e", filters::escape);
+        environment.add_filter("attr", filters::attr);
+        // Templates may ask whether these are there; `debug` is not.
+        environment.add_function("cycler", |items: Rest<Jinja>| cycler(items.0));
+        environment.add_function("joiner", joiner);
+        environment.add_function("lipsum", filters::lipsum);
+        environment.remove_global("debug");
         environment.add_function("raise_exception", raise_exception);
         environment.add_function(generation::FUNCTION, generation::mark);
         let mut names = Vec::new();
@@ -133,7 +142,8 @@ impl ChatTemplate {
                 let message = format!("it has {} bytes, but {LONGEST_SOURCE} is the most that is read", source.len());
                 return Err(DataError::ChatTemplate { line: None, message });
             }
-            let source = generation::rewrite(source);
+            // Jinja reads all line ends as line feeds, in texts of the template as well.
+            let source = generation::rewrite(&source.replace("\r\n", "\n").replace('\r', "\n"));
             environment.add_template_owned(name.to_owned(), source).map_err(|error| failure(&error))?;
             names.push(name.to_owned());
         }

@@ -3,7 +3,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use crate::samples::{BadLine, Origin};
+use crate::samples::{BadLine, LeftOut, Origin};
 
 /// An error of the data room. The text says what happened, where, and what to do next.
 #[derive(Debug, thiserror::Error)]
@@ -105,7 +105,7 @@ pub enum DataError {
 
     /// A validation share that leaves nothing on one side.
     #[error(
-        "validation is {fraction} of the text, which must be more than 0 and less than 1\nhint: --set \
+        "validation is {fraction} of the text, which must be at least 0 and less than 1\nhint: --set \
              data.valid_fraction=0.1, or name files with --valid"
     )]
     BadFraction {
@@ -193,6 +193,13 @@ pub enum DataError {
     BadSamples {
         /// What is wrong with each.
         lines: Vec<BadLine>,
+    },
+
+    /// Samples with tools, calls or results that the chat template does not write.
+    #[error("{}", not_written(samples))]
+    NotWritten {
+        /// All of them.
+        samples: Vec<LeftOut>,
     },
 
     /// A folder without samples to train on.
@@ -313,6 +320,21 @@ fn bad_samples(lines: &[BadLine]) -> String {
     }
     let what = if lines.len() == 1 { "line is" } else { "lines are" };
     text.push(format!("{} {what} not usable, and nothing was trained\nhint: mend them or take them out", lines.len()));
+    text.join("\n")
+}
+
+/// One line each, up to [`SHOWN`] of them.
+fn not_written(samples: &[LeftOut]) -> String {
+    let mut text: Vec<String> =
+        samples.iter().take(SHOWN).map(|one| format!("{}: {}", one.origin, one.reason)).collect();
+    if samples.len() > SHOWN {
+        text.push(format!("and {} more", samples.len() - SHOWN));
+    }
+    text.push(
+        "nothing was trained: without its calls a conversation means something else\nhint: give the model a template that \
+         writes tools, as chat_template.jinja in its directory, or remove these samples"
+            .to_owned(),
+    );
     text.join("\n")
 }
 

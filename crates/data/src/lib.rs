@@ -29,8 +29,9 @@ pub use mmap::MappedFile;
 pub use prepare::{DataSection, Prepared, Progress, Split, Stage, default_cache_dir, prepare, prepare_split};
 pub use samples::{
     BadLine, Chat, Content, Finding, FindingKind, LeftOut, LeftOutReason, Origin, Place, PreferenceBatch,
-    PreferenceSampler, Rendering, Sample, SampleLimits, SampleSampler, SampleSection, SampleSet, SampleSummary,
-    Severity, TokenizedPair, TokenizedPairs, TokenizedSample, TokenizedSamples, TrainOn, Truncated, check_samples,
+    PreferenceSampler, Remark, RemarkKind, Rendering, Sample, SampleLimits, SampleSampler, SampleSection, SampleSet,
+    SampleSummary, Severity, TokenizedPair, TokenizedPairs, TokenizedSample, TokenizedSamples, TrainOn, Truncated,
+    check_samples, row_length,
 };
 pub use shards::{ShardHeader, ShardWriter, TokenShards};
 pub use tokenizer::{END_OF_TEXT, Piece, TextStream, Tokenizer, TokenizerKind, TokenizerSection};

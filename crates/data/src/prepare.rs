@@ -27,7 +27,7 @@ pub struct DataSection {
     pub paths: Vec<PathBuf>,
     /// Files and folders to validate on. Without them, a share of the text is set aside.
     pub valid: Vec<PathBuf>,
-    /// The share that is set aside.
+    /// The share that is set aside; 0 for none: then the last weights of a run are its result.
     pub valid_fraction: f64,
     /// Key of a `.jsonl` line that holds the text.
     pub text_key: String,
@@ -169,7 +169,7 @@ struct Sources {
 
 impl Sources {
     fn open(data: &DataSection, progress: &mut dyn FnMut(Progress)) -> Result<Self, DataError> {
-        if data.valid.is_empty() && !(data.valid_fraction > 0.0 && data.valid_fraction < 1.0) {
+        if data.valid.is_empty() && !(0.0..1.0).contains(&data.valid_fraction) {
             return Err(DataError::BadFraction { fraction: data.valid_fraction });
         }
         let options = CorpusOptions { text_key: data.text_key.clone(), lossy: data.lossy };
@@ -243,7 +243,7 @@ impl Sources {
 
     fn plan(&self, fraction: f64) -> Result<Plan, DataError> {
         let (documents, characters) = (self.text.documents(), self.text.characters());
-        if self.valid.is_some() {
+        if self.valid.is_some() || fraction == 0.0 {
             return Ok(Plan::All);
         }
         if documents as f64 * fraction >= LEAST_VALIDATION_DOCUMENTS {
@@ -260,6 +260,7 @@ impl Sources {
         // To two decimals, without zeros at the end.
         let percent = (data.valid_fraction * 1e4).round() / 1e2;
         let mut note = match plan {
+            Plan::All if self.valid.is_none() => "validation: none".to_string(),
             Plan::All => {
                 let documents = grouped(valid.header().documents);
                 let names: Vec<_> = data.valid.iter().map(|path| path.display().to_string()).collect();

@@ -9,9 +9,11 @@
 //! without being counted in a [`SampleSummary`].
 
 mod batch;
+mod calls;
 mod check;
 mod duplicates;
 mod format;
+mod marks;
 mod pack;
 mod preference;
 mod read;
@@ -27,7 +29,7 @@ use std::str::FromStr;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize, Serializer};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 pub use batch::SampleSampler;
 pub use check::{Finding, FindingKind, Place, Severity, check_samples};
@@ -35,7 +37,9 @@ pub use format::BadLine;
 pub use preference::{PreferenceBatch, PreferenceSampler};
 pub use read::SampleSet;
 pub use render::Rendering;
-pub use summary::{LeftOut, LeftOutReason, SampleSummary, TokenizedPairs, TokenizedSamples, Truncated};
+pub use summary::{
+    LeftOut, LeftOutReason, Remark, RemarkKind, SampleSummary, TokenizedPairs, TokenizedSamples, Truncated, row_length,
+};
 pub use tokenize::{TokenizedPair, TokenizedSample};
 
 /// The samples of a fine-tuning run and how they are read.
@@ -151,6 +155,10 @@ pub struct Sample {
     pub origin: Origin,
     /// What it says.
     pub content: Content,
+    /// Whether it is learned: not where it has `"weight": 0` or `"train": false`.
+    pub learned: bool,
+    /// Keys that other programs act on and this one does not.
+    pub unused: Vec<String>,
 }
 
 /// What a sample says.
@@ -192,8 +200,30 @@ impl Content {
 /// A conversation.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Chat {
-    /// Objects with a known `role` and a `content`, as chat templates take them.
+    /// Objects with a known `role` and a `content`, as chat templates take them; `null` is the content of an answer that
+    /// only calls tools.
     pub messages: Vec<Value>,
+    /// Whether a message says of itself that it is learned, for each of them.
+    pub marks: Vec<Option<bool>>,
     /// JSON schemas of the functions that the model may call.
     pub tools: Option<Vec<Value>>,
+}
+
+impl Chat {
+    /// A conversation of these roles and texts.
+    fn of<const N: usize>(turns: [(&str, String); N]) -> Self {
+        let messages = turns.into_iter().map(|(role, content)| json!({"role": role, "content": content}));
+        Self { messages: messages.collect(), marks: vec![None; N], tools: None }
+    }
+
+    /// This conversation, continued by another.
+    fn and(mut self, next: Self) -> Self {
+        self.messages.extend(next.messages);
+        self.marks.extend(next.marks);
+        self
+    }
+
+    fn begins_with_system(&self) -> bool {
+        self.messages.first().is_some_and(|message| message["role"] == "system")
+    }
 }

@@ -50,8 +50,9 @@ fn compare(golden: &Path, templates: &Path, strict: bool) -> (Vec<String>, usize
             };
             // Python words its errors in its own way, and iterating over None is one.
             let lenient = expected.get("error").is_some() && (found.get("error").is_some() || !strict);
-            let unsafe_there =
-                found.get("error").is_some() && expected["refusal"].as_str().is_some_and(|r| r.ends_with("is unsafe."));
+            // So does Jinja where it is not the template that refuses.
+            let by_jinja = |words: &str| words.ends_with("is unsafe.") || words.starts_with("cannot assign attribute");
+            let unsafe_there = found.get("error").is_some() && expected["refusal"].as_str().is_some_and(by_jinja);
             if found != *expected && !lenient && !unsafe_there && !ESCAPING.contains(&name.as_str()) {
                 differences.push(format!("{name}, {case}:\n  ours   {found}\n  theirs {expected}"));
             }
@@ -64,7 +65,32 @@ fn compare(golden: &Path, templates: &Path, strict: bool) -> (Vec<String>, usize
 fn published_templates_are_rendered_as_transformers_renders_them() {
     let (differences, count) = compare(&golden_folder().join("golden.json"), &golden_folder().join("templates"), true);
     assert!(differences.is_empty(), "{}", differences.join("\n"));
-    assert_eq!(count, 9 * 12);
+    assert_eq!(count, 9 * 13);
+}
+
+/// Jinja reads a template with Windows line ends as one with line feeds.
+#[test]
+fn line_ends_of_a_template_do_not_matter() {
+    let folder = tempfile::tempdir().unwrap();
+    for entry in fs::read_dir(golden_folder().join("templates")).unwrap() {
+        let path = entry.unwrap().path();
+        let text = fs::read_to_string(&path).unwrap();
+        fs::write(folder.path().join(path.file_name().unwrap()), text.replace('\n', "\r\n")).unwrap();
+    }
+    let (differences, _) = compare(&golden_folder().join("golden.json"), folder.path(), true);
+    assert!(differences.is_empty(), "{}", differences.join("\n"));
+}
+
+#[test]
+fn what_python_and_jinja_offer_gives_what_it_gives_there() {
+    let golden: Value = serde_json::from_slice(&fs::read(golden_folder().join("golden.json")).unwrap()).unwrap();
+    let expressions = golden["expressions"].as_array().unwrap();
+    assert_eq!(expressions.len(), 16);
+    for pair in expressions {
+        let (source, expected) = (pair[0].as_str().unwrap(), pair[1]["text"].as_str().unwrap());
+        let found = ChatTemplate::new(source, Map::new()).unwrap().render(&ChatInput::default()).map(|chat| chat.text);
+        assert_eq!(found.unwrap(), expected, "{source}");
+    }
 }
 
 /// For example the templates of llama.cpp, after `scripts/golden_chat.py FOLDER`.

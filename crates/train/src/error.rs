@@ -122,12 +122,6 @@ pub enum TrainError {
         /// What it is.
         now: String,
     },
-    /// Samples that leave none to validate on.
-    #[error(
-        "there are no samples to validate on\nhint: set some aside with --valid-fraction, or put a valid.jsonl beside \
-         the train.jsonl of a folder"
-    )]
-    NoValidation,
     /// An adapter that does not fit the model.
     #[error(transparent)]
     Lora(#[from] LoraError),

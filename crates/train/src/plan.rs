@@ -28,6 +28,8 @@ pub struct RunPlan {
     pub steps: u64,
     /// Steps done before, by the run that is resumed.
     pub first_step: u64,
+    /// Steps over which the learning rate rises.
+    pub warmup_steps: u64,
     /// Passes over the training text in all; 0 without a text.
     pub epochs: f64,
     /// Tokens to train on; 0 without a text.
@@ -90,7 +92,8 @@ impl TextSummary {
         train: (u64, usize),
         valid: (u64, usize),
     ) -> Self {
-        let split = format!("{} samples to train on, {} to validate on", train.1, valid.1);
+        let valid_samples = if valid.1 == 0 { "none".to_string() } else { valid.1.to_string() };
+        let split = format!("{} samples to train on, {valid_samples} to validate on", train.1);
         Self { steps_per_epoch, row_length, train_tokens: train.0, valid_tokens: valid.0, split, cached: false }
     }
 
@@ -115,6 +118,7 @@ impl RunPlan {
             accumulation: train.accumulation(),
             steps,
             first_step: 0,
+            warmup_steps: 0,
             epochs: steps as f64 / text.steps_per_epoch,
             train_tokens: text.train_tokens,
             valid_tokens: text.valid_tokens,

@@ -8,6 +8,7 @@ mod product;
 mod run;
 mod source;
 mod state;
+mod work;
 
 use std::path::PathBuf;
 use std::time::Instant;
@@ -25,6 +26,7 @@ pub use state::Best;
 use directory::{CHART, RunLock, training_dir};
 use product::Product;
 use state::RunState;
+use work::Work;
 
 use crate::chart::Curves;
 use crate::diagnose::Quantity;
@@ -71,7 +73,7 @@ pub struct Trainer<S> {
     learner: Learner,
     state: RunState,
     steps: u64,
-    flops_per_token: f64,
+    work: Work,
     metrics: Metrics,
     curves: Curves,
     board: Option<Board>,
@@ -110,6 +112,7 @@ impl<S: Source> Trainer<S> {
         plan.device.clone_from(&self.options.device_name);
         plan.first_step = self.state.step;
         plan.first_loss = first_loss;
+        plan.warmup_steps = self.config.schedule.warmup_steps;
         plan.uniform_loss = plan.uniform_loss.filter(|_| self.product == Product::Model);
         plan.seconds_per_step = seconds_per_step;
         Ok(plan)
@@ -117,8 +120,8 @@ impl<S: Source> Trainer<S> {
 
     /// Saves everything that going on needs.
     fn save_checkpoint(&mut self, on_event: &mut dyn FnMut(Event)) -> Result<(), TrainError> {
-        if self.config.train.overfit_batch {
-            self.save_best()?; // nothing is evaluated
+        if !self.evaluates() {
+            self.save_best()?; // there is no better one than the last
         }
         self.state.seconds = self.seconds();
         self.metrics.sync()?;

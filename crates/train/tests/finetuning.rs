@@ -255,9 +255,6 @@ fn what_cannot_be_trained_on_is_said() {
     let error =
         |config: &FinetuneConfig, name: &str, resume| sandbox.run(config, name, resume, None).unwrap_err().to_string();
     let mut config = sandbox.config(Method::Lora);
-    config.data.valid_fraction = 0.0;
-    assert!(error(&config, "none", false).starts_with("there are no samples to validate on\nhint: "));
-    config.data.valid_fraction = 0.2;
     config.lora.target_modules = serde_json::from_str("[\"x_proj\"]").unwrap();
     assert!(error(&config, "targets", false).contains("no linear layer is named x_proj\nhint: the model has"));
     let mut dpo = sandbox.config(Method::Dpo);
@@ -274,6 +271,53 @@ fn what_cannot_be_trained_on_is_said() {
     llm_checkpoint::save_model(&sandbox.base, &other, &sandbox.tokenizer).unwrap();
     assert!(error(&config, "run", true).starts_with("the sum of the weights that are not trained was "));
     assert!(error(&config, "run", false).contains("there is a training run already"));
+}
+
+/// Without anything to validate on, the last weights are the result, also of a run that was interrupted.
+#[test]
+fn without_validation_the_last_weights_are_the_result() {
+    let sandbox = Sandbox::new();
+    for method in METHODS {
+        let mut config = sandbox.config(method);
+        config.data.valid_fraction = 0.0;
+        let name = |what: &str| format!("{what}-{}", method.name());
+        let whole = sandbox.run(&config, &name("whole"), false, None).unwrap();
+        assert_eq!((whole.ending, whole.best, whole.first_val_loss), (Ending::Finished, None, None));
+        sandbox.run(&config, &name("parts"), false, Some(3)).unwrap();
+        sandbox.run(&config, &name("parts"), true, None).unwrap();
+        let [trained, _] = sandbox.checkpoint(&name("whole"), 8);
+        let out = |run: &str| sandbox.dir.path().join(name(run));
+        let file = if method.adapts() { "adapter_model.safetensors" } else { "model.safetensors" };
+        let read = |run: &str| std::fs::read(out(run).join(file)).unwrap();
+        assert!(read("whole") == read("parts"), "{method:?}");
+        if method.adapts() {
+            let base = load_model(&sandbox.base, &Device::flex()).unwrap();
+            let saved = values(&load_adapter(&out("whole"), base).unwrap());
+            assert!(trained.iter().all(|(name, value)| &saved[name] == value), "{method:?}");
+        } else {
+            let saved = values(&load_model(&out("whole"), &Device::flex()).unwrap());
+            assert!(trained.iter().all(|(name, value)| &saved[name] == value), "{method:?}");
+        }
+        let metrics = std::fs::read_to_string(out("whole").join("training/metrics.jsonl")).unwrap();
+        assert!(metrics.lines().count() == 8 && !metrics.contains("val_loss"), "{metrics}");
+    }
+}
+
+/// One sample that nothing can be done with makes no row longer.
+#[test]
+fn what_is_left_out_changes_no_row() {
+    let sandbox = Sandbox::new();
+    let mut config = sandbox.config(Method::Full);
+    config.train.max_steps = None;
+    config.train.epochs = Some(1.0);
+    config.data.max_length = Some(40);
+    let good = sandbox.run(&config, "good", false, None).unwrap();
+    let long = format!("{{\"prompt\": \"q\", \"completion\": \"{}\"}}\n", "long ".repeat(50));
+    let samples = std::fs::read_to_string(&config.data.path).unwrap() + &long;
+    config.data.path = sandbox.dir.path().join("more.jsonl");
+    std::fs::write(&config.data.path, samples).unwrap();
+    let more = sandbox.run(&config, "more", false, None).unwrap();
+    assert_eq!((good.steps, good.tokens, good.best), (more.steps, more.tokens, more.best));
 }
 
 #[test]

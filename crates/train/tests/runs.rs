@@ -111,6 +111,21 @@ fn message<T>(result: Result<T, TrainError>) -> String {
     }
 }
 
+/// Without anything to validate on, the model is that of the last checkpoint.
+#[test]
+fn without_validation_the_last_weights_are_the_result() {
+    let _guard = lock();
+    let sandbox = Sandbox::new(&[("data.valid_fraction", "0")]);
+    let whole = sandbox.run("whole", false, None).unwrap();
+    assert_eq!((whole.ending, whole.step, whole.best), (Ending::Finished, 24, None));
+    assert_eq!(weights(&sandbox.out("whole")), newest_checkpoint(&sandbox.out("whole"))[0]);
+    sandbox.run("parts", false, Some(7)).unwrap();
+    sandbox.run("parts", true, None).unwrap();
+    assert_eq!(weights(&sandbox.out("parts")), weights(&sandbox.out("whole")));
+    assert_eq!(metrics(&sandbox.out("parts")), metrics(&sandbox.out("whole")));
+    assert!(metrics(&sandbox.out("whole")).iter().all(|line| line.get("val_loss").is_none()));
+}
+
 #[test]
 fn a_run_leaves_a_model_and_its_history() {
     let _guard = lock();

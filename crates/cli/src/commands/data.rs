@@ -47,7 +47,7 @@ pub struct PrepareArgs {
     #[arg(long, value_name = "PATH", num_args = 1..)]
     valid: Vec<PathBuf>,
 
-    /// The share that is set aside.
+    /// The share that is set aside; 0 for none.
     #[arg(long, value_name = "SHARE", default_value_t = DataSection::default().valid_fraction,
           value_parser = share, conflicts_with = "valid")]
     valid_fraction: f64,
@@ -64,10 +64,10 @@ pub struct PrepareArgs {
     cache_dir: Option<PathBuf>,
 }
 
-/// Reads a share that leaves something on both sides.
+/// Reads a share that leaves something to train on.
 fn share(text: &str) -> Result<f64, String> {
     let share: f64 = text.parse().map_err(|_| "not a number".to_owned())?;
-    if share > 0.0 && share < 1.0 { Ok(share) } else { Err("it must be more than 0 and less than 1".into()) }
+    if (0.0..1.0).contains(&share) { Ok(share) } else { Err("it must be at least 0 and less than 1".into()) }
 }
 
 pub fn run(command: DataCommand, printer: Printer) -> Result<(), CliError> {

@@ -5,7 +5,8 @@ use burn::tensor::Device;
 use clap::{Args, ValueEnum};
 use llm_checkpoint::{ModelSource, Quantize, copy_generation, write_atomic};
 use llm_data::{
-    Corpus, Origin, Rendering, SampleSet, SampleSummary, TokenShards, TokenizedSample, TrainOn, prepare_split,
+    Corpus, DataError, Finding, FindingKind, Origin, Place, Rendering, SampleSet, SampleSummary, TokenShards,
+    TokenizedSample, TrainOn, check_samples, prepare_split,
 };
 use llm_train::{
     ConfigFile, Ending, FinetuneConfig, Finetuning, Method, Outcome, RunOptions, Source, TrainError, Trainer,
@@ -15,7 +16,6 @@ use crate::adapters::CHAT_TEMPLATE;
 use crate::device::DeviceArgs;
 use crate::error::CliError;
 use crate::interrupt;
-use crate::measure::warn_left_out;
 use crate::model::{self, ModelFiles};
 use crate::numbers::{duration, grouped};
 use crate::printer::Printer;
@@ -68,7 +68,7 @@ pub struct FinetuneArgs {
     #[arg(long, value_name = "N")]
     layers: Option<usize>,
 
-    /// Share of the samples that is set aside to validate on, where there is no file for it [default: 0.05].
+    /// Share of the samples that is set aside to validate on, where there is no file for it; 0 for none [default: 0.05].
     #[arg(long, value_name = "SHARE")]
     valid_fraction: Option<f64>,
 
@@ -357,7 +357,7 @@ impl Start<'_> {
             let split = prepare_split(text, tokenizer, &mut |progress| bar.update(progress))
                 .map_err(|error| TrainError::of_text(error, self.resume))?;
             drop(bar);
-            let shown = text_samples(&split.valid)?;
+            let shown = text_samples(if split.valid.is_empty() { &split.train } else { &split.valid })?;
             let outcome = train(tuning()?.on_text(split)?, &beside, printer, &device)?;
             return Ok(Learned { outcome, shown, stops });
         }
@@ -369,15 +369,15 @@ impl Start<'_> {
         }
         let (outcome, shown) = if method == Some(Method::Dpo) {
             let pairs = set.tokenize_pairs(tokenizer, template.as_ref(), &stops, limits)?;
-            warn(&pairs.summary, printer);
-            Finetuning::need_validation(&pairs.valid)?;
-            let shown = pairs.valid.iter().take(report::ANSWERS).map(|pair| pair.chosen.clone()).collect();
+            check(&set, &pairs.summary, tokenizer.eos_ids(), printer)?;
+            let shown = if pairs.valid.is_empty() { &pairs.train } else { &pairs.valid };
+            let shown = shown.iter().take(report::ANSWERS).map(|pair| pair.chosen.clone()).collect();
             (train(tuning()?.on_preferences(pairs)?, &beside, printer, &device)?, shown)
         } else {
             let samples = set.tokenize(tokenizer, template.as_ref(), &stops, limits)?;
-            warn(&samples.summary, printer);
-            Finetuning::need_validation(&samples.valid)?;
-            let shown = samples.valid.iter().take(report::ANSWERS).cloned().collect();
+            check(&set, &samples.summary, tokenizer.eos_ids(), printer)?;
+            let shown = if samples.valid.is_empty() { &samples.train } else { &samples.valid };
+            let shown = shown.iter().take(report::ANSWERS).cloned().collect();
             (train(tuning()?.on_samples(samples)?, &beside, printer, &device)?, shown)
         };
         Ok(Learned { outcome, shown, stops })
@@ -412,16 +412,16 @@ impl Beside<'_> {
     }
 }
 
-/// Beginnings of windows over a validation text, whose continuation is compared.
-fn text_samples(valid: &TokenShards) -> Result<Vec<TokenizedSample>, CliError> {
+/// Beginnings of windows over a text, whose continuation is compared.
+fn text_samples(text: &TokenShards) -> Result<Vec<TokenizedSample>, CliError> {
     /// Tokens of a sample: what is given and what follows.
     const TOKENS: u64 = 80;
-    let origin = Origin { file: Path::new("the validation text").into(), line: 1 };
+    let origin = Origin { file: Path::new("the text").into(), line: 1 };
     let mut samples = Vec::new();
     for part in 0..report::ANSWERS as u64 {
-        let start = valid.len() / report::ANSWERS as u64 * part;
+        let start = text.len() / report::ANSWERS as u64 * part;
         let mut ids = Vec::new();
-        valid.read(start..(start + TOKENS).min(valid.len()), &mut ids)?;
+        text.read(start..(start + TOKENS).min(text.len()), &mut ids)?;
         if ids.len() as u64 == TOKENS {
             samples.push(TokenizedSample { trained: vec![true; ids.len()], ids, origin: origin.clone() });
         }
@@ -447,22 +447,22 @@ fn train<S: Source>(
     Ok(outcome)
 }
 
-/// Says what is not trained on, and what will not end.
-fn warn(summary: &SampleSummary, printer: Printer) {
-    let check = "`llm data check` shows which";
-    warn_left_out(summary, printer);
-    if !summary.truncated.is_empty() {
-        printer.warn(format_args!("{} samples are cut at their end; {check}", summary.truncated.len()));
+/// Refuses what would be learned wrong, and says what is not trained on and what may be otherwise than meant: what
+/// `llm data check` finds.
+fn check(set: &SampleSet, summary: &SampleSummary, eos_ids: &[u32], printer: Printer) -> Result<(), CliError> {
+    summary.require_written()?;
+    let findings = check_samples(set, &[], summary, eos_ids);
+    if findings.iter().any(|finding| finding.kind == FindingKind::NoSamples) {
+        return Err(DataError::NoSamples.into());
     }
-    if !summary.endless.is_empty() {
-        let count = summary.endless.len();
-        printer
-            .warn(format_args!("{count} samples have answers without an end that generation would stop at; {check}"));
+    for Finding { message, places, .. } in &findings {
+        let Some(Place { origin, note }) = places.first() else {
+            printer.warn(message);
+            continue;
+        };
+        let note = if note.is_empty() { String::new() } else { format!(": {note}") };
+        let count = grouped(places.len() as u64);
+        printer.warn(format_args!("{message}: {count}; the first, {origin}{note}; `llm data check` shows which"));
     }
-    if summary.chosen_only > 0 {
-        let count = summary.chosen_only;
-        printer.warn(format_args!(
-            "of {count} preferences the chosen side is learned only; --method dpo learns from both"
-        ));
-    }
+    Ok(())
 }

@@ -38,6 +38,39 @@ pub(super) fn to_json(value: &Value, args: Rest<Value>, kwargs: Kwargs) -> Resul
     python::json(value, &JsonStyle { indent, between, colon, ascii, sort_keys })
 }
 
+/// `escape` as markupsafe does it; what is escaped already stays.
+pub(super) fn escape(value: &Value) -> Value {
+    if value.is_safe() {
+        return value.clone();
+    }
+    let mut text = String::new();
+    for c in python::text(value).chars() {
+        match c {
+            '&' => text.push_str("&amp;"),
+            '<' => text.push_str("&lt;"),
+            '>' => text.push_str("&gt;"),
+            '"' => text.push_str("&#34;"),
+            '\'' => text.push_str("&#39;"),
+            c => text.push(c),
+        }
+    }
+    Value::from_safe_string(text)
+}
+
+/// `attr`: the attribute of an object, which the keys of a dictionary are not.
+pub(super) fn attr(value: &Value, key: &Value) -> Result<Value, Error> {
+    let is_dictionary = value.as_object().is_none_or(|object| {
+        let name = object.type_name();
+        !name.ends_with("::Namespace") && !name.ends_with("::Loop")
+    });
+    if is_dictionary { Ok(Value::UNDEFINED) } else { value.get_item(key) }
+}
+
+/// What Jinja has and no conversation needs.
+pub(super) fn lipsum() -> Result<Value, Error> {
+    Err(bad("lipsum is not supported: its text is random"))
+}
+
 /// `datetime.now().strftime(format)`.
 pub(super) fn strftime(now: DateTime<Local>, format: &str) -> Result<String, Error> {
     let items: Vec<Item> = StrftimeItems::new(format).collect();

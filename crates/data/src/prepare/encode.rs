@@ -10,7 +10,7 @@ use crate::{DataError, ShardWriter, TokenShards, Tokenizer};
 /// Which text is for training and which for validation.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) enum Plan {
-    /// All for training; validation has files of its own.
+    /// All for training; validation has files of its own, or there is none.
     All,
     /// A share of the documents, evenly spread, is for validation.
     Documents { fraction: f64 },

@@ -1,11 +1,11 @@
 //! What is wrong with samples, or may be.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 
 use serde::Serialize;
 
 use super::duplicates::{prompt_key, sample_key};
-use super::{BadLine, LeftOutReason, Origin, Sample, SampleSet, SampleSummary};
+use super::{BadLine, LeftOutReason, Origin, RemarkKind, Sample, SampleSet, SampleSummary};
 
 /// One kind of thing that was found, with all the places.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -53,8 +53,22 @@ pub enum FindingKind {
     Truncated,
     /// A sample of which nothing would be learned.
     NothingToTrain,
+    /// A sample that is marked as not to be learned.
+    Unlearned,
     /// A sample with an empty answer.
     EmptyAnswer,
+    /// Tools, calls or results that the chat template does not write.
+    NotWritten,
+    /// Something else that it does not write.
+    PartNotWritten,
+    /// A special token written out in a message.
+    ControlToken,
+    /// A token that belongs to a prompt and its answer.
+    SharedToken,
+    /// A question that is marked as learned.
+    MarkedQuestion,
+    /// A key that other programs act on.
+    UnusedKey,
     /// A preference whose sides are the same.
     SameAnswers,
     /// A sample that the chat template does not take.
@@ -93,7 +107,13 @@ pub fn check_samples(set: &SampleSet, bad: &[BadLine], summary: &SampleSummary, 
     for (kind, message) in LEFT_OUT {
         let left_out = summary.left_out.iter().filter(|one| kind_of(&one.reason) == kind);
         let places = left_out.map(|one| (one.origin.clone(), one.reason.to_string())).collect();
-        add(kind, Severity::Error, message, places);
+        let severity = if kind == FindingKind::Unlearned { Severity::Warning } else { Severity::Error };
+        add(kind, severity, message, places);
+    }
+    for (kind, message) in REMARKS {
+        let remarks = summary.remarks.iter().filter(|remark| remark.kind.finding() == kind);
+        let places = remarks.map(|remark| (remark.origin.clone(), remark.kind.to_string())).collect();
+        add(kind, Severity::Warning, message, places);
     }
     let places = summary.endless.iter().map(|origin| (origin.clone(), String::new())).collect();
     let message = "samples whose answers end with no token that generation stops at: the model would not learn to stop";
@@ -121,12 +141,15 @@ pub fn check_samples(set: &SampleSet, bad: &[BadLine], summary: &SampleSummary, 
             format!("{} preferences among other samples: only their chosen sides are used", summary.chosen_only);
         say(FindingKind::ChosenOnly, Severity::Warning, &message);
     }
-    let left_out: HashSet<&Origin> = summary.left_out.iter().map(|one| &one.origin).collect();
-    let none_left = |samples: &[Sample]| samples.iter().all(|sample| left_out.contains(&sample.origin));
-    if none_left(&set.valid) {
-        say(FindingKind::NoValidation, Severity::Warning, "no sample to validate on");
+    let [train, valid, _] = summary.samples;
+    if valid == 0 {
+        say(
+            FindingKind::NoValidation,
+            Severity::Warning,
+            "no sample to validate on: the last weights will be the result",
+        );
     }
-    if none_left(&set.train) {
+    if train == 0 {
         say(FindingKind::NoSamples, Severity::Error, "no sample is left to train on");
     }
     findings.sort_by_key(|finding| std::cmp::Reverse(finding.severity));
@@ -136,20 +159,49 @@ pub fn check_samples(set: &SampleSet, bad: &[BadLine], summary: &SampleSummary, 
 /// Where samples stand, with what is to be said of each.
 type Places = Vec<(Origin, String)>;
 
-const LEFT_OUT: [(FindingKind, &str); 6] = [
-    (FindingKind::TooLong, "samples that are too long and would be left out"),
+const LEFT_OUT: [(FindingKind, &str); 8] = [
+    (FindingKind::TooLong, "samples that are too long and are left out"),
     (FindingKind::NothingToTrain, "samples with nothing to train on"),
+    (FindingKind::Unlearned, "samples that are marked as not to be learned"),
     (FindingKind::EmptyAnswer, "samples with an empty answer"),
+    (FindingKind::NotWritten, "samples with tools or calls that the chat template does not write"),
     (FindingKind::SameAnswers, "preferences whose sides are the same"),
     (FindingKind::Refused, "samples that the chat template does not take"),
     (FindingKind::NotFound, "samples whose answers cannot be told from what the chat template wrote"),
 ];
 
+/// What is said of each kind of [`RemarkKind`].
+const REMARKS: [(FindingKind, &str); 5] = [
+    (FindingKind::PartNotWritten, "samples of which the chat template does not write a part"),
+    (FindingKind::ControlToken, "samples with a special token written out in a message: it becomes that token"),
+    (
+        FindingKind::SharedToken,
+        "samples whose answer begins within a token of the prompt: the model never sees a prompt that ends so",
+    ),
+    (FindingKind::MarkedQuestion, "samples with a question marked as learned: --train-on everything learns questions"),
+    (FindingKind::UnusedKey, "samples with a key that other programs act on and this one does not"),
+];
+
+impl RemarkKind {
+    /// The finding that it belongs to.
+    fn finding(&self) -> FindingKind {
+        match self {
+            Self::ControlToken { .. } => FindingKind::ControlToken,
+            Self::SharedToken { .. } => FindingKind::SharedToken,
+            Self::NotWritten { .. } => FindingKind::PartNotWritten,
+            Self::MarkedQuestion { .. } => FindingKind::MarkedQuestion,
+            Self::UnusedKey { .. } => FindingKind::UnusedKey,
+        }
+    }
+}
+
 fn kind_of(reason: &LeftOutReason) -> FindingKind {
     match reason {
         LeftOutReason::TooLong { .. } => FindingKind::TooLong,
         LeftOutReason::NothingToTrain => FindingKind::NothingToTrain,
+        LeftOutReason::Unlearned => FindingKind::Unlearned,
         LeftOutReason::EmptyAnswer => FindingKind::EmptyAnswer,
+        LeftOutReason::NotWritten { .. } => FindingKind::NotWritten,
         LeftOutReason::SameAnswers => FindingKind::SameAnswers,
         LeftOutReason::Refused { .. } => FindingKind::Refused,
         LeftOutReason::NotFound { .. } => FindingKind::NotFound,

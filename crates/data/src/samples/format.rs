@@ -3,13 +3,32 @@
 use std::fmt;
 
 use serde::Serialize;
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 
-use super::{Chat, Content, Origin};
+use super::{Chat, Content, Origin, Sample, marks};
+
+mod preference;
 
 pub(super) const KINDS: &str = "an object with \"messages\" (role and content), \"conversations\" (from and value), \"instruction\" \
                      and \"output\", \"prompt\" and \"completion\", \"prompt\", \"chosen\" and \"rejected\", or \"text\"";
 const ROLES: [&str; 4] = ["system", "user", "assistant", "tool"];
+/// Keys of samples that other programs act on and this one does not.
+const UNUSED: [&str; 14] = [
+    "system",
+    "tools",
+    "image",
+    "images",
+    "video",
+    "videos",
+    "audio",
+    "audios",
+    "documents",
+    "chat_template",
+    "chat_template_kwargs",
+    "label",
+    "kto_tag",
+    "completion_mask",
+];
 /// How much of a text an error shows.
 const SHOWN_CHARACTERS: usize = 40;
 
@@ -69,7 +88,7 @@ pub(super) struct Problem {
 }
 
 impl Problem {
-    fn new(expected: impl Into<String>, found: Option<&Value>) -> Self {
+    pub(super) fn new(expected: impl Into<String>, found: Option<&Value>) -> Self {
         Self { expected: expected.into(), found: describe(found) }
     }
 
@@ -78,37 +97,73 @@ impl Problem {
     }
 }
 
-/// What a line says. The keys decide what it is, in the order of the errors' text, preferences first; further keys are
-/// passed over.
-pub(super) fn parse(value: &Value) -> Result<Content, Problem> {
+/// A line that can be used.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Line {
+    pub(super) content: Content,
+    learned: bool,
+    unused: Vec<String>,
+}
+
+impl Line {
+    pub(super) fn at(self, origin: Origin) -> Sample {
+        Sample { origin, content: self.content, learned: self.learned, unused: self.unused }
+    }
+}
+
+/// What a line says. The keys decide what it is, in the order of the errors' text, preferences first. Keys that nobody
+/// acts on are passed over; those that other programs act on are noted.
+pub(super) fn parse(value: &Value) -> Result<Line, Problem> {
     let Value::Object(line) = value else { return Err(Problem::new(KINDS, Some(value))) };
+    for (key, instead) in [("history", "\"messages\""), ("functions", "\"tools\"")] {
+        if says(line, key) {
+            return Err(Problem::new(format!("{instead} in place of \"{key}\""), line.get(key)));
+        }
+    }
+    let learned = marks::of_sample(line)?.unwrap_or(true);
+    let content = content(line)?;
+    let system_is_used = match &content {
+        Content::Chat(chat) => chat.begins_with_system() && Some(&chat.messages[0]["content"]) == line.get("system"),
+        _ => false,
+    };
+    let is_unused = |key: &&str| match *key {
+        "system" => !system_is_used,
+        "tools" => !content.is_conversation(),
+        "label" => line.get("label").is_some_and(Value::is_boolean), // of KTO, where a false one is not to be learned
+        _ => true,
+    };
+    let unused = UNUSED.into_iter().filter(|key| says(line, key)).filter(is_unused).map(ToOwned::to_owned).collect();
+    Ok(Line { content, learned, unused })
+}
+
+/// Whether a key is there and holds anything.
+fn says(line: &Map<String, Value>, key: &str) -> bool {
+    line.get(key).is_some_and(|value| match value {
+        Value::Null => false,
+        Value::String(text) => !text.trim().is_empty(),
+        Value::Array(list) => !list.is_empty(),
+        Value::Object(object) => !object.is_empty(),
+        Value::Bool(_) | Value::Number(_) => true,
+    })
+}
+
+fn content(line: &Map<String, Value>) -> Result<Content, Problem> {
     let has = |key: &str| line.get(key).is_some_and(|value| !value.is_null());
     if has("chosen") || has("rejected") {
-        preference(line)
+        preference::read(line)
     } else if has("messages") {
-        let tools = match line.get("tools") {
-            None | Some(Value::Null) => None,
-            Some(Value::Array(tools)) => Some(tools.clone()),
-            other => return Err(Problem::new("\"tools\" to be a list", other)),
-        };
-        Ok(Content::Chat(Chat { messages: messages(&line["messages"], "messages")?, tools }))
+        conversation(line, messages(&line["messages"], "messages")?)
     } else if has("conversations") {
-        Ok(Content::Chat(Chat {
-            messages: messages(&share_gpt(&line["conversations"])?, "conversations")?,
-            tools: None,
-        }))
+        conversation(line, messages(&share_gpt(&line["conversations"])?, "conversations")?)
     } else if has("instruction") {
         let question = instruction(line)?;
         let answer = text(line, "output")?;
-        let messages =
-            vec![json!({"role": "user", "content": question}), json!({"role": "assistant", "content": answer})];
-        Ok(Content::Chat(Chat { messages, tools: None }))
+        conversation(line, Chat::of([("user", question), ("assistant", answer)]))
     } else if has("prompt") {
         match (line.get("prompt"), line.get("completion")) {
             (Some(prompt @ Value::Array(_)), Some(completion @ Value::Array(_))) => {
-                let mut messages_ = messages(prompt, "prompt")?;
-                messages_.extend(messages(completion, "completion")?);
-                Ok(Content::Chat(Chat { messages: messages_, tools: None }))
+                let prompt = messages(prompt, "prompt")?;
+                conversation(line, prompt.and(messages(completion, "completion")?))
             }
             _ => Ok(Content::Completion { prompt: text(line, "prompt")?, completion: text(line, "completion")? }),
         }
@@ -116,7 +171,34 @@ pub(super) fn parse(value: &Value) -> Result<Content, Problem> {
         let text = text(line, "text")?;
         if text.trim().is_empty() { Err(Problem::new("some text", line.get("text"))) } else { Ok(Content::Text(text)) }
     } else {
-        Err(Problem::new(KINDS, Some(value)))
+        Err(Problem::new(KINDS, Some(&Value::Object(line.clone()))))
+    }
+}
+
+/// A conversation with the tools and the system message that stand beside it.
+fn conversation(line: &Map<String, Value>, chat: Chat) -> Result<Content, Problem> {
+    let chat = match line.get("system") {
+        Some(Value::String(system)) if says(line, "system") && !chat.begins_with_system() => {
+            Chat::of([("system", system.clone())]).and(chat)
+        }
+        None | Some(Value::Null | Value::String(_)) => chat,
+        other => return Err(Problem::new("\"system\" to be a text", other)),
+    };
+    Ok(Content::Chat(Chat { tools: tools(line)?, ..chat }))
+}
+
+/// The tools of a sample: a list, or a text that holds one.
+fn tools(line: &Map<String, Value>) -> Result<Option<Vec<Value>>, Problem> {
+    let given = line.get("tools");
+    match given {
+        None | Some(Value::Null) => Ok(None),
+        Some(Value::Array(tools)) => Ok(Some(tools.clone())),
+        Some(Value::String(text)) if text.trim().is_empty() => Ok(None),
+        Some(Value::String(text)) => match serde_json::from_str(text) {
+            Ok(Value::Array(tools)) => Ok(Some(tools)),
+            _ => Err(Problem::new("\"tools\" to be a list", given)),
+        },
+        other => Err(Problem::new("\"tools\" to be a list", other)),
     }
 }
 
@@ -140,16 +222,20 @@ fn instruction(line: &Map<String, Value>) -> Result<String, Problem> {
 }
 
 /// A list of messages with known roles, whose contents are texts.
-fn messages(value: &Value, key: &str) -> Result<Vec<Value>, Problem> {
+fn messages(value: &Value, key: &str) -> Result<Chat, Problem> {
     match value {
         Value::Array(list) if !list.is_empty() => {
-            list.iter().enumerate().map(|(i, one)| message(one, &format!("message {} of \"{key}\"", i + 1))).collect()
+            let one = |(i, one)| message(one, &format!("message {} of \"{key}\"", i + 1));
+            let messages: Result<Vec<_>, Problem> = list.iter().enumerate().map(one).collect();
+            let (messages, marks) = messages?.into_iter().unzip();
+            Ok(Chat { messages, marks, tools: None })
         }
         other => Err(Problem::new(format!("\"{key}\" to be a list of messages"), Some(other))),
     }
 }
 
-fn message(value: &Value, name: &str) -> Result<Value, Problem> {
+/// A message as templates take it, and whether it says of itself that it is learned.
+fn message(value: &Value, name: &str) -> Result<(Value, Option<bool>), Problem> {
     let Value::Object(message) = value else {
         return Err(Problem::new(format!("{name} to be an object with \"role\" and \"content\""), Some(value)));
     };
@@ -157,21 +243,52 @@ fn message(value: &Value, name: &str) -> Result<Value, Problem> {
     if !role.and_then(Value::as_str).is_some_and(|role| ROLES.contains(&role)) {
         return Err(Problem::new(format!("the role of {name} to be system, user, assistant or tool"), role));
     }
-    let calls = message.get("tool_calls").and_then(Value::as_array).is_some_and(|calls| !calls.is_empty());
+    let calls = match message.get("tool_calls") {
+        None | Some(Value::Null) => false,
+        Some(Value::Array(calls)) if calls.iter().all(Value::is_object) => !calls.is_empty(),
+        other => return Err(Problem::new(format!("\"tool_calls\" of {name} to be a list of objects"), other)),
+    };
+    if message.get("function_call").is_some_and(|call| !call.is_null()) {
+        let expected = format!("\"tool_calls\" in place of \"function_call\" in {name}");
+        return Err(Problem::new(expected, message.get("function_call")));
+    }
     let content = match message.get("content") {
-        Some(Value::String(text)) => text.clone(),
-        Some(Value::Array(parts)) => parts.iter().map(part).collect::<Option<String>>().ok_or_else(|| {
-            Problem::new(
-                format!("the content of {name} to be a text, or a list of parts of the type text"),
-                message.get("content"),
-            )
-        })?,
-        None | Some(Value::Null) if calls => String::new(),
+        Some(Value::String(text)) => text.clone().into(),
+        Some(Value::Array(parts)) => {
+            parts.iter().map(part).collect::<Option<String>>().map(Value::from).ok_or_else(|| {
+                Problem::new(
+                    format!("the content of {name} to be a text, or a list of parts of the type text"),
+                    message.get("content"),
+                )
+            })?
+        }
+        // Templates may ask whether there is any, and write the calls where there is none.
+        None | Some(Value::Null) if calls => Value::Null,
         other => return Err(Problem::new(format!("the content of {name} to be a text"), other)),
     };
     let mut message = message.clone();
-    message.insert("content".into(), content.into());
-    Ok(message.into())
+    let mark = marks::of_message(&mut message, name)?;
+    message.insert("content".into(), content);
+    if let Some(Value::Array(calls)) = message.get_mut("tool_calls") {
+        calls.iter_mut().for_each(decode_arguments);
+    }
+    Ok((message.into(), mark))
+}
+
+/// Arguments that are a text which holds an object, as OpenAI writes them, become that object.
+fn decode_arguments(call: &mut Value) {
+    if let Some(arguments) = arguments_of(call)
+        && let Some(Ok(object @ Value::Object(_))) = arguments.as_str().map(serde_json::from_str)
+    {
+        *arguments = object;
+    }
+}
+
+/// The arguments of a call, with or without `function` around them.
+pub(super) fn arguments_of(call: &mut Value) -> Option<&mut Value> {
+    let Value::Object(call) = call else { return None };
+    let nested = call.get("function").is_some_and(Value::is_object);
+    if nested { call.get_mut("function")?.get_mut("arguments") } else { call.get_mut("arguments") }
 }
 
 /// The text of `{"type": "text", "text": …}`.
@@ -198,61 +315,14 @@ fn share_gpt(value: &Value) -> Result<Value, Problem> {
                 return Err(Problem::new(expected, one.get("from")));
             }
         };
-        Ok(json!({"role": role, "content": one.get("value")}))
+        let mut message = one.as_object().cloned().unwrap_or_default();
+        message.shift_remove("from");
+        let content = message.shift_remove("value").unwrap_or_default();
+        message.insert("role".into(), role.into());
+        message.insert("content".into(), content);
+        Ok(message.into())
     };
     list.iter().enumerate().map(message).collect::<Result<Vec<_>, _>>().map(Value::Array)
-}
-
-/// `chosen` and `rejected`: texts or messages that follow a prompt, or whole conversations.
-fn preference(line: &Map<String, Value>) -> Result<Content, Problem> {
-    let side = |key: &str| match line.get(key) {
-        Some(Value::String(text)) => Ok(Value::String(text.clone())),
-        Some(list @ Value::Array(_)) => Ok(Value::Array(messages(list, key)?)),
-        other => Err(Problem::new(format!("\"{key}\" to be a text or a list of messages"), other)),
-    };
-    let (chosen, rejected) = (side("chosen")?, side("rejected")?);
-    let starts = |value: &Value| value.as_array().is_some_and(|list| list[0]["role"] != "assistant");
-    let pair = |chosen, rejected, shared| Content::Preference {
-        chosen: Box::new(chosen),
-        rejected: Box::new(rejected),
-        shared,
-    };
-    if starts(&chosen) || starts(&rejected) {
-        // Whole conversations; a prompt beside them only repeats their beginning.
-        let conversation = |value: Value, key: &str| match value {
-            Value::Array(list) if list[0]["role"] != "assistant" => Ok(list),
-            other => {
-                Err(Problem::new(format!("\"{key}\" to be a whole conversation, as the other side is"), Some(&other)))
-            }
-        };
-        let (chosen, rejected) = (conversation(chosen, "chosen")?, conversation(rejected, "rejected")?);
-        let shared = chosen.iter().zip(&rejected).take_while(|(one, other)| one == other).count();
-        let chat = |messages| Content::Chat(Chat { messages, tools: None });
-        return Ok(pair(chat(chosen), chat(rejected), shared));
-    }
-    let prompt = match line.get("prompt") {
-        Some(Value::Array(_)) => Value::Array(messages(&line["prompt"], "prompt")?),
-        Some(Value::String(prompt)) => Value::String(prompt.clone()),
-        None | Some(Value::Null) if line.contains_key("instruction") => Value::String(instruction(line)?),
-        other => return Err(Problem::new("\"prompt\" to be a text or a list of messages", other)),
-    };
-    if line.contains_key("prompt")
-        && let (Value::String(prompt), Value::String(chosen), Value::String(rejected)) = (&prompt, &chosen, &rejected)
-    {
-        let side = |completion: &String| Content::Completion { prompt: prompt.clone(), completion: completion.clone() };
-        return Ok(pair(side(chosen), side(rejected), 1));
-    }
-    let listed = |value: Value, role: &str| match value {
-        Value::Array(list) => list,
-        text => vec![json!({"role": role, "content": text})],
-    };
-    let prompt = listed(prompt, "user");
-    let shared = prompt.len();
-    let chat = |side: Value| {
-        let messages = prompt.iter().cloned().chain(listed(side, "assistant")).collect();
-        Content::Chat(Chat { messages, tools: None })
-    };
-    Ok(pair(chat(chosen), chat(rejected), shared))
 }
 
 /// A value as an error shows it.

@@ -85,8 +85,7 @@ impl PreferenceSampler {
     }
 
     fn fill(&self, pairs: &[&TokenizedPair]) -> PreferenceBatch {
-        let length = |pair: &&TokenizedPair| pair.chosen.ids.len().max(pair.rejected.ids.len());
-        let time = pairs.iter().map(length).max().unwrap_or(0);
+        let time = pairs.iter().map(|pair| pair.longest()).max().unwrap_or(0);
         PreferenceBatch {
             chosen: fill(pairs.iter().map(|pair| vec![&pair.chosen]), time, self.pad),
             rejected: fill(pairs.iter().map(|pair| vec![&pair.rejected]), time, self.pad),

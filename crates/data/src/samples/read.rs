@@ -7,7 +7,7 @@ use std::sync::Arc;
 use serde_json::{Deserializer, Value};
 
 use super::format::{BadLine, parse};
-use super::split::split;
+use super::split::{Share, split};
 use super::{Origin, Sample, SampleSection};
 use crate::DataError;
 
@@ -25,6 +25,8 @@ pub struct SampleSet {
     pub valid: Vec<Sample>,
     /// To test on; mostly empty.
     pub test: Vec<Sample>,
+    /// By what `valid` was set aside, where it has no file of its own.
+    pub(super) share: Option<Share>,
 }
 
 impl SampleSet {
@@ -66,7 +68,9 @@ impl SampleSet {
             set.train = read_file(path, &mut bad)?;
         }
         if !is_split {
-            (set.train, set.valid) = split(set.train, section.valid_fraction, seed);
+            let share = Share { fraction: section.valid_fraction, seed };
+            (set.train, set.valid) = split(set.train, share, |sample| sample);
+            set.share = Some(share);
         }
         Ok((set, bad))
     }
@@ -94,7 +98,7 @@ fn read_file(path: &Path, bad: &mut Vec<BadLine>) -> Result<Vec<Sample>, DataErr
     let mut samples = Vec::with_capacity(values.len());
     for (origin, value) in values {
         match parse(&value) {
-            Ok(content) => samples.push(Sample { origin, content }),
+            Ok(line) => samples.push(line.at(origin)),
             Err(problem) => bad.push(problem.at(origin)),
         }
     }

@@ -2,10 +2,12 @@
 
 use std::ops::Range;
 
+use aho_corasick::AhoCorasick;
 use serde::Serialize;
-use serde_json::{Value, json};
+use serde_json::Value;
 
-use super::{Chat, Content, LeftOutReason, TrainOn};
+use super::calls::Arguments;
+use super::{Chat, Content, LeftOutReason, RemarkKind, TrainOn};
 use crate::{ChatInput, ChatTemplate, DataError, Tokenizer};
 
 /// What a conversation becomes for a model without a chat template whose tokenizer has the tokens of ChatML.
@@ -58,6 +60,10 @@ pub(super) struct Renderer<'a> {
     pub(super) end: Option<(u32, String)>,
     /// What ends a text that no template writes.
     pub(super) eos: u32,
+    /// How the template takes the arguments of calls.
+    pub(super) arguments: Arguments,
+    /// Finds special tokens written out in a message.
+    special: Option<AhoCorasick>,
 }
 
 /// What writes conversations.
@@ -75,6 +81,15 @@ pub(super) struct Written {
     pub(super) trained: Vec<Range<usize>>,
     /// Whether no template wrote it: the tokenizer begins it as it begins a prompt, and an end is put to it.
     pub(super) is_bare: bool,
+    /// What its author should know.
+    pub(super) remarks: Vec<RemarkKind>,
+}
+
+impl Written {
+    /// A text that no template writes, learned from byte `start` on.
+    fn bare(text: String, start: usize) -> Self {
+        Self { trained: std::iter::once(start..text.len()).collect(), text, is_bare: true, remarks: Vec::new() }
+    }
 }
 
 impl<'a> Renderer<'a> {
@@ -91,8 +106,12 @@ impl<'a> Renderer<'a> {
             let (rendering, source) = Rendering::default_of(tokenizer)?;
             (Template::Default(Box::new(ChatTemplate::with_tokens_of(tokenizer, &source)?)), rendering)
         };
-        let mut renderer = Self { tokenizer, template, rendering, end: None, eos };
+        let special = (0..tokenizer.vocab_size() as u32).filter(|id| tokenizer.is_special(*id));
+        let special = AhoCorasick::new(special.filter_map(|id| tokenizer.token(id))).ok();
+        let mut renderer =
+            Self { tokenizer, template, rendering, end: None, eos, arguments: Arguments::default(), special };
         renderer.end = renderer.template().end_of_turn(tokenizer).as_ref().and_then(known);
+        renderer.arguments = renderer.form_of_arguments();
         Ok(renderer)
     }
 
@@ -106,21 +125,15 @@ impl<'a> Renderer<'a> {
     /// A text, completion or conversation, of which the first `given` messages are not learned.
     pub(super) fn write(&self, content: &Content, train_on: TrainOn, given: usize) -> Result<Written, LeftOutReason> {
         match content {
-            Content::Text(text) => {
-                Ok(Written { text: text.clone(), trained: std::iter::once(0..text.len()).collect(), is_bare: true })
-            }
+            Content::Text(text) => Ok(Written::bare(text.clone(), 0)),
             Content::Completion { completion, .. } if completion.trim().is_empty() => Err(LeftOutReason::EmptyAnswer),
             Content::Completion { prompt, completion } if self.rendering == Rendering::Template => {
-                let messages = vec![
-                    json!({"role": "user", "content": prompt}),
-                    json!({"role": "assistant", "content": completion.trim_start()}),
-                ];
-                self.write_chat(&Chat { messages, tools: None }, train_on, given)
+                let turns = [("user", prompt.clone()), ("assistant", completion.trim_start().to_owned())];
+                self.write_chat(&Chat::of(turns), train_on, given)
             }
             Content::Completion { prompt, completion } => {
-                let text = format!("{prompt}{completion}");
                 let start = if train_on == TrainOn::Everything { 0 } else { prompt.len() };
-                Ok(Written { trained: std::iter::once(start..text.len()).collect(), text, is_bare: true })
+                Ok(Written::bare(format!("{prompt}{completion}"), start))
             }
             Content::Chat(chat) => self.write_chat(chat, train_on, given),
             Content::Preference { chosen, .. } => self.write(chosen, train_on, given),
@@ -128,20 +141,45 @@ impl<'a> Renderer<'a> {
     }
 
     fn write_chat(&self, chat: &Chat, train_on: TrainOn, given: usize) -> Result<Written, LeftOutReason> {
-        if chat.messages.iter().skip(given).any(is_empty_answer) {
-            return Err(LeftOutReason::EmptyAnswer);
-        }
-        let rendered = self.render(chat, &chat.messages, false)?;
-        if train_on == TrainOn::Everything {
-            let trained = std::iter::once(0..rendered.text.len()).collect();
-            return Ok(Written { text: rendered.text, trained, is_bare: false });
-        }
+        let marked = |mark: bool| move |i: &usize| chat.marks.get(*i) == Some(&Some(mark));
         let mut answers: Vec<usize> = (given..chat.messages.len()).filter(|&i| is_answer(&chat.messages[i])).collect();
         if train_on == TrainOn::Last {
             answers.drain(..answers.len().saturating_sub(1));
         }
-        let trained = self.spans(chat, &rendered, &answers)?;
-        Ok(Written { text: rendered.text, trained, is_bare: false })
+        let asked = answers.len();
+        answers.retain(|i| !marked(false)(i));
+        if answers.is_empty() && asked > 0 {
+            return Err(LeftOutReason::Unlearned);
+        }
+        if answers.iter().any(|&i| is_empty_answer(&chat.messages[i])) {
+            return Err(LeftOutReason::EmptyAnswer);
+        }
+        let chat = &self.as_the_template_takes_it(chat);
+        let rendered = self.render(chat, &chat.messages, false)?;
+        let mut remarks = self.unwritten(chat, &rendered.text)?;
+        let all = 0..chat.messages.len();
+        let questions = all.clone().filter(marked(true)).filter(|&i| !is_answer(&chat.messages[i]));
+        if train_on != TrainOn::Everything {
+            remarks.extend(questions.map(|i| RemarkKind::MarkedQuestion { message: i + 1 }));
+        }
+        remarks.extend(self.control_token(chat));
+        let trained = if train_on == TrainOn::Everything {
+            let hidden: Vec<usize> = all.filter(marked(false)).collect();
+            except(rendered.text.len(), self.spans(chat, &rendered, &hidden)?)
+        } else {
+            self.spans(chat, &rendered, &answers)?
+        };
+        Ok(Written { text: rendered.text, trained, is_bare: false, remarks })
+    }
+
+    /// The first special token that is written out in a message.
+    fn control_token(&self, chat: &Chat) -> Option<RemarkKind> {
+        let special = self.special.as_ref()?;
+        chat.messages.iter().enumerate().find_map(|(i, message)| {
+            let content = message["content"].as_str()?;
+            let token = content[special.find(content)?.range()].to_owned();
+            Some(RemarkKind::ControlToken { message: i + 1, token })
+        })
     }
 
     pub(super) fn render(
@@ -163,6 +201,14 @@ impl<'a> Renderer<'a> {
 /// Whether the model says this message.
 pub(super) fn is_answer(message: &Value) -> bool {
     message["role"] == "assistant"
+}
+
+/// All bytes up to `length` but for these, which are in order.
+fn except(length: usize, hidden: Vec<Range<usize>>) -> Vec<Range<usize>> {
+    let mut start = 0;
+    let mut left: Vec<_> = hidden.into_iter().map(|span| std::mem::replace(&mut start, span.end)..span.start).collect();
+    left.push(start..length);
+    left
 }
 
 fn is_empty_answer(message: &Value) -> bool {

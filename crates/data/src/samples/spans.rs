@@ -9,12 +9,13 @@ use std::ops::Range;
 
 use serde_json::Value;
 
+use super::calls::has_calls;
 use super::render::{Renderer, is_answer};
 use super::{Chat, LeftOutReason};
 use crate::RenderedChat;
 
 impl Renderer<'_> {
-    /// The bytes of these messages, each with the token that ends it.
+    /// The bytes of these messages, of answers with the token that ends them.
     pub(super) fn spans(
         &self,
         chat: &Chat,
@@ -22,12 +23,17 @@ impl Renderer<'_> {
         answers: &[usize],
     ) -> Result<Vec<Range<usize>>, LeftOutReason> {
         let all: Vec<usize> = (0..chat.messages.len()).filter(|&i| is_answer(&chat.messages[i])).collect();
-        if rendered.generated.len() == all.len() {
+        if rendered.generated.len() == all.len() && answers.iter().all(|message| all.contains(message)) {
             let marked = all.iter().zip(&rendered.generated).filter(|(message, _)| answers.contains(message));
             return Ok(marked.map(|(_, span)| self.with_end(&rendered.text, span.clone())).collect());
         }
         let span = |&message: &usize| {
-            self.span(chat, &rendered.text, message).ok_or(LeftOutReason::NotFound { message: message + 1 })
+            let span = if is_answer(&chat.messages[message]) {
+                self.span(chat, &rendered.text, message)
+            } else {
+                self.content_span(chat, &rendered.text, message)
+            };
+            span.ok_or(LeftOutReason::NotFound { message: message + 1 })
         };
         answers.iter().map(span).collect()
     }
@@ -47,14 +53,34 @@ impl Renderer<'_> {
                 return Some(begin..begin + place + token.len());
             }
         }
-        if let Some(content) = self.content_span(chat, whole, message) {
+        if !has_calls(&messages[message]) {
+            let content = self.content_span(chat, whole, message)?;
             return Some(self.with_end(whole, begin.unwrap_or(content.start)..content.end));
         }
-        // Calls are written as the template likes; what was called ends with the turn.
-        let (begin, (_, token)) = (begin?, self.end.as_ref()?);
-        let calls = messages[message]["tool_calls"].as_array().is_some_and(|calls| !calls.is_empty());
-        let place = whole[begin..].find(token.as_str()).filter(|_| calls)?;
-        Some(begin..begin + place + token.len())
+        // Calls are written as the template likes.
+        let earlier = || prefix(message, false).unwrap_or(usize::MAX);
+        let begin =
+            begin.or_else(|| self.shared_with(chat, whole, message, true).filter(|begin| *begin >= earlier()))?;
+        let token = self.end.as_ref().map(|(_, token)| token.as_str());
+        let closed = |end: usize| {
+            let place = whole.get(begin..end)?.find(token?)?;
+            Some(begin + place + token?.len())
+        };
+        // Some close them in another way once there is a result, which must not be learned.
+        let next = end.or_else(|| Some(self.content_span(chat, whole, message + 1)?.start));
+        let end = next.and_then(closed).or(end).or_else(|| self.shared_with(chat, whole, message + 1, false));
+        let calls = whole.get(begin..end?)?.trim_end();
+        (!calls.is_empty()).then(|| begin..begin + calls.len())
+    }
+
+    /// The bytes of the tokens with which both the first `count` messages and the whole begin. An answer that is asked for
+    /// may begin otherwise than calls, with `<think>` for example.
+    fn shared_with(&self, chat: &Chat, whole: &str, count: usize, asks: bool) -> Option<usize> {
+        let part = self.render(chat, &chat.messages[..count], asks).ok()?.text;
+        let tokens = |text| self.tokenizer.encode_with_places(text, false).ok();
+        let (part, there) = (tokens(&part)?, tokens(whole)?);
+        let both = part.iter().zip(&there).take_while(|(one, other)| one == other);
+        both.last().map(|(_, (_, place))| place.end)
     }
 
     /// The bytes of what a message says, by what stands around another word in its place.

@@ -6,16 +6,23 @@ use super::Sample;
 use super::duplicates::sample_key;
 use crate::batch::mix;
 
-/// The samples in two parts, of which the second has about `fraction` of them, at least one if there are two that
-/// differ. Which part a sample comes to follows from what it says and the seed.
-pub(super) fn split(samples: Vec<Sample>, fraction: f64, seed: u64) -> (Vec<Sample>, Vec<Sample>) {
-    let wanted = (samples.len() as f64 * fraction).round().max(1.0) as usize;
-    if fraction == 0.0 {
+/// A share of samples that is set aside.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) struct Share {
+    pub(super) fraction: f64,
+    pub(super) seed: u64,
+}
+
+/// What was made of samples, in two parts, of which the second has about a share of them, at least one if there are two
+/// that differ. Which part one comes to follows from what its sample says and the seed.
+pub(super) fn split<T>(samples: Vec<T>, share: Share, of: impl Fn(&T) -> &Sample) -> (Vec<T>, Vec<T>) {
+    let wanted = (samples.len() as f64 * share.fraction).round().max(1.0) as usize;
+    if share.fraction == 0.0 {
         return (samples, Vec::new());
     }
     // By a number that looks random: how many samples say the same.
     let mut groups: BTreeMap<u64, usize> = BTreeMap::new();
-    let scores: Vec<u64> = samples.iter().map(|sample| mix(seed, sample_key(&sample.content))).collect();
+    let scores: Vec<u64> = samples.iter().map(|sample| mix(share.seed, sample_key(&of(sample).content))).collect();
     scores.iter().for_each(|&score| *groups.entry(score).or_default() += 1);
     let (mut aside, mut last) = (0, None);
     for (score, count) in groups.iter().take(groups.len().saturating_sub(1)) {
@@ -46,8 +53,14 @@ mod tests {
         let sample = |(i, text): (usize, &u8)| Sample {
             origin: Origin { file: file.clone(), line: i as u64 + 1 },
             content: Content::Text(format!("text {text}")),
+            learned: true,
+            unused: Vec::new(),
         };
         texts.iter().enumerate().map(sample).collect()
+    }
+
+    fn split(samples: Vec<Sample>, fraction: f64, seed: u64) -> (Vec<Sample>, Vec<Sample>) {
+        super::split(samples, Share { fraction, seed }, |sample| sample)
     }
 
     proptest! {

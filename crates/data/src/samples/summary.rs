@@ -5,6 +5,7 @@ use std::fmt;
 use serde::Serialize;
 
 use super::{Origin, Rendering, TokenizedPair, TokenizedSample};
+use crate::DataError;
 
 /// Samples as tokens.
 pub type TokenizedSamples = Tokenized<TokenizedSample>;
@@ -39,15 +40,83 @@ pub struct SampleSummary {
     pub endless: Vec<Origin>,
     /// Preference pairs of which only the chosen side is trained on.
     pub chosen_only: usize,
-    /// Tokens of the longest sample, left out or not.
-    pub longest: usize,
+    /// Samples to train, to validate and to test on that are not left out.
+    pub samples: [usize; 3],
+    /// What is learned, but perhaps not as its author thinks.
+    pub remarks: Vec<Remark>,
 }
 
 impl SampleSummary {
-    /// Tokens of a row that no sample is too long for: the longest sample rounded up to a multiple of 64, if that is
-    /// below `max_length`.
-    pub fn row_length(&self, max_length: usize) -> usize {
-        self.longest.next_multiple_of(64).min(max_length)
+    /// Refuses samples with tools, calls or results that the chat template does not write: what is left of them is
+    /// another conversation.
+    ///
+    /// # Errors
+    /// [`DataError::NotWritten`] with all of them.
+    pub fn require_written(&self) -> Result<(), DataError> {
+        let is_unwritten = |one: &&LeftOut| matches!(one.reason, LeftOutReason::NotWritten { .. });
+        let samples: Vec<LeftOut> = self.left_out.iter().filter(is_unwritten).cloned().collect();
+        if samples.is_empty() { Ok(()) } else { Err(DataError::NotWritten { samples }) }
+    }
+}
+
+/// Tokens of a row for samples of these lengths: the longest rounded up to a multiple of 64, if that is below
+/// `max_length`.
+pub fn row_length(lengths: impl Iterator<Item = usize>, max_length: usize) -> usize {
+    lengths.max().unwrap_or(1).next_multiple_of(64).min(max_length)
+}
+
+/// Something about a sample that is learned.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Remark {
+    /// Where it stands.
+    pub origin: Origin,
+    /// What it is.
+    #[serde(flatten)]
+    pub kind: RemarkKind,
+}
+
+/// What there may be to say about a sample that is learned. Messages are counted from 1.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(tag = "remark", rename_all = "snake_case")]
+pub enum RemarkKind {
+    /// A special token is written out in a message, and becomes that token.
+    ControlToken {
+        /// The message.
+        message: usize,
+        /// The token.
+        token: String,
+    },
+    /// The first token of an answer is also the last of its prompt: no prompt by itself ends with such a token.
+    SharedToken {
+        /// The text that it stands for.
+        text: String,
+    },
+    /// The chat template does not write something.
+    NotWritten {
+        /// What.
+        what: String,
+    },
+    /// A question is marked as learned, and is not.
+    MarkedQuestion {
+        /// The message.
+        message: usize,
+    },
+    /// A key that other programs act on and this one does not.
+    UnusedKey {
+        /// The key.
+        key: String,
+    },
+}
+
+impl fmt::Display for RemarkKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::ControlToken { message, token } => write!(f, "{token} in message {message}"),
+            Self::SharedToken { text } => write!(f, "{text:?} is one token"),
+            Self::NotWritten { what } => write!(f, "{what}"),
+            Self::MarkedQuestion { message } => write!(f, "message {message}"),
+            Self::UnusedKey { key } => write!(f, "{key:?}"),
+        }
     }
 }
 
@@ -74,8 +143,15 @@ pub enum LeftOutReason {
     },
     /// No token of it would be learned.
     NothingToTrain,
+    /// All that would be learned of it is marked as not to be (`"weight": 0`, `"train": false`).
+    Unlearned,
     /// An answer is empty.
     EmptyAnswer,
+    /// The chat template passes over tools, calls or what they gave.
+    NotWritten {
+        /// What.
+        what: String,
+    },
     /// Both sides of a preference are the same.
     SameAnswers,
     /// The chat template does not take it, or fails at it.
@@ -95,7 +171,9 @@ impl fmt::Display for LeftOutReason {
         match self {
             Self::TooLong { tokens, max_length } => write!(f, "{tokens} tokens, but {max_length} are the most"),
             Self::NothingToTrain => f.write_str("no token of it would be trained"),
+            Self::Unlearned => f.write_str("it is marked as not to be learned"),
             Self::EmptyAnswer => f.write_str("an answer is empty"),
+            Self::NotWritten { what } => write!(f, "the chat template does not write {what}"),
             Self::SameAnswers => f.write_str("the chosen answer is also the rejected one"),
             Self::Refused { message } => write!(f, "the chat template refuses it: {message}"),
             Self::NotFound { message } => {

@@ -5,10 +5,11 @@ use std::ops::Range;
 use rayon::prelude::*;
 
 use super::render::{Renderer, Written};
+use super::split::split;
 use super::summary::Tokenized;
 use super::{
-    BadLine, Content, LeftOut, LeftOutReason, Origin, Sample, SampleLimits, SampleSet, SampleSummary, TokenizedPairs,
-    TokenizedSamples, TrainOn, Truncated,
+    BadLine, Content, LeftOut, LeftOutReason, Origin, Remark, RemarkKind, Sample, SampleLimits, SampleSet,
+    SampleSummary, TokenizedPairs, TokenizedSamples, TrainOn, Truncated,
 };
 use crate::{ChatTemplate, DataError, Tokenizer};
 
@@ -30,6 +31,13 @@ pub struct TokenizedPair {
     pub chosen: TokenizedSample,
     /// The worse one.
     pub rejected: TokenizedSample,
+}
+
+impl TokenizedPair {
+    /// Tokens of its longer side.
+    pub fn longest(&self) -> usize {
+        self.chosen.ids.len().max(self.rejected.ids.len())
+    }
 }
 
 impl TokenizedSample {
@@ -55,6 +63,7 @@ struct Outcome<S> {
     /// Its tokens, after it was cut.
     cut_to: Option<usize>,
     endless: bool,
+    remarks: Vec<RemarkKind>,
 }
 
 impl SampleSet {
@@ -99,8 +108,8 @@ impl SampleSet {
         self.map_all(&maker, |sample| maker.pair(sample))
     }
 
-    fn map_all<S: Send>(
-        &self,
+    fn map_all<'s, S: Send>(
+        &'s self,
         maker: &Maker,
         make: impl Fn(&Sample) -> Result<Outcome<S>, DataError> + Sync,
     ) -> Result<Tokenized<S>, DataError> {
@@ -111,16 +120,19 @@ impl SampleSet {
             truncated: Vec::new(),
             endless: Vec::new(),
             chosen_only: 0,
-            longest: 0,
+            samples: [0; 3],
+            remarks: Vec::new(),
         };
-        let mut take = |samples: &[Sample]| {
-            let outcomes: Result<Vec<_>, _> = samples.par_iter().map(&make).collect();
+        let make = |sample: &Sample| {
+            if sample.learned { make(sample) } else { Ok(Outcome::left_out(LeftOutReason::Unlearned)) }
+        };
+        let mut take = |samples: &'s [Sample]| {
+            let outcomes: Result<Vec<_>, _> = samples.par_iter().map(make).collect();
             let mut kept = Vec::with_capacity(samples.len());
             for (outcome, sample) in outcomes?.into_iter().zip(samples) {
                 let origin = || sample.origin.clone();
-                summary.longest = summary.longest.max(outcome.tokens);
                 match outcome.kept {
-                    Ok(sample) => kept.push(sample),
+                    Ok(made) => kept.push((sample, made)),
                     Err(reason) => {
                         summary.left_out.push(LeftOut { origin: origin(), reason });
                         continue;
@@ -131,12 +143,32 @@ impl SampleSet {
                 } else if outcome.endless {
                     summary.endless.push(origin());
                 }
+                let unused = sample.unused.iter().map(|key| RemarkKind::UnusedKey { key: key.clone() });
+                let remarks = outcome.remarks.into_iter().chain(unused);
+                summary.remarks.extend(remarks.map(|kind| Remark { origin: origin(), kind }));
             }
             Ok::<_, DataError>(kept)
         };
-        let (train, valid, test) = (take(&self.train)?, take(&self.valid)?, take(&self.test)?);
+        let (mut train, mut valid, test) = (take(&self.train)?, take(&self.valid)?, take(&self.test)?);
+        if let Some(share) = self.share.filter(|_| !summary.left_out.is_empty()) {
+            // What is left out does not count for the share, so that nothing depends on it.
+            train.append(&mut valid);
+            train.sort_by_key(|(sample, _)| &sample.origin);
+            (train, valid) = split(train, share, |(sample, _)| sample);
+        }
+        summary.samples = [train.len(), valid.len(), test.len()];
+        let [train, valid, test] = [train, valid, test].map(|part| part.into_iter().map(|(_, made)| made).collect());
         Ok(Tokenized { train, valid, test, summary })
     }
+}
+
+/// The tokens of a text.
+struct Encoded {
+    ids: Vec<u32>,
+    /// Whether each of them is learned.
+    trained: Vec<bool>,
+    /// The token with which an answer begins, if it belongs to its prompt as well.
+    shared: Option<RemarkKind>,
 }
 
 /// Makes tokens of samples.
@@ -166,6 +198,7 @@ impl Maker<'_> {
             tokens: chosen.tokens.max(rejected.tokens),
             cut_to: chosen.cut_to.or(rejected.cut_to),
             endless: chosen.endless || rejected.endless,
+            remarks: chosen.remarks.into_iter().chain(rejected.remarks).collect(),
         })
     }
 
@@ -181,7 +214,7 @@ impl Maker<'_> {
             Ok(written) => written,
             Err(reason) => return Ok(Outcome::left_out(reason)),
         };
-        let (mut ids, mut trained) = self.encode(&written)?;
+        let Encoded { mut ids, mut trained, shared } = self.encode(&written)?;
         let tokens = ids.len();
         let endless = self.is_endless(&ids, &trained, train_on);
         let too_long = tokens > max_length;
@@ -193,12 +226,19 @@ impl Maker<'_> {
         trained.truncate(max_length);
         let sample = TokenizedSample { ids, trained, origin: origin.clone() };
         let kept = if sample.targets() > 0 { Ok(sample) } else { Err(LeftOutReason::NothingToTrain) };
-        Ok(Outcome { kept, tokens, cut_to: too_long.then_some(max_length), endless })
+        let remarks = written.remarks.into_iter().chain(shared).collect();
+        Ok(Outcome { kept, tokens, cut_to: too_long.then_some(max_length), endless, remarks })
     }
 
     /// Ids of a text. Those that stand for a byte that is learned are learned.
-    fn encode(&self, written: &Written) -> Result<(Vec<u32>, Vec<bool>), DataError> {
+    fn encode(&self, written: &Written) -> Result<Encoded, DataError> {
         let places = self.renderer.tokenizer.encode_with_places(&written.text, written.is_bare)?;
+        let begins = |place: &Range<usize>| {
+            written.trained.iter().any(|span| span.start > place.start && span.start < place.end && !span.is_empty())
+        };
+        let shared = places.iter().find(|(_, place)| begins(place)).map(|(_, place)| RemarkKind::SharedToken {
+            text: written.text.get(place.clone()).unwrap_or_default().to_owned(),
+        });
         let overlaps =
             |place: &Range<usize>| written.trained.iter().any(|span| place.end > span.start && place.start < span.end);
         let (mut ids, mut trained): (Vec<_>, Vec<_>) = places.iter().map(|(id, place)| (*id, overlaps(place))).unzip();
@@ -211,7 +251,7 @@ impl Maker<'_> {
                 *last = true;
             }
         }
-        Ok((ids, trained))
+        Ok(Encoded { ids, trained, shared })
     }
 
     /// Whether something that is learned ends without a token that generation stops at.
@@ -229,6 +269,6 @@ impl Maker<'_> {
 
 impl<S> Outcome<S> {
     fn left_out(reason: LeftOutReason) -> Self {
-        Self { kept: Err(reason), tokens: 0, cut_to: None, endless: false }
+        Self { kept: Err(reason), tokens: 0, cut_to: None, endless: false, remarks: Vec::new() }
     }
 }

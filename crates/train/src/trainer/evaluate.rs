@@ -9,11 +9,16 @@ use crate::objective::Objective;
 use crate::{EvalRecord, Event, TrainError};
 
 impl<S: Source> Trainer<S> {
+    /// Whether there is anything to validate on; else the last weights are the result.
+    pub(super) fn evaluates(&self) -> bool {
+        !self.config.train.overfit_batch && self.source.validates()
+    }
+
     /// Whether the validation text is to be measured before the next step.
     pub(super) fn evaluation_due(&self) -> bool {
         let (step, every) = (self.state.step, self.config.eval.every);
         let due = step == 0 || step >= self.steps || every > 0 && step.is_multiple_of(every);
-        due && self.state.evaluated != Some(step) && !self.config.train.overfit_batch
+        due && self.state.evaluated != Some(step) && self.evaluates()
     }
 
     /// Measures the validation text and saves the model if it is the best so far. Gives up, without a trace, when

@@ -3,7 +3,8 @@ use std::sync::Arc;
 use burn::module::Module;
 use llm_checkpoint::own_targets;
 use llm_data::{
-    BatchSampler, PreferenceSampler, Prepared, SampleSampler, Split, TokenizedPairs, TokenizedSamples, Tokenizer,
+    BatchSampler, PreferenceSampler, Prepared, SampleSampler, Split, TokenizedPair, TokenizedPairs, TokenizedSample,
+    TokenizedSamples, Tokenizer, row_length,
 };
 use llm_model::{CausalLm, LoraConfig, ModelConfig};
 
@@ -44,14 +45,6 @@ impl Finetuning {
         check_directory(config, options)
     }
 
-    /// Checks that there is anything to validate on.
-    ///
-    /// # Errors
-    /// [`TrainError::NoValidation`].
-    pub fn need_validation<T>(valid: &[T]) -> Result<(), TrainError> {
-        if valid.is_empty() { Err(TrainError::NoValidation) } else { Ok(()) }
-    }
-
     /// A trainer on samples.
     ///
     /// # Errors
@@ -59,10 +52,13 @@ impl Finetuning {
     pub fn on_samples(self, samples: TokenizedSamples) -> Result<Trainer<SampleSource>, TrainError> {
         let (data, train) = (&self.config.data, &self.config.train);
         let (rows, ranks, pad) = (train.micro_batch_size(), train.accumulation() as u32, pad_id(&self.tokenizer));
-        let length = samples.summary.row_length(data.limits(self.model.config().context_length).max_length);
-        let sampler = |samples| SampleSampler::new(samples, rows, length, ranks, data.packing, pad);
-        Self::need_validation(&samples.valid)?;
-        let (train, valid) = (sampler(samples.train)?, sampler(samples.valid)?);
+        let most = data.limits(self.model.config().context_length).max_length;
+        let length = |samples: &[TokenizedSample]| row_length(samples.iter().map(|sample| sample.ids.len()), most);
+        let of_train = length(&samples.train);
+        let of_valid = of_train.max(length(&samples.valid));
+        let sampler = |samples, length| SampleSampler::new(samples, rows, length, ranks, data.packing, pad);
+        let train = sampler(samples.train, of_train)?;
+        let valid = if samples.valid.is_empty() { None } else { Some(sampler(samples.valid, of_valid)?) };
         let source = SampleSource { tokenizer: self.tokenizer.clone(), train, valid };
         self.begin(source)
     }
@@ -74,13 +70,13 @@ impl Finetuning {
     pub fn on_preferences(self, pairs: TokenizedPairs) -> Result<Trainer<PreferenceSource>, TrainError> {
         let (data, train) = (&self.config.data, &self.config.train);
         let (rows, ranks, pad) = (train.micro_batch_size(), train.accumulation() as u32, pad_id(&self.tokenizer));
-        let max_length = pairs.summary.row_length(data.limits(self.model.config().context_length).max_length);
+        let most = data.limits(self.model.config().context_length).max_length;
+        let max_length = row_length(pairs.train.iter().map(TokenizedPair::longest), most);
         let sampler = |pairs| PreferenceSampler::new(pairs, rows, ranks, pad);
-        Self::need_validation(&pairs.valid)?;
         let source = PreferenceSource {
             tokenizer: self.tokenizer.clone(),
             train: sampler(pairs.train)?,
-            valid: sampler(pairs.valid)?,
+            valid: if pairs.valid.is_empty() { None } else { Some(sampler(pairs.valid)?) },
             max_length,
             section: Arc::new(self.config.preference.clone()),
             // Frozen weights are shared.

@@ -5,15 +5,15 @@ use burn::tensor::{DType, Device};
 use llm_checkpoint::{SavedWeights, load_training, write_atomic};
 use llm_data::{BatchSampler, Prepared, Progress, prepare};
 use llm_kernels::{has_fast_bf16, is_fused};
-use llm_model::{CausalLm, Dropout, ModelConfig, ParamInfo, Precision, trainable_params};
+use llm_model::{CausalLm, Dropout, ModelConfig, Precision};
 
 use super::directory::{check_directory, claim, damaged, resume_point, training_dir};
 use super::product::Product;
 use super::state::RunState;
+use super::work::Work;
 use super::{RunOptions, Settings, Source, TextSource, Trainer};
 use crate::chart::Curves;
 use crate::metrics::Metrics;
-use crate::plan::parameter_count;
 use crate::tensorboard::Board;
 use crate::{ConfigFile, Learner, RunConfig, TrainError, memory};
 
@@ -58,7 +58,7 @@ impl<S: Source> Trainer<S> {
         product: Product,
         learner: Learner,
     ) -> Result<Self, TrainError> {
-        if !config.train.overfit_batch {
+        if !config.train.overfit_batch && source.validates() {
             drop(source.evaluation(1, 1)?); // has any
         }
         let fresh = RunState {
@@ -91,7 +91,7 @@ impl<S: Source> Trainer<S> {
         Ok(Self {
             _lock: lock,
             steps,
-            flops_per_token: flops_per_token(&learner.model, summary.row_length),
+            work: Work::of(&learner.model, summary.row_length),
             board: options.tensorboard.then(|| Board::create(&training.join("tensorboard"), state.step)).transpose()?,
             saved_step: checkpoint.is_some().then_some(state.step),
             seconds_before: state.seconds,
@@ -117,13 +117,6 @@ pub(super) fn check_memory(bytes: f64) -> Result<(), TrainError> {
         Some(available) if needed > available => Err(TrainError::TooLarge { needed, available }),
         _ => Ok(()),
     }
-}
-
-/// FLOPs to train on a token in rows of `t`: a frozen weight has no gradient, which is a third of its work.
-fn flops_per_token(model: &CausalLm, t: usize) -> f64 {
-    let all = parameter_count(model);
-    let trained: usize = trainable_params(model).iter().map(ParamInfo::len).sum();
-    model.config().training_flops_per_token(t) - 2.0 * (all - trained) as f64
 }
 
 /// The sampler of the micro-batches.

@@ -97,12 +97,24 @@ impl<S: Source> Trainer<S> {
             self.learner = self.learner.apply(gradients, lr_factor);
             self.state.step += 1;
             self.state.loss_scale = self.learner.loss_scale;
-            let tokens: usize = batches.iter().flat_map(Objective::batches).map(|batch| batch.inputs.len()).sum();
+            let rows = || batches.iter().flat_map(Objective::batches);
+            let tokens: usize = rows().map(|batch| batch.inputs.len()).sum();
+            let work = self.work.of_batches(rows());
             self.state.tokens += tokens as u64;
 
             loss = Some(step_loss);
             let seconds = (gradients_took + start.elapsed()).as_secs_f64();
-            let record = self.step_record(step_loss, norm, lr_factor, tokens as f64 / seconds, peak);
+            let record = StepRecord {
+                step: self.state.step,
+                tokens: self.state.tokens,
+                loss: step_loss,
+                lr: self.config.optimizer.lr * lr_factor,
+                grad_norm: norm,
+                tokens_per_s: tokens as f64 / seconds,
+                flops_utilization: work / seconds / peak,
+                peak_rss_mib: memory::peak_rss_mib(),
+                seconds: self.seconds(),
+            };
             on_event(Event::Step(&record));
             self.record(&Line::Step(record))?;
         };
@@ -125,20 +137,6 @@ impl<S: Source> Trainer<S> {
             best: self.state.best,
             checkpoint: self.checkpoint.clone(),
             tokens: self.state.tokens,
-            seconds: self.seconds(),
-        }
-    }
-
-    fn step_record(&self, loss: f32, grad_norm: f64, lr_factor: f64, tokens_per_s: f64, peak: f64) -> StepRecord {
-        StepRecord {
-            step: self.state.step,
-            tokens: self.state.tokens,
-            loss,
-            lr: self.config.optimizer.lr * lr_factor,
-            grad_norm,
-            tokens_per_s,
-            flops_utilization: self.flops_per_token * tokens_per_s / peak,
-            peak_rss_mib: memory::peak_rss_mib(),
             seconds: self.seconds(),
         }
     }

@@ -26,6 +26,9 @@ pub trait Source: Debug {
     /// the number of batches.
     fn evaluation(&self, windows: usize, rows: usize) -> Result<(usize, Evaluation<'_, Self::Batch>), DataError>;
 
+    /// Whether there is anything to evaluate on.
+    fn validates(&self) -> bool;
+
     /// Its tokenizer.
     fn tokenizer(&self) -> &Tokenizer;
 
@@ -57,6 +60,10 @@ impl Source for TextSource {
         Ok((windows.div_ceil(rows), Box::new(batches)))
     }
 
+    fn validates(&self) -> bool {
+        !self.data.split.valid.is_empty()
+    }
+
     fn tokenizer(&self) -> &Tokenizer {
         &self.data.tokenizer
     }
@@ -75,7 +82,8 @@ impl Source for TextSource {
 pub struct SampleSource {
     pub(super) tokenizer: Tokenizer,
     pub(super) train: SampleSampler,
-    pub(super) valid: SampleSampler,
+    /// To evaluate on, if anything.
+    pub(super) valid: Option<SampleSampler>,
 }
 
 impl Source for SampleSource {
@@ -86,8 +94,13 @@ impl Source for SampleSource {
     }
 
     fn evaluation(&self, windows: usize, rows: usize) -> Result<(usize, Evaluation<'_, Batch>), DataError> {
-        let (count, chosen) = spread(self.valid.rows() as usize, windows, rows);
-        Ok((count, Box::new(self.valid.evaluation().enumerate().filter(chosen).map(|(_, batch)| Ok(batch)))))
+        let Some(valid) = &self.valid else { return Ok((0, Box::new(std::iter::empty()))) };
+        let (count, chosen) = spread(valid.rows() as usize, windows, rows);
+        Ok((count, Box::new(valid.evaluation().enumerate().filter(chosen).map(|(_, batch)| Ok(batch)))))
+    }
+
+    fn validates(&self) -> bool {
+        self.valid.is_some()
     }
 
     fn tokenizer(&self) -> &Tokenizer {
@@ -95,12 +108,13 @@ impl Source for SampleSource {
     }
 
     fn summary(&self) -> TextSummary {
-        let [train, valid] = [&self.train, &self.valid].map(|side| (side.tokens(), side.samples().len()));
-        TextSummary::of_samples(self.train.steps_per_epoch(), self.train.max_length(), train, valid)
+        let sizes = |side: &SampleSampler| (side.tokens(), side.samples().len());
+        let valid = self.valid.as_ref().map_or((0, 0), sizes);
+        TextSummary::of_samples(self.train.steps_per_epoch(), self.train.max_length(), sizes(&self.train), valid)
     }
 
     fn hash(&self) -> String {
-        format!("{} {}", self.train.hash(), self.valid.hash())
+        format!("{} {}", self.train.hash(), self.valid.as_ref().map_or("none".into(), SampleSampler::hash))
     }
 }
 
@@ -109,7 +123,8 @@ impl Source for SampleSource {
 pub struct PreferenceSource {
     pub(super) tokenizer: Tokenizer,
     pub(super) train: PreferenceSampler,
-    pub(super) valid: PreferenceSampler,
+    /// To evaluate on, if anything.
+    pub(super) valid: Option<PreferenceSampler>,
     /// Tokens that no side of a pair has more of.
     pub(super) max_length: usize,
     pub(super) section: Arc<PreferenceSection>,
@@ -130,9 +145,14 @@ impl Source for PreferenceSource {
     }
 
     fn evaluation(&self, windows: usize, rows: usize) -> Result<(usize, Evaluation<'_, Preferences>), DataError> {
-        let (count, chosen) = spread(self.valid.pairs().len(), windows, rows);
-        let batches = self.valid.evaluation().enumerate().filter(chosen);
+        let Some(valid) = &self.valid else { return Ok((0, Box::new(std::iter::empty()))) };
+        let (count, chosen) = spread(valid.pairs().len(), windows, rows);
+        let batches = valid.evaluation().enumerate().filter(chosen);
         Ok((count, Box::new(batches.map(|(_, pairs)| Ok(self.objective(pairs))))))
+    }
+
+    fn validates(&self) -> bool {
+        self.valid.is_some()
     }
 
     fn tokenizer(&self) -> &Tokenizer {
@@ -140,12 +160,13 @@ impl Source for PreferenceSource {
     }
 
     fn summary(&self) -> TextSummary {
-        let [train, valid] = [&self.train, &self.valid].map(|side| (side.tokens(), side.pairs().len()));
-        TextSummary::of_samples(self.train.steps_per_epoch(), self.max_length, train, valid)
+        let sizes = |side: &PreferenceSampler| (side.tokens(), side.pairs().len());
+        let valid = self.valid.as_ref().map_or((0, 0), sizes);
+        TextSummary::of_samples(self.train.steps_per_epoch(), self.max_length, sizes(&self.train), valid)
     }
 
     fn hash(&self) -> String {
-        format!("{} {}", self.train.hash(), self.valid.hash())
+        format!("{} {}", self.train.hash(), self.valid.as_ref().map_or("none".into(), PreferenceSampler::hash))
     }
 }
 

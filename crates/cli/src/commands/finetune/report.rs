@@ -57,7 +57,9 @@ impl Finished<'_> {
             let loss = |model| Ok::<_, CliError>(kept.score(self.files, model, self.device, printer)?.loss);
             rows.push(("kept", loss(&before)?, loss(&after)?));
         }
-        writeln!(stdout(), "{}", self.losses(&rows))?;
+        if !rows.is_empty() {
+            writeln!(stdout(), "{}", self.losses(&rows))?;
+        }
         for sample in shown {
             self.answers(sample, [&before, &after], stops)?;
         }

@@ -14,11 +14,11 @@ fn set(train: &[(&str, &str)], valid: &[(&str, &str)]) -> SampleSet {
         let sample = |(prompt, completion): &(&str, &str)| {
             line += 1;
             let content = Content::Completion { prompt: (*prompt).into(), completion: (*completion).into() };
-            Sample { origin: origin(line), content }
+            Sample { origin: origin(line), content, learned: true, unused: Vec::new() }
         };
         samples.iter().map(sample).collect()
     };
-    SampleSet { train: part(train), valid: part(valid), test: Vec::new() }
+    SampleSet { train: part(train), valid: part(valid), test: Vec::new(), share: None }
 }
 
 fn summary() -> SampleSummary {
@@ -29,7 +29,8 @@ fn summary() -> SampleSummary {
         truncated: Vec::new(),
         endless: Vec::new(),
         chosen_only: 0,
-        longest: 9,
+        remarks: Vec::new(),
+        samples: [2, 1, 0],
     }
 }
 
@@ -69,6 +70,7 @@ fn what_training_would_leave_out_comes_first() {
         truncated: vec![Truncated { origin: origin(7), tokens: 9, kept: 8 }],
         endless: vec![origin(8)],
         chosen_only: 2,
+        samples: [0; 3],
         ..summary()
     };
     let bad = BadLine { origin: origin(9), expected: "this".into(), found: "that".into() };

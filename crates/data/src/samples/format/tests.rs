@@ -1,4 +1,10 @@
+use serde_json::json;
+
 use super::*;
+
+fn parse(value: &Value) -> Result<Content, Problem> {
+    super::parse(value).map(|line| line.content)
+}
 
 fn chat(content: Content) -> Vec<(String, String)> {
     let Content::Chat(chat) = content else { panic!("{content:?} is no conversation") };

@@ -69,7 +69,7 @@ impl Report {
         let limits = section.limits(context);
         let is_preference = |sample: &Sample| matches!(sample.content, Content::Preference { .. });
         let preferences = set.train.first().is_some_and(is_preference) && set.all().all(is_preference);
-        let stops = tokenizer.eos_ids();
+        let stops = &files.stop_tokens(template.as_ref());
         let (parts, summary, samples): ([Vec<_>; 3], _, Result<_, DataError>) = if preferences {
             let pairs = set.tokenize_pairs(tokenizer, template.as_ref(), stops, limits)?;
             let sides =
@@ -83,7 +83,7 @@ impl Report {
             let samples = tokenized.train.iter().take(shown).map(|one| Shown::new(one, "", tokenizer)).collect();
             ([tokenized.train, tokenized.valid, tokenized.test], tokenized.summary, samples)
         };
-        let findings = check_samples(&set, &bad, &summary, stops);
+        let findings = check_samples(&set, &bad, &summary, tokenizer.eos_ids());
         let histogram = histogram(parts.iter().flatten().map(|sample| sample.ids.len()).chain(too_long(&summary)));
         let [train, valid, test] = parts.map(|part| Part::of(&part));
         Ok(Self {

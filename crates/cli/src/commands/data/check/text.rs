@@ -37,7 +37,7 @@ pub fn print(report: &Report, out: &mut impl Write) -> io::Result<()> {
         show(sample, out)?;
     }
     if report.findings.is_empty() {
-        return writeln!(out, "\nnothing to find fault with");
+        return writeln!(out, "\nno problems found");
     }
     report.findings.iter().try_for_each(|finding| tell(finding, out))
 }

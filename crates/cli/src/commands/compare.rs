@@ -132,7 +132,7 @@ impl CompareArgs {
     fn look(&self, compared: &Compared, device: &Device, printer: Printer) -> Result<Side, CliError> {
         let files = &compared.files;
         let config = compared.config()?;
-        let model = compared.adapters.apply(files.load(device)?)?;
+        let model = compared.adapters.apply(files.load(device)?, printer)?;
         let score = |data: &PathBuf| MeasureArgs::of(data).score(files, &model, device, printer);
         let score = self.data.as_ref().map(score).transpose()?;
         let parameters = params(&model).iter().map(ParamInfo::len).sum::<usize>() as u64;

@@ -24,6 +24,25 @@ fn any_config() -> impl Strategy<Value = ModelConfig> {
                 original_context_length,
             }
         ),
+        (
+            (short(4..100, 4.0), 1..100_usize, short(1..200, 4.0), short(1..20, 4.0)),
+            any::<bool>(),
+            proptest::option::of(short(1..100, 4.0)),
+        )
+            .prop_map(
+                |((factor, original_context_length, beta_fast, beta_slow), truncate, attention_factor)| {
+                    RopeScaling::Yarn {
+                        factor,
+                        original_context_length,
+                        beta_fast,
+                        beta_slow,
+                        truncate,
+                        attention_factor,
+                    }
+                }
+            ),
+        (prop_oneof![Just(4.0), short(1..100, 4.0)], prop_oneof![Just(16), 1..65_usize])
+            .prop_map(|(factor, original_context_length)| RopeScaling::Dynamic { factor, original_context_length }),
         // As many factors as there are wavelengths are taken of these.
         (proptest::collection::vec((short(1..100, 4.0), short(1..100, 4.0)), 8), 1..10_000_usize, short(1..100, 4.0))
             .prop_map(|(factors, original_context_length, attention_factor)| {
@@ -110,6 +129,9 @@ fn fit(rotary: &mut Rotary, head_dim: usize) {
     if let RopeScaling::LongRope { short_factors, long_factors, .. } = &mut rotary.scaling {
         short_factors.truncate(wavelengths);
         long_factors.truncate(wavelengths);
+    }
+    if let RopeScaling::Yarn { .. } = rotary.scaling {
+        rotary.theta = rotary.theta.max(2.0);
     }
 }
 

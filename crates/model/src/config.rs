@@ -7,7 +7,9 @@ mod section;
 use serde::{Deserialize, Serialize};
 
 pub use error::ConfigError;
-pub use kinds::{Dropout, Family, FeedForwardKind, NormKind, NormPlacement, Position, QkNorm, RopeScaling, Rotary, Yarn};
+pub use kinds::{
+    Dropout, Family, FeedForwardKind, NormKind, NormPlacement, Position, QkNorm, RopeScaling, Rotary, Yarn,
+};
 pub use section::{ModelSection, PositionKind};
 
 /// A decoder-only Transformer, resolved: every choice has a value.

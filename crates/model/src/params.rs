@@ -110,11 +110,7 @@ pub fn named_params(model: &CausalLm, visit: &mut dyn FnMut(&ParamInfo, TensorDa
 }
 
 /// [`named_params`] of those whose names `picks` picks; the others are not touched.
-pub fn chosen_params(
-    model: &CausalLm,
-    picks: &dyn Fn(&str) -> bool,
-    visit: &mut dyn FnMut(&ParamInfo, TensorData),
-) {
+pub fn chosen_params(model: &CausalLm, picks: &dyn Fn(&str) -> bool, visit: &mut dyn FnMut(&ParamInfo, TensorData)) {
     struct Visitor<'a> {
         path: Vec<String>,
         in_blocks: HashMap<String, &'a Linear>,

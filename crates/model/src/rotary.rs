@@ -69,10 +69,10 @@ fn frequencies(rotary: &Rotary, width: usize, total: usize) -> Vec<f64> {
 
 /// The numbers of the wavelengths between which YaRN passes from those that are kept to those that are divided.
 fn yarn_ramp(theta: f64, width: usize, scaling: &RopeScaling) -> Option<[f64; 2]> {
-    let RopeScaling::Yarn { original_context_length, beta_fast, beta_slow, truncate, .. } = *scaling else { return None };
-    let number = |turns: f64| {
-        width as f64 * (original_context_length as f64 / (turns * TAU)).ln() / (2.0 * theta.ln())
+    let RopeScaling::Yarn { original_context_length, beta_fast, beta_slow, truncate, .. } = *scaling else {
+        return None;
     };
+    let number = |turns: f64| width as f64 * (original_context_length as f64 / (turns * TAU)).ln() / (2.0 * theta.ln());
     let [mut low, mut high] = [number(beta_fast), number(beta_slow)];
     if truncate {
         [low, high] = [low.floor(), high.ceil()];

@@ -232,7 +232,8 @@ fn check(raw: &RawConfig) -> Result<(), CheckpointError> {
     let leaves_base =
         |begin: &Value| begin.is_boolean() || begin.as_str().is_some_and(|name| INITIALIZATIONS.contains(&name));
     if raw.get("init_lora_weights").is_some_and(|begin| !leaves_base(begin)) {
-        let hint = "in PEFT, save_pretrained(…, path_initial_model_for_weight_conversion=…) makes an adapter that does not";
+        let hint =
+            "in PEFT, save_pretrained(…, path_initial_model_for_weight_conversion=…) makes an adapter that does not";
         return Err(raw.unsupported("init_lora_weights", "this way to begin changes the base model too", hint));
     }
     match UNSUPPORTED.into_iter().find(|key| raw.get(key).is_some_and(|value| !is_empty(value))) {

@@ -78,7 +78,9 @@ fn yarn(raw: &RawConfig, table: &RawConfig) -> Result<RopeScaling, CheckpointErr
     let attention_factor = match (table.number("attention_factor")?, given("mscale")?, given("mscale_all_dim")?) {
         (Some(given), ..) => Some(given),
         (None, Some(mscale), Some(all)) => {
-            Some(Yarn::attention_factor(factor, mscale) / Yarn::attention_factor(factor, all))
+            let ratio = Yarn::attention_factor(factor, mscale) / Yarn::attention_factor(factor, all);
+            // So short that it is the same once it has been written and read.
+            Some((ratio * 1e9).round() / 1e9)
         }
         _ => None,
     };
@@ -94,9 +96,10 @@ fn yarn(raw: &RawConfig, table: &RawConfig) -> Result<RopeScaling, CheckpointErr
 
 /// The error of a kind of scaling that is not computed, with a way to use the model in spite of it.
 fn unknown(table: &RawConfig, kind: &str) -> CheckpointError {
-    let known = "default, linear, dynamic, yarn and llama3 are, and longrope with model_type phi3";
+    let known = "default, linear, dynamic, yarn and llama3 are";
     let hint = match kind {
         "mrope" => "for text alone its positions are the usual ones: set rope_scaling to null in a copy of config.json",
+        "longrope" | "su" => "this program reads it with model_type \"phi3\" only",
         _ => {
             "within its original context the model may do without: set rope_scaling to null in a copy of config.json, and \
              max_position_embeddings to the original context"
@@ -158,7 +161,8 @@ pub(crate) fn write(position: &Position, keys: &mut Map<String, Value>) {
 }
 
 fn yarn_keys(scaling: &RopeScaling) -> Value {
-    let RopeScaling::Yarn { factor, original_context_length, beta_fast, beta_slow, truncate, attention_factor } = scaling
+    let RopeScaling::Yarn { factor, original_context_length, beta_fast, beta_slow, truncate, attention_factor } =
+        scaling
     else {
         return Value::Null;
     };

@@ -103,20 +103,25 @@ fn rotary(raw: &RawConfig) -> Result<[Rotary; 2], CheckpointError> {
         }
     }
     if [&global, &local].iter().any(|rotary| matches!(rotary.scaling, RopeScaling::Dynamic { .. })) {
-        return Err(raw.unsupported("rope_scaling", "dynamic scaling is not computed for this architecture", NO_SCALING));
+        let key = if raw.get("rope_scaling").is_some() { "rope_scaling" } else { "rope_parameters" };
+        return Err(raw.unsupported(key, "dynamic scaling is not computed for this architecture", NO_SCALING));
     }
     Ok([global, local])
 }
 
-const NO_SCALING: &str = "within its original context the model may do without: set it to null in a copy of config.json";
+const NO_SCALING: &str =
+    "within its original context the model may do without: set it to null in a copy of config.json";
 
 fn represents(config: &ModelConfig) -> bool {
+    let knows = |rotary: &Rotary| {
+        llama::scaled_as_llama(config, rotary) && !matches!(rotary.scaling, RopeScaling::Dynamic { .. })
+    };
     config.norm == NormKind::RmsNorm1p
         && config.norm_placement == NormPlacement::Both
         && config.scaled_embedding
         && config.qk_norm == Some(QkNorm::Head)
-        && matches!(&config.position, Position::Rotary(rotary) if llama::scaled_as_llama(config, rotary))
-        && config.local_rotary.as_ref().is_none_or(|rotary| llama::scaled_as_llama(config, rotary))
+        && matches!(&config.position, Position::Rotary(rotary) if knows(rotary))
+        && config.local_rotary.as_ref().is_none_or(knows)
         && config.unrotated_layers.is_empty()
         && config.feed_forward.gated()
         && config.qkv_bias == config.attention_output_bias

@@ -71,7 +71,9 @@ fn yarn(reading: &Reading, factor_key: &str) -> Result<Json, CheckpointError> {
         attention *= keys.number(&reading.key(key))?.unwrap_or(1.0);
     }
     if attention != 1.0 {
-        table["attention_factor"] = json!(attention * Yarn::attention_factor(factor, 1.0));
+        // It is float32 in the file, and was a short number before.
+        let attention = attention * Yarn::attention_factor(factor, 1.0);
+        table["attention_factor"] = json!((attention * 1e6).round() / 1e6);
     }
     let extrapolation = reading.key("rope.scaling.yarn_ext_factor");
     if keys.number(&extrapolation)?.is_some_and(|factor| factor != 1.0) {

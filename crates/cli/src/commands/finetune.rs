@@ -3,7 +3,7 @@ use std::sync::atomic::Ordering;
 
 use burn::tensor::Device;
 use clap::{Args, ValueEnum};
-use llm_checkpoint::{ModelSource, Quantize, copy_generation, write_atomic};
+use llm_checkpoint::{Quantize, copy_generation, write_atomic};
 use llm_data::{Rendering, SampleSet, SampleSummary, TokenizedSample, TrainOn};
 use llm_train::{
     ConfigFile, Ending, FinetuneConfig, Finetuning, Method, Outcome, RunOptions, Source, TrainError, Trainer,
@@ -240,7 +240,7 @@ pub fn run(args: &FinetuneArgs, printer: Printer) -> Result<(), CliError> {
     };
     let mut config = args.resolve(saved.as_deref())?;
     let path = model::locate(&config.finetune.model, None, printer)?;
-    let files = ModelFiles::read(ModelSource::open(&path)?)?;
+    let files = ModelFiles::read(model::open(&path, printer)?)?;
     let method = config.finetune.method_for(&files.config);
     config.finetune.method = Some(method);
     let out = args.out(&config, method);

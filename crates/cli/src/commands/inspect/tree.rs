@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use burn::tensor::Device;
 use clap::Args;
 use comfy_table::{Cell, CellAlignment};
-use llm_checkpoint::{AdapterDescription, describe_adapter, is_adapter, load_config, published_type};
+use llm_checkpoint::{AdapterDescription, describe_adapter, is_adapter, published_type};
 use llm_data::{Tokenizer, TokenizerKind};
 use llm_model::{CausalLm, ModelConfig, ParamInfo, params};
 use llm_train::{ConfigFile, RunConfig};
@@ -12,7 +12,7 @@ use serde_json::json;
 
 use super::{shape_text, table};
 use crate::error::CliError;
-use crate::model::locate;
+use crate::model::{locate, open};
 use crate::numbers::grouped;
 use crate::printer::{Printer, stdout};
 
@@ -61,7 +61,7 @@ pub fn run(args: &TreeArgs, printer: Printer) -> Result<(), CliError> {
             if is_adapter(&path) && !path.join("config.json").exists() {
                 return print_adapter(&describe_adapter(&path)?, args.json);
             }
-            load_config(&path)?
+            open(&path, printer)?.config()?
         }
         (None, Some(file)) => planned(file, args.vocab_size)?,
         (None, None) => unreachable!("clap asks for one of the two"),

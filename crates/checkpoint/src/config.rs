@@ -66,8 +66,8 @@ fn unknown_type(raw: &RawConfig) -> CheckpointError {
     if raw.get("vision_config").is_none() && raw.get("audio_config").is_none() {
         return raw.bad("model_type", &raw::one_of(&known));
     }
-    let hint = format!("use a model of the same series that reads text only, of the type {}", raw::one_of(&known));
-    let problem = "of models for text and pictures, the text part of \"gemma3\" is read";
+    let hint = format!("use a text-only model of the same series, of type {}", raw::one_of(&known));
+    let problem = "of the models for text and images, only the text part of \"gemma3\" can be loaded";
     raw.unsupported("model_type", problem, &hint)
 }
 

@@ -302,9 +302,8 @@ pub enum CheckpointError {
     },
 
     /// An adapter that was trained after the vocabulary had been resized.
-    #[error("{}: tensor {tensor} is of a vocabulary of {found} tokens, but the model's has {model}\nhint: resize the \
-             model as for the training: in transformers, model.resize_token_embeddings({found}) and save_pretrained(…)",
-            path.display())]
+    #[error("{}: tensor {tensor} was trained with a vocabulary of {found} tokens, but the model has {model}\nhint: resize \
+             the model first: in transformers, model.resize_token_embeddings({found}), then save_pretrained(…)", path.display())]
     AdapterVocabulary {
         /// The file.
         path: PathBuf,

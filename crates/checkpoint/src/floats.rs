@@ -71,7 +71,8 @@ impl Floats {
 
     /// Values that are stored in 8 bits; float16 has all of them.
     pub fn from_float8(bytes: &[u8], kind: Float8) -> Self {
-        let values: Vec<u8> = bytes.iter().flat_map(|&bits| kind.widen(bits).to_le_bytes()).collect();
+        let table: [f16; 256] = std::array::from_fn(|bits| kind.widen(bits as u8));
+        let values: Vec<u8> = bytes.iter().flat_map(|&bits| table[usize::from(bits)].to_le_bytes()).collect();
         Self { kind: FloatKind::F16, bytes: values.into() }
     }
 

@@ -108,6 +108,6 @@ fn other_models_with_pictures_are_refused_by_name() {
         let config = json!({"model_type": kind, "vision_config": {}, "rope_scaling": {"type": "mrope"}});
         let error = resolve(&config).unwrap_err().to_string();
         assert!(error.contains(&format!("model_type is \"{kind}\", which is not supported")), "{error}");
-        assert!(error.contains("\nhint: use a model of the same series that reads text only"), "{error}");
+        assert!(error.contains("\nhint: use a text-only model of the same series"), "{error}");
     }
 }

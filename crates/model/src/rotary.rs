@@ -79,7 +79,7 @@ fn yarn_ramp(theta: f64, width: usize, scaling: &RopeScaling) -> Option<[f64; 2]
     }
     let [low, high] = [low.max(0.0), high.min(width as f64 - 1.0)];
     // As `transformers` does it, so that the ramp has a length.
-    Some([low, if high > low || high < low { high } else { low + 0.001 }])
+    Some([low, if (high - low).abs() > 0.0 { high } else { low + 0.001 }])
 }
 
 /// Frequency number `i` after `scaling`, in a sequence of `total` tokens.

@@ -145,9 +145,9 @@ impl AdapterConfig {
             let alpha = table.number("alpha")?;
             if alpha.is_some_and(|alpha| alpha != rank as f64) {
                 let hint = format!(
-                    "if mlx-lm was of 2024 or before, set scale to {scale} × alpha / {rank}; in any case remove alpha"
+                    "remove it; if a version of mlx-lm from 2024 or earlier trained the adapter, also set scale to {scale} × alpha / {rank}"
                 );
-                let problem = "versions of mlx-lm differ in whether they multiply by it";
+                let problem = "versions of mlx-lm disagree on whether it counts";
                 return Err(table.unsupported("alpha", problem, &hint));
             }
         }
@@ -222,11 +222,11 @@ fn open(dir: &Path) -> Result<RawConfig, CheckpointError> {
 fn check(raw: &RawConfig) -> Result<(), CheckpointError> {
     let kind = raw.text("peft_type")?.ok_or_else(|| raw.missing("peft_type"))?;
     if kind != "LORA" {
-        return Err(raw.unsupported("peft_type", "adapters of LoRA are read", MERGE));
+        return Err(raw.unsupported("peft_type", "only LoRA adapters can be loaded", MERGE));
     }
     if raw.get("task_type").is_some_and(|task| task != "CAUSAL_LM") {
-        let hint = "adapters that classify or embed have a head of their own, which is not read";
-        return Err(raw.unsupported("task_type", "adapters that generate text, CAUSAL_LM, are read", hint));
+        let hint = "adapters that classify or embed have a head of their own, which this program lacks";
+        return Err(raw.unsupported("task_type", "only adapters for text generation, CAUSAL_LM, can be loaded", hint));
     }
     raw.choice("bias", &[("none", ()), ("all", ()), ("lora_only", ())])?;
     let leaves_base =
@@ -234,10 +234,10 @@ fn check(raw: &RawConfig) -> Result<(), CheckpointError> {
     if raw.get("init_lora_weights").is_some_and(|begin| !leaves_base(begin)) {
         let hint =
             "in PEFT, save_pretrained(…, path_initial_model_for_weight_conversion=…) makes an adapter that does not";
-        return Err(raw.unsupported("init_lora_weights", "this way to begin changes the base model too", hint));
+        return Err(raw.unsupported("init_lora_weights", "this initialization also changes the base model", hint));
     }
     match UNSUPPORTED.into_iter().find(|key| raw.get(key).is_some_and(|value| !is_empty(value))) {
-        Some(key) => Err(raw.unsupported(key, "adapters with this setting are not read", MERGE)),
+        Some(key) => Err(raw.unsupported(key, "adapters with this setting cannot be loaded", MERGE)),
         None => Ok(()),
     }
 }

@@ -43,20 +43,20 @@ fn changes(
                 continue;
             }
             let base = values(model, &info.name);
-            let Some(new) = one.values(base.clone())? else { continue };
+            let Some(new) = one.values(&base)? else { continue };
             let sum = changed.remove(&info.name);
-            changed.insert(info.name.clone(), moved(base, new, *weight, sum));
+            changed.insert(info.name.clone(), moved(&base, new, *weight, sum));
         }
     }
     Ok(changed)
 }
 
 /// Values that were `base` until adapters made `sum` of them, moved by `weight` times the way from there to `new`.
-fn moved(base: Vec<f32>, new: Vec<f32>, weight: f64, sum: Option<Vec<f32>>) -> Vec<f32> {
+fn moved(base: &[f32], new: Vec<f32>, weight: f64, sum: Option<Vec<f32>>) -> Vec<f32> {
     if weight == 1.0 && sum.is_none() {
         return new;
     }
-    let mut sum = sum.unwrap_or_else(|| base.clone());
+    let mut sum = sum.unwrap_or_else(|| base.to_vec());
     for ((sum, base), new) in sum.iter_mut().zip(base).zip(new) {
         *sum += (weight * f64::from(new - base)) as f32;
     }
@@ -99,11 +99,11 @@ impl Replaced<'_> {
     }
 
     /// The values that the adapter makes of `base`; nothing if they are the same.
-    fn values(&self, base: Vec<f32>) -> Result<Option<Vec<f32>>, CheckpointError> {
+    fn values(&self, base: &[f32]) -> Result<Option<Vec<f32>>, CheckpointError> {
         let tensors = &self.stored.tensors;
         let is_table = matches!(self.info.role, Role::Embedding | Role::Head);
         let mut new = match self.whole() {
-            None => base.clone(),
+            None => base.to_vec(),
             Some(tensor) => {
                 let shape = self.place.stored_shape(&self.info.shape);
                 self.check_vocabulary(tensor, is_table)?;

@@ -98,11 +98,13 @@ fn yarn(raw: &RawConfig, table: &RawConfig) -> Result<RopeScaling, CheckpointErr
 fn unknown(table: &RawConfig, kind: &str) -> CheckpointError {
     let known = "default, linear, dynamic, yarn and llama3 are";
     let hint = match kind {
-        "mrope" => "for text alone its positions are the usual ones: set rope_scaling to null in a copy of config.json",
+        "mrope" => {
+            "for text alone its positions are the ordinary ones: set rope_scaling to null in a copy of config.json"
+        }
         "longrope" | "su" => "this program reads it with model_type \"phi3\" only",
         _ => {
-            "within its original context the model may do without: set rope_scaling to null in a copy of config.json, and \
-             max_position_embeddings to the original context"
+            "within its original context the model may work without it: set rope_scaling to null in a copy of config.json, \
+             and max_position_embeddings to the original context"
         }
     };
     table.unsupported(kind_key(table), known, hint)

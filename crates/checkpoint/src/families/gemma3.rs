@@ -110,7 +110,7 @@ fn rotary(raw: &RawConfig) -> Result<[Rotary; 2], CheckpointError> {
 }
 
 const NO_SCALING: &str =
-    "within its original context the model may do without: set it to null in a copy of config.json";
+    "within its original context the model may work without it: set it to null in a copy of config.json";
 
 fn represents(config: &ModelConfig) -> bool {
     let knows = |rotary: &Rotary| {

@@ -17,7 +17,7 @@ pub(crate) struct Scales {
 /// The block of DeepSeek and Qwen.
 const BLOCK: [usize; 2] = [128, 128];
 /// The way out for weights in a form that is not read.
-const WAY_OUT: &str = "use the model as it was before it was quantized, or a GGUF file of it";
+const WAY_OUT: &str = "use the unquantized model, or a GGUF file of it";
 
 impl Scales {
     /// What `quantization_config` says; nothing if there is none.
@@ -27,7 +27,13 @@ impl Scales {
         match method.as_str() {
             "fp8" | "fbgemm_fp8" => {}
             "compressed-tensors" => compressed(&table)?,
-            _ => return Err(table.unsupported("quant_method", "of quantized weights, FP8 and GGUF are read", WAY_OUT)),
+            _ => {
+                return Err(table.unsupported(
+                    "quant_method",
+                    "FP8 is the only quantization that can be read here, besides GGUF",
+                    WAY_OUT,
+                ));
+            }
         }
         let block = table.sizes("weight_block_size")?;
         let block = block.map_or(Ok(BLOCK), |sizes| {
@@ -90,7 +96,7 @@ impl Scales {
 
 /// Fails unless all weights that llm-compressor quantized are FP8.
 fn compressed(table: &RawConfig) -> Result<(), CheckpointError> {
-    let problem = "of what llm-compressor writes, weights in FP8 are read";
+    let problem = "of the formats of llm-compressor, only FP8 can be read";
     let format = table.text("format")?.unwrap_or_default();
     if !["float-quantized", "naive-quantized"].contains(&format.as_str()) {
         return Err(table.unsupported("format", problem, WAY_OUT));

@@ -11,12 +11,12 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 
 /// Numbers as people write them: a few digits.
-fn short(digits: std::ops::Range<u32>, scale: f64) -> impl Strategy<Value = f64> {
+fn short(digits: std::ops::Range<u32>, scale: f64) -> impl Strategy<Value = f64> + Clone {
     digits.prop_map(move |digits| f64::from(digits) / scale)
 }
 
 /// Any rotary scaling.
-fn any_scaling() -> impl Strategy<Value = RopeScaling> {
+fn any_scaling() -> impl Strategy<Value = RopeScaling> + Clone {
     prop_oneof![
         Just(RopeScaling::None),
         short(1..100, 4.0).prop_map(|factor| RopeScaling::Linear { factor }),

@@ -24,6 +24,7 @@ Tensors of `golden.safetensors` (b batch, t time, v vocabulary), integers as int
     OPT.final_logits [b,t,v]  of `ids`, after the tenth step
     greedy.prompt [5 or 13]   and
     greedy.ids [32]           the new tokens that greedy decoding appends to it
+    cached.logits [32,v]      before each of these, computed one by one with a cache; dynamic rotary scaling only
 
 The cases in `FAMILIES` have all but the optimizers, and prompts longer than their windows. OPT is one of adamw, adam, sgd, muon; `HYPER`, also the metadata of the file, has their settings.
 All clip the gradients to a global norm of 1 first, as `torch.nn.utils.clip_grad_norm_` does.
@@ -99,6 +100,11 @@ LONGROPE = {
     "rope_type": "longrope", "rope_theta": 10000.0, "original_max_position_embeddings": 16,
     "short_factor": [1.0, 1.2, 1.5], "long_factor": [1.1, 2.5, 4.0],
 }  # fmt: skip
+# The eight frequencies of a head of 16 are kept, divided, and on the ramp between; the batch and greedy decoding go beyond
+# the original context.
+YARN = {
+    "rope_type": "yarn", "rope_theta": 10000.0, "factor": 4.0, "original_max_position_embeddings": 16, "beta_fast": 4.0,
+}  # fmt: skip
 SLIDING, FULL = "sliding_attention", "full_attention"
 
 # As `CASES`. Odd sizes, few key/value heads, windows shorter than the prompt; sequences that grow beyond the original
@@ -137,6 +143,21 @@ FAMILIES = {
         model_type="phi3", hidden_size=32, pad_token_id=0, tie_word_embeddings=True,
         original_max_position_embeddings=16,
         rope_parameters=LONGROPE | {"partial_rotary_factor": 0.75, "attention_factor": 1.25}), None),
+    "qwen2_yarn": (1, SMALL | dict(
+        model_type="qwen2", hidden_size=32, num_attention_heads=2, num_key_value_heads=1, tie_word_embeddings=True,
+        rope_parameters=YARN), {"rope_theta": 10000.0, "rope_scaling": {
+            "type": "yarn", "factor": 4.0, "original_max_position_embeddings": 16, "beta_fast": 4.0}}),
+    # As DeepSeek writes it.
+    "llama_yarn": (1, SMALL | dict(
+        model_type="llama", head_dim=16, tie_word_embeddings=False, rope_parameters=YARN | {
+            "beta_fast": 3.0, "beta_slow": 0.5, "mscale": 1.0, "mscale_all_dim": 0.5, "truncate": False}), None),
+    "qwen3_yarn": (2, SMALL | dict(
+        model_type="qwen3", head_dim=12, tie_word_embeddings=True,
+        rope_parameters=YARN | {"rope_theta": 1e6, "attention_factor": 1.3}), None),
+    "llama_dynamic": (3, SMALL | dict(
+        model_type="llama", head_dim=10, max_position_embeddings=16, tie_word_embeddings=False,
+        rope_parameters=ROPE | {"rope_type": "dynamic", "factor": 4.0}),
+        {"rope_theta": 10000.0, "rope_scaling": {"type": "dynamic", "factor": 4.0}}),
 }  # fmt: skip
 
 
@@ -272,6 +293,16 @@ def greedy(model, prompt):
     return new
 
 
+def cached(model, prompt, new):
+    """Logits [n,v] of each of `new`, read one by one after `prompt` with a cache."""
+    step = model(prompt[None], use_cache=True)
+    logits = [step.logits[0, -1]]
+    for token in new[:-1]:
+        step = model(token.reshape(1, 1), past_key_values=step.past_key_values, use_cache=True)
+        logits.append(step.logits[0, -1])
+    return torch.stack(logits).detach()
+
+
 def golden(model, seed, prompt, kinds):
     """Every tensor of `golden.safetensors`; the batch and the prompt, of so many tokens, follow from `seed`."""
     rng = torch.Generator().manual_seed(seed)
@@ -303,6 +334,10 @@ def write(root):
         more = (5, ("adamw", "adam", "sgd", "muon")) if name in CASES else (13, ())
         values = golden(model, seed, *more)
         assert torch.equal(values["logits"], logits_of(made, values["ids"])), f"{name} reads back differently"
+        if "dynamic" in name:
+            # Keys keep the rotation of the step that they were made in, so this is not what is computed without a cache.
+            prompt, new = values["greedy.prompt"].long(), values["greedy.ids"].long()
+            values["cached.logits"] = cached(save_and_reload(made, folder, legacy), prompt, new)
         save_file(values, folder / "golden.safetensors", {"hyper": json.dumps(HYPER)})
         print(f"{name}: {len(values)} tensors, loss {values['loss'].item():.4f}", file=sys.stderr)
 

@@ -8,6 +8,8 @@ of the tiny models of `golden.py`, and `golden.safetensors`:
     loss [1]         mean cross-entropy over the base's golden `targets`
     grad.NAME        gradient of `loss` by the tensor NAME of adapter_model.safetensors
 
+The cases in `MORE` have the logits only.
+
 Run from the top of the repository, where `scripts/golden.py` runs, with `peft` installed too:
 
     scripts/golden_lora.py            # rewrites crates/checkpoint/tests/adapters
@@ -21,7 +23,7 @@ import tempfile
 from pathlib import Path
 
 import torch
-from peft import LoraConfig, get_peft_model
+from peft import LoraConfig, PeftModel, get_peft_model
 from safetensors.torch import load_file, save_file
 from torch.nn.functional import cross_entropy
 from transformers import AutoModelForCausalLM
@@ -45,9 +47,35 @@ CASES = {
     "qwen3": ("qwen3", dict(target_modules=["k_proj", "gate_proj"], layers_to_transform=[1], r=2, lora_alpha=2)),
 }  # fmt: skip
 
+# The same for adapters that are more than LoRA on linear layers; without gradients.
+MORE = {
+    # The base's own embedding and head beside the adapter.
+    "with_embeddings": ("llama_linear", dict(target_modules=["q_proj"], r=2, lora_alpha=4)),
+    # The head is the embedding's matrix, which must stay as it is where it is the embedding.
+    "head_of_tied": ("llama", dict(target_modules=["lm_head", "q_proj"], r=2, lora_alpha=4)),
+    "saved_modules": ("llama_linear", dict(
+        target_modules=["q_proj"], r=2, lora_alpha=4, modules_to_save=["embed_tokens", "lm_head", "model.norm"])),
+    "saved_embedding_of_tied": ("llama", dict(
+        target_modules=["q_proj"], r=2, lora_alpha=4, modules_to_save=["embed_tokens"])),
+    "saved_head_of_tied": ("qwen3", dict(target_modules=["q_proj"], r=2, lora_alpha=4, modules_to_save=["lm_head"])),
+    "saved_tied": ("llama", dict(
+        target_modules=["q_proj"], r=2, lora_alpha=4, modules_to_save=["embed_tokens"], ensure_weight_tying=True)),
+    "saved_mlp": ("gpt2", dict(
+        target_modules=["c_attn"], r=2, lora_alpha=4, modules_to_save=["h.0.mlp.c_fc", "ln_f"], fan_in_fan_out=True)),
+    # The embeddings of Gemma are multiplied before they are used.
+    "embedding": ("gemma3", dict(target_modules=["embed_tokens", "q_proj"], r=2, lora_alpha=4)),
+    "embedding_gpt2": ("gpt2", dict(target_modules=["wte", "wpe", "c_fc"], r=2, lora_alpha=4, fan_in_fan_out=True)),
+    "tokens": ("llama_linear", dict(
+        target_modules=["q_proj"], r=2, lora_alpha=4, trainable_token_indices=[40, 3, 90])),
+    "tokens_of_tied": ("llama", dict(
+        target_modules=["q_proj"], r=2, lora_alpha=4, trainable_token_indices={"embed_tokens": [40, 3, 90]})),
+    "bias_all": ("gpt2", dict(target_modules=["c_attn"], r=2, lora_alpha=4, bias="all", fan_in_fan_out=True)),
+    "bias_lora": ("qwen2", dict(target_modules=["q_proj", "k_proj"], r=2, lora_alpha=4, bias="lora_only")),
+}  # fmt: skip
+
 
 def make(name, folder):
-    base, settings = CASES[name]
+    base, settings = (CASES | MORE)[name]
     torch.manual_seed(5)
     model = AutoModelForCausalLM.from_pretrained(BASES / base, attn_implementation="eager", dtype=torch.float32)
     config = LoraConfig(task_type="CAUSAL_LM", lora_dropout=0.0, **settings)
@@ -58,11 +86,18 @@ def make(name, folder):
             p.add_(torch.randn_like(p) * 0.1)
     # The path of this machine has no place in a committed file.
     model.peft_config["default"].base_model_name_or_path = f"tests/{base}"
-    model.save_pretrained(folder)
+    model.save_pretrained(folder, save_embedding_layers=True if name == "with_embeddings" else "auto")
     (folder / "README.md").unlink(missing_ok=True)
     golden = load_file(BASES / base / "golden.safetensors")
     ids, targets = golden["ids"].long(), golden["targets"].long()
     logits = model(ids).logits
+    if name in MORE:
+        # What is written must be all that there is to it.
+        plain = AutoModelForCausalLM.from_pretrained(BASES / base, attn_implementation="eager", dtype=torch.float32)
+        reloaded = PeftModel.from_pretrained(plain, folder).eval()
+        assert torch.allclose(reloaded(ids).logits, logits, atol=1e-5), f"{name}: PEFT itself does not read it back"
+        save_file({"logits": logits.detach().contiguous()}, folder / "golden.safetensors")
+        return
     loss = cross_entropy(logits.flatten(0, 1), targets.flatten())
     loss.backward()
     grads = {
@@ -95,7 +130,7 @@ def main():
     torch.set_num_threads(1)
     logging.set_verbosity_error()
     failed = False
-    for name in CASES:
+    for name in CASES | MORE:
         with tempfile.TemporaryDirectory() as temporary:
             folder = Path(temporary) if args.check else ADAPTERS / name
             folder.mkdir(parents=True, exist_ok=True)

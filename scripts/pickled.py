@@ -38,6 +38,10 @@ def main():
     torch.save(weights("phi3_longrope", torch.float32), OUT / "phi3_longrope.bin")
     torch.save(weights("smollm3", torch.float16), OUT / "smollm3.bin", _use_new_zipfile_serialization=False)
 
+    # Only a part of it, as float64 is long.
+    double = weights("qwen2", torch.float32)
+    torch.save({k: v.double() if "layers.0" in k else v for k, v in double.items()}, OUT / "qwen2.bin")
+
     all_weights = weights("mistral", torch.bfloat16)
     names = list(all_weights)
     shards = {"mistral-00001-of-00002.bin": names[: len(names) // 2], "mistral-00002-of-00002.bin": names[len(names) // 2 :]}

@@ -67,16 +67,27 @@ fn variants() -> Vec<Variant> {
         original_context_length: 16,
         attention_factor: 1.1,
     };
+    let yarn = RopeScaling::Yarn {
+        factor: 4.0,
+        original_context_length: 16,
+        beta_fast: 4.0,
+        beta_slow: 0.5,
+        truncate: false,
+        attention_factor: Some(1.25),
+    };
+    let dynamic = RopeScaling::Dynamic { factor: 4.0, original_context_length: 16 };
     let (window, yes) = (Some(8), Some(true));
     let biased = ModelSection { qkv_bias: yes, attention_output_bias: yes, mlp_bias: yes, ..llama.clone() };
-    let plain: [(&str, ModelSection); 16] = [
+    let plain: [(&str, ModelSection); 18] = [
         ("gpt2", gpt2.clone()),
         ("gpt2-gelu", ModelSection { feed_forward: Some(FeedForwardKind::Gelu), ..gpt2.clone() }),
         ("gpt2-relu2-untied", ModelSection { feed_forward: Some(FeedForwardKind::Relu2), tied: Some(false), ..gpt2 }),
         ("llama", llama.clone()),
         ("llama-tied-geglu", ModelSection { feed_forward: Some(FeedForwardKind::GeGlu), tied: yes, ..llama.clone() }),
         ("llama-biases-llama3", ModelSection { rope_scaling: Some(llama3), head_dim: Some(16), ..biased }),
-        ("llama-linear", ModelSection { rope_scaling: Some(RopeScaling::Linear { factor: 4.0 }), ..llama }),
+        ("llama-linear", ModelSection { rope_scaling: Some(RopeScaling::Linear { factor: 4.0 }), ..llama.clone() }),
+        ("llama-dynamic", ModelSection { rope_scaling: Some(dynamic), ..llama }),
+        ("qwen2-yarn", ModelSection { rope_scaling: Some(yarn), ..qwen2.clone() }),
         ("mistral", ModelSection { sliding_window: window, ..base(Family::Mistral) }),
         ("qwen2", qwen2.clone()),
         ("qwen3", ModelSection { head_dim: Some(16), ..qwen3.clone() }),

@@ -1,4 +1,5 @@
-//! Adapters as PEFT stores them: a directory of `adapter_config.json` and `adapter_model.safetensors`.
+//! Adapters as PEFT stores them, a directory of `adapter_config.json` and `adapter_model.safetensors`; those of mlx-lm are read
+//! too.
 //!
 //! PEFT names modules as the base model's checkpoint does. Where that has one linear layer for several of ours (the
 //! queries, keys and values of GPT-2 and Phi-3, gate and up projection of Phi-3), PEFT has one adapter, of which each of
@@ -8,7 +9,9 @@
 mod config;
 mod describe;
 mod load;
+mod replace;
 mod save;
+mod tensors;
 
 use std::path::Path;
 
@@ -28,6 +31,8 @@ const CONFIG: &str = "adapter_config.json";
 const WEIGHTS: &str = "adapter_model.safetensors";
 /// The tensors, as old versions of PEFT wrote them.
 const PICKLED: &str = "adapter_model.bin";
+/// The tensors, as mlx-lm writes them.
+const MLX_WEIGHTS: &str = "adapters.safetensors";
 /// What PEFT wraps the base model in.
 const PREFIX: &str = "base_model.model.";
 

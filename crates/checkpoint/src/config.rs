@@ -11,7 +11,8 @@ use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
 use crate::adapter::is_adapter;
-use crate::families::{FAMILIES, Family};
+use crate::families::{FAMILIES, Family, GEMMA3, GEMMA3_PICTURES, gemma3_text};
+use crate::weights::Scales;
 use crate::{CheckpointError, Dtype, ModelSource, write_atomic};
 use raw::RawConfig;
 
@@ -48,16 +49,37 @@ pub(crate) fn resolve(raw: &RawConfig) -> Result<ModelConfig, CheckpointError> {
         let json = |e: serde_json::Error| raw.damaged(&e);
         ModelConfig::deserialize(own).map_err(json)?
     } else {
-        let family = FAMILIES.iter().find(|family| family.model_type == model_type);
-        let family = family.ok_or_else(|| {
-            let known: Vec<String> = FAMILIES.iter().map(|family| format!("{:?}", family.model_type)).collect();
-            raw.bad("model_type", &raw::one_of(&known))
-        })?;
-        raw.absent("quantization_config", "absent; quantized weights are not supported")?;
-        (family.resolve)(raw)?
+        Scales::read(raw)?;
+        match FAMILIES.iter().find(|family| family.model_type == model_type) {
+            Some(family) => (family.resolve)(raw)?,
+            None if model_type == GEMMA3_PICTURES => (GEMMA3.resolve)(&gemma3_text(raw)?)?,
+            None => return Err(unknown_type(raw)),
+        }
     };
     config.validate().map_err(|e| raw.invalid(e))?;
     Ok(config)
+}
+
+/// The error of an architecture that is not read.
+fn unknown_type(raw: &RawConfig) -> CheckpointError {
+    let known: Vec<String> = FAMILIES.iter().map(|family| format!("{:?}", family.model_type)).collect();
+    if raw.get("vision_config").is_none() && raw.get("audio_config").is_none() {
+        return raw.bad("model_type", &raw::one_of(&known));
+    }
+    let hint = format!("use a text-only model of the same series, of type {}", raw::one_of(&known));
+    let problem = "of the models for text and images, only the text part of \"gemma3\" can be loaded";
+    raw.unsupported("model_type", problem, &hint)
+}
+
+/// Whether the model in `dir` has parts that text does not pass through, by its `config.json`.
+pub(crate) fn has_other_parts(dir: &Path) -> bool {
+    #[derive(Deserialize)]
+    struct Type {
+        model_type: String,
+    }
+    let config = std::fs::read(dir.join("config.json")).ok();
+    let kind = config.and_then(|text| serde_json::from_slice::<Type>(&text).ok());
+    kind.is_some_and(|kind| kind.model_type == GEMMA3_PICTURES)
 }
 
 /// The `model_type` under which `transformers` and others load a model of `config` once it is saved as a model, or `None`

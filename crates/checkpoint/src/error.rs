@@ -71,6 +71,21 @@ pub enum CheckpointError {
         expected: String,
     },
 
+    /// A configuration key that asks for what this program does not compute.
+    #[error("{}: {key} is {value}, which is not supported: {problem}\nhint: {hint}", path.display())]
+    Unsupported {
+        /// The file.
+        path: PathBuf,
+        /// The key, with its table.
+        key: String,
+        /// Its value, as JSON.
+        value: String,
+        /// Why.
+        problem: String,
+        /// The way out.
+        hint: String,
+    },
+
     /// A configuration that describes no model.
     #[error("{}: {source}", path.display())]
     Config {
@@ -159,6 +174,20 @@ pub enum CheckpointError {
         found: String,
         /// Types that are read.
         expected: &'static str,
+    },
+
+    /// Scales that do not fit the weight that they are for.
+    #[error("{}: {tensor} has the shape {found:?}, which does not fit a weight of the shape {weight:?}\nhint: scales of the \
+             whole weight, of its rows, and of blocks of weight_block_size in config.json are read", path.display())]
+    Scales {
+        /// The file.
+        path: PathBuf,
+        /// The scales' name.
+        tensor: String,
+        /// Their shape.
+        found: Vec<usize>,
+        /// The weight's shape.
+        weight: Vec<usize>,
     },
 
     /// A weight that is no number.
@@ -272,14 +301,32 @@ pub enum CheckpointError {
         expected: Vec<usize>,
     },
 
-    /// A layer of the base model that comes with the adapter, and is another than the model's.
-    #[error("{}: tensor {tensor} differs from the model's\nhint: the adapter was trained on another model, or \
-             trained that layer too, which is not supported", path.display())]
-    AdapterOfAnotherBase {
+    /// An adapter that was trained after the vocabulary had been resized.
+    #[error("{}: tensor {tensor} was trained with a vocabulary of {found} tokens, but the model has {model}\nhint: resize \
+             the model first: in transformers, model.resize_token_embeddings({found}), then save_pretrained(…)", path.display())]
+    AdapterVocabulary {
         /// The file.
         path: PathBuf,
         /// The tensor's name.
         tensor: String,
+        /// Rows in the file.
+        found: usize,
+        /// Rows of the model.
+        model: usize,
+    },
+
+    /// Rows of a table that the table does not have.
+    #[error("{}: {tensor} replaces row {row}, but the model has {rows}\nhint: check that the adapter was trained on this model",
+            path.display())]
+    AdapterRow {
+        /// The file.
+        path: PathBuf,
+        /// The tensor's name.
+        tensor: String,
+        /// The row, from 0.
+        row: usize,
+        /// Rows of the model's table.
+        rows: usize,
     },
 
     /// Adapters that are no sum.
@@ -306,7 +353,7 @@ impl CheckpointError {
     /// The error of a tensor of numbers that are no weights.
     pub(crate) fn no_float(path: &Path, tensor: &str, found: String) -> Self {
         let (path, tensor) = (path.to_owned(), tensor.to_owned());
-        Self::Dtype { path, tensor, found, expected: "F32, F16 and BF16" }
+        Self::Dtype { path, tensor, found, expected: "F64, F32, F16, BF16, F8_E4M3 and F8_E5M2" }
     }
 
     /// An error while reading `path`; `hint` is what to do if it is not there.

@@ -15,6 +15,8 @@ use serde_json::{Map, Value};
 use crate::CheckpointError;
 use crate::config::raw::RawConfig;
 
+pub(crate) use gemma3::{GEMMA3, PICTURES as GEMMA3_PICTURES, text_part as gemma3_text};
+
 /// A published architecture.
 pub(crate) struct Family {
     /// `model_type` in `config.json`.
@@ -43,7 +45,7 @@ pub(crate) const FAMILIES: [Family; 9] = [
     llama::QWEN3,
     smollm3::SMOLLM3,
     olmo2::OLMO2,
-    gemma3::GEMMA3,
+    GEMMA3,
     phi3::PHI3,
 ];
 
@@ -52,7 +54,7 @@ pub(crate) const FAMILIES: [Family; 9] = [
 fn plain(config: &ModelConfig) -> bool {
     let known = |position: &Position| match position {
         Position::Learned => true,
-        Position::Rotary(rotary) => llama::scaled_as_llama(rotary),
+        Position::Rotary(rotary) => llama::scaled_as_llama(config, rotary),
     };
     known(&config.position)
         && config.norm_placement == NormPlacement::Before

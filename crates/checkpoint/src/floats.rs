@@ -18,6 +18,30 @@ pub(crate) enum FloatKind {
     Bf16,
 }
 
+/// Number types of 8 bits (Micikevicius et al., 2022, arXiv:2209.05433).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Float8 {
+    /// Four bits of exponent, three of mantissa, and no infinities.
+    E4m3,
+    /// Five bits of exponent, two of mantissa: the upper half of a float16.
+    E5m2,
+}
+
+impl Float8 {
+    /// The same value as float16.
+    fn widen(self, bits: u8) -> f16 {
+        match self {
+            Self::E5m2 => f16::from_bits(u16::from(bits) << 8),
+            Self::E4m3 if bits & 0x7F == 0x7F => f16::from_bits(u16::from(bits & 0x80) << 8 | 0x7E00),
+            Self::E4m3 => {
+                let [sign, magnitude] = [u16::from(bits & 0x80) << 8, u16::from(bits & 0x7F) << 7];
+                // Read as float16, the exponent is 8 too small: 15 against 7.
+                f16::from_bits(sign | (f16::from_bits(magnitude) * f16::from_f32_const(256.0)).to_bits())
+            }
+        }
+    }
+}
+
 /// Values, little-endian and row-major. Clones share them; they may lie in a mapped file.
 #[derive(Debug, Clone)]
 pub(crate) struct Floats {
@@ -38,6 +62,24 @@ impl Floats {
     /// Values in float32.
     pub fn from_f32(values: Vec<f32>) -> Self {
         Self { kind: FloatKind::F32, bytes: Bytes::from_owner(Values(values)) }
+    }
+
+    /// Values that are stored in float64, as near as float32 has them.
+    pub fn from_f64(bytes: &[u8]) -> Self {
+        Self::from_f32(bytes.as_chunks().0.iter().map(|bits| f64::from_le_bytes(*bits) as f32).collect())
+    }
+
+    /// Values that are stored in 8 bits; float16 has all of them.
+    pub fn from_float8(bytes: &[u8], kind: Float8) -> Self {
+        let table: [f16; 256] = std::array::from_fn(|bits| kind.widen(bits as u8));
+        let values: Vec<u8> = bytes.iter().flat_map(|&bits| table[usize::from(bits)].to_le_bytes()).collect();
+        Self { kind: FloatKind::F16, bytes: values.into() }
+    }
+
+    /// The same in bfloat16, to the nearest.
+    pub fn into_bf16(self) -> Self {
+        let values: Vec<u8> = self.into_f32().iter().flat_map(|&x| bf16::from_f32(x).to_le_bytes()).collect();
+        Self { kind: FloatKind::Bf16, bytes: values.into() }
     }
 
     /// Fails where a value is NaN or infinite, with the tensor's name and the value's place.

@@ -25,6 +25,7 @@ mod gguf;
 #[cfg(feature = "hub")]
 mod hub;
 mod pickled;
+mod pictures;
 mod quantize;
 mod source;
 mod tensors;
@@ -51,4 +52,4 @@ pub use quantize::Quantize;
 pub use source::ModelSource;
 pub use tensors::{load_tensors, save_tensors};
 pub use training::{SavedWeights, latest_training, load_training, save_training, training_before};
-pub use weights::{Dtype, load_weights, save_weights};
+pub use weights::{Dtype, OtherParts, load_weights, save_weights};

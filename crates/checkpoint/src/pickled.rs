@@ -48,14 +48,15 @@ impl PickledFile {
             tensor: name.to_owned(),
             hint: "check that the file belongs to this model".to_owned(),
         })?;
+        let read =
+            || tensor.read().map_err(|e| CheckpointError::Pickled { path: self.path.clone(), message: e.to_string() });
         let kind = match tensor.dtype() {
             DType::F32 => FloatKind::F32,
             DType::F16 => FloatKind::F16,
             DType::BF16 => FloatKind::Bf16,
+            DType::F64 => return Ok(Floats::from_f64(&read()?)),
             other => return Err(CheckpointError::no_float(&self.path, name, format!("{other:?}"))),
         };
-        let bytes =
-            tensor.read().map_err(|e| CheckpointError::Pickled { path: self.path.clone(), message: e.to_string() })?;
-        Ok(Floats { kind, bytes: bytes.into() })
+        Ok(Floats { kind, bytes: read()?.into() })
     }
 }

@@ -11,7 +11,7 @@ use llm_model::{CausalLm, ModelConfig};
 
 use crate::generation::{self, GenerationDefaults};
 use crate::gguf::{GgufFile, is_gguf};
-use crate::weights::{self, Load};
+use crate::weights::{self, Load, OtherParts};
 use crate::{CheckpointError, Quantize, check_vocabulary, config};
 
 /// A model on disk: a directory, or a GGUF file, whose metadata is read once for all that is asked of it.
@@ -53,6 +53,15 @@ impl ModelSource {
     /// Those of [`load_config`](crate::load_config).
     pub fn config(&self) -> Result<ModelConfig, CheckpointError> {
         self.gguf.as_ref().map_or_else(|| config::read(&self.path), |file| file.config())
+    }
+
+    /// What of the model is not read, as text does not pass through it: of a model of text alone, nothing.
+    ///
+    /// # Errors
+    /// Missing or damaged files of weights.
+    pub fn other_parts(&self) -> Result<OtherParts, CheckpointError> {
+        let may = self.gguf.is_none() && config::has_other_parts(&self.path);
+        if may { weights::other_parts(self) } else { Ok(OtherParts::default()) }
     }
 
     /// The tokenizer, which must belong to a model of `config`.

@@ -16,7 +16,7 @@ use safetensors::tensor::{Metadata, TensorInfo};
 
 use crate::CheckpointError;
 use crate::atomic::write_sized;
-use crate::floats::{FloatKind, Floats};
+use crate::floats::{Float8, FloatKind, Floats};
 
 /// The longest header that is read, as in the reference implementation.
 const MAX_HEADER: u64 = 100_000_000;
@@ -88,13 +88,22 @@ impl TensorFile {
         self.metadata.info(name).map(|info| info.shape.as_slice())
     }
 
+    /// Whether the values of a tensor have 8 bits each.
+    pub fn is_float8(&self, name: &str) -> bool {
+        self.metadata.info(name).is_some_and(|info| float8(info.dtype).is_some())
+    }
+
     /// The values of a tensor in float32, float16 or bfloat16.
     pub fn floats(&self, name: &str) -> Result<Floats, CheckpointError> {
         let info = self.info(name)?;
+        if let Some(kind) = float8(info.dtype) {
+            return Ok(Floats::from_float8(&self.bytes(info)?, kind));
+        }
         let kind = match info.dtype {
             Dtype::F32 => FloatKind::F32,
             Dtype::F16 => FloatKind::F16,
             Dtype::BF16 => FloatKind::Bf16,
+            Dtype::F64 => return Ok(Floats::from_f64(&self.bytes(info)?)),
             other => return Err(CheckpointError::no_float(&self.path, name, other.to_string())),
         };
         Ok(Floats { kind, bytes: self.bytes(info)? })
@@ -134,6 +143,15 @@ impl TensorFile {
             .and_then(|_| file.read_exact(&mut bytes))
             .map_err(|source| CheckpointError::Io { path: self.path.clone(), source })?;
         Ok(bytes.into())
+    }
+}
+
+/// The type of 8 bits that `dtype` is.
+fn float8(dtype: Dtype) -> Option<Float8> {
+    match dtype {
+        Dtype::F8_E4M3 => Some(Float8::E4m3),
+        Dtype::F8_E5M2 => Some(Float8::E5m2),
+        _ => None,
     }
 }
 

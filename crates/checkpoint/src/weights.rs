@@ -1,17 +1,16 @@
 //! Weights of a model directory: `model.safetensors` or its shards with their index, or the same of PyTorch.
 
 mod read;
+mod scales;
+mod stored;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::io::{self, Write};
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::path::Path;
 
 use burn::tensor::TensorData;
 use half::{bf16, f16};
-use llm_model::{CausalLm, ModelConfig, ParamInfo, QuantizedWeight, Role, named_params, params};
-use rayon::prelude::*;
-use serde::Deserialize;
+use llm_model::{CausalLm, ModelConfig, ParamInfo, Role, named_params, params};
 
 use crate::config::published;
 use crate::families::{Place, same};
@@ -19,19 +18,12 @@ use crate::floats::Floats;
 use crate::gguf::GgufTensors;
 use crate::pickled::PickledFile;
 use crate::tensors::{Announced, TensorFile, write_tensors};
-use crate::{CheckpointError, ModelSource, Quantize};
+use crate::{CheckpointError, ModelSource};
 
 pub(crate) use read::{Load, load};
-
-/// Weights in one file.
-pub(crate) const SINGLE: &str = "model.safetensors";
-/// Where the weights lie if they are spread over several files.
-const INDEX: &str = "model.safetensors.index.json";
-/// The same as PyTorch writes them.
-const PICKLED: &str = "pytorch_model.bin";
-const PICKLED_INDEX: &str = "pytorch_model.bin.index.json";
-const NO_WEIGHTS: &str = "weights are read from model.safetensors or from model.safetensors.index.json and its shards, \
-                          or else from pytorch_model.bin or from pytorch_model.bin.index.json and its shards";
+pub(crate) use scales::Scales;
+pub use stored::OtherParts;
+pub(crate) use stored::{HEAD, SINGLE, other_parts};
 
 /// Replaces all weights of `model`, but for those of its adapters, by those in `dir` or in a GGUF file, converted to
 /// float32. Beside the model, one tensor at a time is in memory.
@@ -192,6 +184,11 @@ impl WeightFile {
         }
     }
 
+    /// Whether the values of a tensor have 8 bits each.
+    pub fn is_float8(&self, name: &str) -> bool {
+        matches!(self, Self::Safetensors(file) if file.is_float8(name))
+    }
+
     /// The values of a tensor; all are finite.
     pub fn floats(&self, name: &str) -> Result<Floats, CheckpointError> {
         let floats = match self {
@@ -201,157 +198,5 @@ impl WeightFile {
             Self::Pickled(file) => file.floats(name),
         }?;
         floats.check_finite(self.path(), name).map(|()| floats)
-    }
-}
-
-/// The tensors in a directory or a GGUF file, wherever they lie.
-struct StoredWeights {
-    /// The one file, or the index.
-    path: PathBuf,
-    files: Vec<WeightFile>,
-    /// Position in `files` by the tensor's name.
-    by_name: BTreeMap<String, usize>,
-}
-
-impl StoredWeights {
-    fn open(source: &ModelSource, how: Load) -> Result<Self, CheckpointError> {
-        if let Some(file) = source.gguf() {
-            return Ok(Self::single(WeightFile::Gguf(GgufTensors::of(Arc::clone(file))?)));
-        }
-        let dir = source.path();
-        let kinds = [SINGLE, INDEX, PICKLED, PICKLED_INDEX];
-        let found = kinds.into_iter().find(|name| dir.join(name).exists()).unwrap_or(SINGLE);
-        let path = dir.join(found);
-        if found == SINGLE || found == PICKLED {
-            return WeightFile::open(&path, NO_WEIGHTS, how).map(Self::single);
-        }
-        let weight_map = read_index(&path)?;
-        let names: BTreeSet<&String> = weight_map.values().collect();
-        let hint = format!("{found} names this file; get the whole directory");
-        let open = |name: &&String| WeightFile::open(&dir.join(name), &hint, how);
-        let files = names.iter().map(open).collect::<Result<Vec<_>, _>>()?;
-        let mut by_name = BTreeMap::new();
-        for (i, file) in files.iter().enumerate() {
-            by_name.extend(file.names().into_iter().map(|name| (name, i)));
-        }
-        match weight_map.keys().find(|tensor| !by_name.contains_key(*tensor)) {
-            None => Ok(Self { path, files, by_name }),
-            Some(tensor) => Err(CheckpointError::MissingTensor {
-                path: dir.join(&weight_map[tensor]),
-                tensor: tensor.clone(),
-                hint: format!("{found} says that it is there; get the whole directory again"),
-            }),
-        }
-    }
-
-    fn single(file: WeightFile) -> Self {
-        let by_name = file.names().into_iter().map(|name| (name, 0)).collect();
-        Self { path: file.path().to_owned(), files: vec![file], by_name }
-    }
-
-    /// The name under which `tensor` is stored: some files leave out the name of the module around all others.
-    fn resolve(&self, tensor: &str) -> Option<(&str, &WeightFile)> {
-        let inner = tensor.split_once('.').map_or("", |(_, inner)| inner);
-        let (name, &file) = self.by_name.get_key_value(tensor).or_else(|| self.by_name.get_key_value(inner))?;
-        Some((name, &self.files[file]))
-    }
-
-    fn read(&self, tensor: &str) -> Result<Floats, CheckpointError> {
-        let (name, file) = self.resolve(tensor).ok_or_else(|| self.missing(tensor))?;
-        file.floats(name)
-    }
-
-    /// The parameter of `shape` at `place`, if the file has it in blocks that `quantize` keeps.
-    fn quantized(&self, place: &Place, shape: [usize; 2], quantize: Quantize) -> Option<QuantizedWeight> {
-        match self.resolve(&place.tensor)? {
-            (name, WeightFile::Gguf(file)) => file.quantized(name, place, shape, quantize),
-            _ => None,
-        }
-    }
-
-    /// Several tensors by their names.
-    fn read_all(&self, tensors: BTreeSet<String>) -> Result<BTreeMap<String, Floats>, CheckpointError> {
-        tensors.into_par_iter().map(|tensor| self.read(&tensor).map(|floats| (tensor, floats))).collect()
-    }
-
-    fn missing(&self, tensor: &str) -> CheckpointError {
-        let hint = if tensor.starts_with("lm_head.") {
-            "if the model shares its head with the embedding, set tie_word_embeddings to true in config.json"
-        } else {
-            "check that config.json belongs to these weights (number of layers, biases)"
-        };
-        CheckpointError::MissingTensor { path: self.path.clone(), tensor: tensor.to_owned(), hint: hint.to_owned() }
-    }
-
-    /// Holds names and shapes against the model, before anything is read or allocated.
-    fn check(&self, model: &CausalLm, place: &dyn Fn(&str) -> Place) -> Result<(), CheckpointError> {
-        let mut used = BTreeSet::new();
-        for info in params(model).iter().filter(|info| info.role != Role::Adapter) {
-            let place = place(&info.name);
-            let (name, file) = self.resolve(&place.tensor).ok_or_else(|| self.missing(&place.tensor))?;
-            let (found, expected) = (file.shape(name).unwrap_or_default(), place.stored_shape(&info.shape));
-            if found != expected {
-                return Err(CheckpointError::Shape {
-                    path: file.path().to_owned(),
-                    tensor: name.to_owned(),
-                    found: found.to_vec(),
-                    expected,
-                });
-            }
-            used.insert(name);
-        }
-        if model.config().tied {
-            self.check_tied_head(&place("model.embed_tokens.weight").tensor)?;
-        }
-        let tied_head = |name: &str| model.config().tied && name == HEAD;
-        let extra =
-            || self.by_name.keys().filter(|name| !used.contains(name.as_str()) && !is_buffer(name) && !tied_head(name));
-        match extra().count() {
-            0 => Ok(()),
-            count => Err(CheckpointError::ExtraTensors {
-                path: self.path.clone(),
-                count,
-                names: extra().take(3).cloned().collect(),
-            }),
-        }
-    }
-
-    /// Some files store a shared head twice; it must be the same.
-    fn check_tied_head(&self, embedding: &str) -> Result<(), CheckpointError> {
-        let Some((head, file)) = self.resolve(HEAD) else { return Ok(()) };
-        let [ours, shared] = [file.floats(head)?, self.read(embedding)?];
-        if ours.bytes == shared.bytes || ours.into_f32() == shared.into_f32() {
-            return Ok(());
-        }
-        Err(CheckpointError::HeadNotTied {
-            path: file.path().to_owned(),
-            head: head.to_owned(),
-            embedding: embedding.to_owned(),
-        })
-    }
-}
-
-/// The head's weight, under the same name everywhere.
-const HEAD: &str = "lm_head.weight";
-
-/// Tensors that old files hold beside the weights: the causal mask of GPT-2, the rotary frequencies of Llama.
-fn is_buffer(name: &str) -> bool {
-    name.ends_with(".attn.bias") || name.ends_with(".attn.masked_bias") || name.ends_with(".rotary_emb.inv_freq")
-}
-
-/// The file of each tensor, by an index.
-fn read_index(path: &Path) -> Result<BTreeMap<String, String>, CheckpointError> {
-    #[derive(Deserialize)]
-    struct Index {
-        weight_map: BTreeMap<String, String>,
-    }
-    let text = std::fs::read(path).map_err(|e| CheckpointError::read(path, e, NO_WEIGHTS))?;
-    let json = |message: String| CheckpointError::Json { path: path.to_owned(), message };
-    let index: Index = serde_json::from_slice(&text).map_err(|e| json(e.to_string()))?;
-    // An index must not lead out of its directory.
-    let plain = |name: &&String| Path::new(name).file_name() != Some(name.as_ref());
-    match index.weight_map.values().find(plain) {
-        Some(name) => Err(json(format!("{name:?} is not the name of a file in the same directory"))),
-        None => Ok(index.weight_map),
     }
 }

@@ -64,6 +64,60 @@ fn rotary_settings_are_read_in_both_forms() {
 }
 
 #[test]
+fn yarn_and_dynamic_mean_what_transformers_makes_of_them() {
+    let read = |keys: Value| {
+        let config = resolve(&with(&llama(), &keys)).unwrap();
+        let Position::Rotary(rotary) = config.position else { panic!("{keys}") };
+        (rotary.scaling, config.context_length)
+    };
+    let yarn = |factor, original_context_length, attention_factor| RopeScaling::Yarn {
+        factor,
+        original_context_length,
+        beta_fast: 32.0,
+        beta_slow: 1.0,
+        truncate: true,
+        attention_factor,
+    };
+    // As Qwen says it, whose context is stretched while `max_position_embeddings` stays.
+    let qwen = json!({"type": "yarn", "factor": 4.0, "original_max_position_embeddings": 512});
+    assert_eq!(read(json!({"rope_scaling": qwen})), (yarn(4.0, 512, None), 2048));
+    // Where nothing is said, and where it is said beside the table.
+    assert_eq!(read(json!({"rope_scaling": {"type": "yarn", "factor": 2}})), (yarn(2.0, 512, None), 1024));
+    let beside = json!({"original_max_position_embeddings": 128, "rope_scaling": qwen});
+    assert_eq!(read(beside), (yarn(4.0, 128, None), 512));
+    let ratio = json!({"rope_type": "yarn", "factor": null, "original_max_position_embeddings": 64});
+    assert_eq!(read(json!({"rope_parameters": ratio})), (yarn(8.0, 64, None), 512));
+    // As DeepSeek says it.
+    let deepseek = json!({
+        "rope_type": "yarn", "factor": 40, "original_max_position_embeddings": 128, "mscale": 1.0, "mscale_all_dim": 0.5,
+        "beta_fast": 16, "beta_slow": 2, "truncate": false,
+    });
+    let (scaling, context) = read(json!({"rope_scaling": deepseek}));
+    let RopeScaling::Yarn { beta_fast, beta_slow, truncate, attention_factor, .. } = scaling else {
+        panic!("{scaling:?}")
+    };
+    assert_eq!((beta_fast, beta_slow, truncate, context), (16.0, 2.0, false, 5120));
+    let ln = 40.0f64.ln();
+    assert!((attention_factor.unwrap() - (0.1 * ln + 1.0) / (0.05 * ln + 1.0)).abs() < 1e-9);
+    let (scaling, _) = read(json!({"rope_scaling": with(&deepseek, &json!({"mscale_all_dim": 0}))}));
+    assert!(matches!(scaling, RopeScaling::Yarn { attention_factor: None, .. }));
+    let dynamic = |factor| RopeScaling::Dynamic { factor, original_context_length: 512 };
+    assert_eq!(read(json!({"rope_scaling": {"type": "dynamic", "factor": 2.5}})), (dynamic(2.5), 1280));
+    assert_eq!(read(json!({"rope_parameters": {"rope_type": "dynamic", "factor": 0.5}})), (dynamic(0.5), 512));
+    for keys in [
+        json!({"rope_scaling": qwen}),
+        json!({"rope_scaling": deepseek}),
+        json!({"rope_scaling": {"type": "dynamic", "factor": 2.5}}),
+    ] {
+        let config = resolve(&with(&llama(), &keys)).unwrap();
+        let dir = tempfile::tempdir().unwrap();
+        assert_eq!(round_trip(dir.path(), &config), config);
+        let written: Value = serde_json::from_slice(&fs::read(dir.path().join("config.json")).unwrap()).unwrap();
+        assert_eq!(written["model_type"], "llama");
+    }
+}
+
+#[test]
 fn windows_are_read_from_either_key() {
     let window = json!({"use_sliding_window": true, "sliding_window": 16, "max_window_layers": 1});
     let [full, windowed] = ["full_attention", "sliding_attention"];
@@ -170,15 +224,19 @@ fn what_changes_the_result_and_is_not_computed_is_refused_by_name_and_value() {
         (llama(), json!({"head_dim": 7}), ["head_dim", "7"]),
         (llama(), json!({"attention_bias": "yes"}), ["attention_bias", "\"yes\""]),
         (llama(), json!({"rope_theta": -1.0}), ["rope_theta", "-1.0"]),
-        (llama(), json!({"rope_scaling": {"type": "yarn", "factor": 2.0}}), ["rope_scaling.type", "\"yarn\""]),
+        (llama(), json!({"rope_scaling": {"type": "ntk", "factor": 2.0}}), ["rope_scaling.type", "\"ntk\""]),
+        (llama(), json!({"rope_scaling": {"type": "mrope", "mrope_section": [2, 1, 1]}}), ["mrope", "for text alone"]),
+        (llama(), json!({"rope_parameters": {"mrope_section": [2, 1, 1]}}), ["mrope_section", "positions in pictures"]),
+        (llama(), json!({"rope_scaling": {"type": "yarn", "factor": 0}}), ["rope_scaling.factor", "0"]),
+        (llama(), json!({"rope_scaling": {"type": "dynamic", "factor": 1e300}}), ["context_length", "more than"]),
         (llama(), json!({"rope_scaling": {"factor": 2.0}}), ["rope_scaling.rope_type", "missing"]),
         (llama(), json!({"rope_scaling": {"type": "linear"}}), ["rope_scaling.factor", "missing"]),
         (llama(), json!({"rope_scaling": 4}), ["rope_scaling", "4"]),
-        (llama(), json!({"rope_parameters": {"rope_type": "dynamic"}}), ["rope_parameters.rope_type", "\"dynamic\""]),
+        (llama(), json!({"rope_parameters": {"rope_type": "dynamic"}}), ["rope_parameters.factor", "missing"]),
         (llama(), json!({"rope_parameters": {"full_attention": {}}}), ["rope_parameters.full_attention", "{}"]),
         (llama(), json!({"rope_parameters": {"partial_rotary_factor": 0.5}}), ["partial_rotary_factor", "0.5"]),
         (llama(), json!({"partial_rotary_factor": 0.5}), ["partial_rotary_factor", "0.5"]),
-        (llama(), json!({"quantization_config": {"bits": 4}}), ["quantization_config", "{\"bits\":4}"]),
+        (llama(), json!({"quantization_config": {"quant_method": "awq"}}), ["quantization_config.quant_method", "awq"]),
         (qwen3(), json!({"num_key_value_heads": null}), ["num_key_value_heads", "missing"]),
         (qwen3(), json!({"layer_types": ["sliding_attention"]}), ["use_sliding_window", "layer_types"]),
         (
@@ -197,16 +255,16 @@ fn what_changes_the_result_and_is_not_computed_is_refused_by_name_and_value() {
         (gemma3(), json!({"layer_types": ["full_attention"]}), ["layer_types", "7 layers"]),
         (
             gemma3(),
-            json!({"rope_scaling": {"rope_type": "yarn", "factor": 8.0}}),
-            ["rope_scaling.rope_type", "\"yarn\""],
+            json!({"rope_scaling": {"rope_type": "longrope", "factor": 8.0}}),
+            ["rope_scaling.rope_type", "\"longrope\""],
         ),
         (gemma3(), json!({"rope_parameters": {"rope_theta": 1e6}}), ["rope_parameters.rope_theta", "full_attention"]),
         (
             gemma3(),
-            json!({"rope_parameters": {"sliding_attention": {"rope_type": "dynamic"}}}),
-            ["rope_parameters.sliding_attention.rope_type", "\"dynamic\""],
+            json!({"rope_parameters": {"sliding_attention": {"rope_type": "dynamic", "factor": 2}}}),
+            ["rope_parameters is", "dynamic scaling is not computed"],
         ),
-        (gemma3(), json!({"model_type": "gemma3", "text_config": {}}), ["model_type", "\"gemma3\""]),
+        (gemma3(), json!({"model_type": "gemma3"}), ["text_config", "missing"]),
         (llama(), json!({"model_type": "smollm3", "no_rope_layers": [1, 0]}), ["no_rope_layers", "3 layers"]),
         (llama(), json!({"model_type": "smollm3", "no_rope_layers": [1, 0, 2]}), ["no_rope_layers", "[1,0,2]"]),
         (llama(), json!({"rope_scaling": longrope()}), ["rope_scaling.type", "\"longrope\""]),

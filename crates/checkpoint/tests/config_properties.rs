@@ -10,10 +10,14 @@ use llm_model::{
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
-/// Any model that can be computed. Floats are those that people write: a few digits.
-fn any_config() -> impl Strategy<Value = ModelConfig> {
-    let short = |digits: std::ops::Range<u32>, scale: f64| digits.prop_map(move |digits| f64::from(digits) / scale);
-    let scaling = prop_oneof![
+/// Numbers as people write them: a few digits.
+fn short(digits: std::ops::Range<u32>, scale: f64) -> impl Strategy<Value = f64> + Clone {
+    digits.prop_map(move |digits| f64::from(digits) / scale)
+}
+
+/// Any rotary scaling.
+fn any_scaling() -> impl Strategy<Value = RopeScaling> + Clone {
+    prop_oneof![
         Just(RopeScaling::None),
         short(1..100, 4.0).prop_map(|factor| RopeScaling::Linear { factor }),
         (short(1..100, 4.0), short(1..10, 4.0), short(1..10, 4.0), 1..10_000_usize).prop_map(
@@ -24,14 +28,37 @@ fn any_config() -> impl Strategy<Value = ModelConfig> {
                 original_context_length,
             }
         ),
+        (
+            (short(4..100, 4.0), 1..100_usize, short(1..200, 4.0), short(1..20, 4.0)),
+            any::<bool>(),
+            proptest::option::of(short(1..100, 4.0)),
+        )
+            .prop_map(
+                |((factor, original_context_length, beta_fast, beta_slow), truncate, attention_factor)| {
+                    RopeScaling::Yarn {
+                        factor,
+                        original_context_length,
+                        beta_fast,
+                        beta_slow,
+                        truncate,
+                        attention_factor,
+                    }
+                }
+            ),
+        (prop_oneof![Just(4.0), short(1..100, 4.0)], prop_oneof![Just(16), 1..65_usize])
+            .prop_map(|(factor, original_context_length)| RopeScaling::Dynamic { factor, original_context_length }),
         // As many factors as there are wavelengths are taken of these.
         (proptest::collection::vec((short(1..100, 4.0), short(1..100, 4.0)), 8), 1..10_000_usize, short(1..100, 4.0))
             .prop_map(|(factors, original_context_length, attention_factor)| {
                 let (short_factors, long_factors) = factors.into_iter().unzip();
                 RopeScaling::LongRope { short_factors, long_factors, original_context_length, attention_factor }
             }),
-    ];
-    let rotary = (short(1..2_000_000, 1.0), scaling, proptest::option::of(1..8_usize));
+    ]
+}
+
+/// Any model that can be computed.
+fn any_config() -> impl Strategy<Value = ModelConfig> {
+    let rotary = (short(1..2_000_000, 1.0), any_scaling(), proptest::option::of(1..8_usize));
     let rotary =
         rotary.prop_map(|(theta, scaling, width)| Rotary { theta, scaling, width: width.map(|half| 2 * half) });
     let feed_forward = prop_oneof![
@@ -110,6 +137,9 @@ fn fit(rotary: &mut Rotary, head_dim: usize) {
     if let RopeScaling::LongRope { short_factors, long_factors, .. } = &mut rotary.scaling {
         short_factors.truncate(wavelengths);
         long_factors.truncate(wavelengths);
+    }
+    if let RopeScaling::Yarn { .. } = rotary.scaling {
+        rotary.theta = rotary.theta.max(2.0);
     }
 }
 

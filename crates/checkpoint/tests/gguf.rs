@@ -9,7 +9,10 @@ use common::{GOLDEN, golden_dir, golden_model, golden_values, ints, values};
 use llm_checkpoint::{
     CheckpointError, TensorType, load_config, load_model, load_tensors, save_config, save_gguf, save_weights,
 };
-use llm_model::{CausalLm, Dropout, ModelConfig, ModelSection, PositionKind, named_params, replace_params};
+use llm_model::{
+    CausalLm, Dropout, ModelConfig, ModelSection, Position, PositionKind, RopeScaling, Rotary, named_params,
+    replace_params,
+};
 
 fn device() -> Device {
     Device::flex()
@@ -43,6 +46,18 @@ fn exportable(name: &str) -> CausalLm {
             // Every fourth layer of three.
             config.unrotated_layers = vec![];
         }
+        "llama_yarn" => {
+            let scaling = RopeScaling::Yarn {
+                factor: 4.0,
+                original_context_length: 16,
+                beta_fast: 3.0,
+                beta_slow: 0.5,
+                truncate: true,
+                attention_factor: Some(1.0625),
+            };
+            config.position = Position::Rotary(Rotary { scaling, ..Rotary::new(1e4) });
+        }
+        "llama_dynamic" => config.position = Position::Rotary(Rotary::new(1e4)),
         _ => {}
     }
     if config == *golden.config() {
@@ -119,6 +134,8 @@ fn what_llama_cpp_computes_differently_is_refused_by_name() {
         ("qwen2", "sliding_window is 9, but GGUF has none for qwen2"),
         ("qwen3_window", "sliding_window is 8, but GGUF has none for qwen3"),
         ("smollm3", "no_rope_layers is [1,0,1]"),
+        ("llama_dynamic", "no dynamic scaling"),
+        ("llama_yarn", "rope_scaling.truncate is false"),
         ("gemma3", "query_pre_attn_scalar is 14"),
         ("gemma3_parameters", "its configuration has no rope_local_base_freq"),
     ] {

@@ -71,9 +71,13 @@ fn metadata_that_is_not_understood_is_named() {
         set(m, "llama.attention.scale", Value::F32(2.0));
     });
     fails("llama", "llama.expert_count is 8, but it must be 0", |m, _| set(m, "llama.expert_count", Value::U32(8)));
-    fails("llama", "llama.rope.scaling.type is \"yarn\", but it must be \"none\" or \"linear\"", |m, _| {
-        set(m, "llama.rope.scaling.type", Value::String("yarn".into()));
-    });
+    fails(
+        "llama",
+        "llama.rope.scaling.type is \"longrope\", but it must be \"none\", \"linear\" or \"yarn\"",
+        |m, _| {
+            set(m, "llama.rope.scaling.type", Value::String("longrope".into()));
+        },
+    );
     fails("llama", "llama.rope.dimension_count is 4", |m, _| set(m, "llama.rope.dimension_count", Value::U32(4)));
     fails("llama", "llama.block_count is \"two\"", |m, _| set(m, "llama.block_count", Value::String("two".into())));
     fails("llama", "gemma3.block_count is 200000000, but it must be at most 10000", |m, _| {

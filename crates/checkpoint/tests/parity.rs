@@ -81,6 +81,37 @@ fn keys_that_longrope_makes_void_are_forgotten_and_others_kept() {
 }
 
 #[test]
+fn keys_of_dynamic_scaling_keep_their_rotation_while_decoding_and_are_forgotten_by_new_prompts() {
+    let model = golden_model("llama_dynamic");
+    assert_eq!(model.config().context_length, 64);
+    let golden = golden_values("llama_dynamic");
+    let [prompt, new]: [Vec<i32>; 2] = ["greedy.prompt", "greedy.ids"].map(|key| golden[key].try_to_vec().unwrap());
+    let mut cache = KvCache::new(model.config(), 1, 64, &Device::flex());
+    cache.expect(prompt.len());
+    let mut ours = Vec::new();
+    let mut read = &prompt[..];
+    for token in &new {
+        let logits = values(model.forward(tokens(read), Some(&mut cache)));
+        ours.extend_from_slice(&logits[logits.len() - model.config().vocab_size..]);
+        read = std::slice::from_ref(token);
+    }
+    assert_close("step by step", &ours, &golden["cached.logits"].try_to_vec().unwrap(), 1e-4);
+    // A longer text that begins the same is read as if nothing had been held.
+    let ids = [&prompt[..], &new[..]].concat();
+    cache.truncate(20);
+    cache.expect(ids.len());
+    assert_eq!(cache.len(), 0);
+    let whole = values(model.forward(tokens(&ids), None));
+    assert_close("as a new prompt", &values(model.forward(tokens(&ids), Some(&mut cache))), &whole, 1e-4);
+    // Within the original context, what is held serves.
+    let mut cache = KvCache::new(model.config(), 1, 64, &Device::flex());
+    cache.expect(10);
+    model.forward(tokens(&ids[..10]), Some(&mut cache));
+    cache.expect(16);
+    assert_eq!(cache.len(), 10);
+}
+
+#[test]
 #[should_panic(expected = "KvCache::expect")]
 fn a_cache_that_would_mix_both_kinds_of_keys_refuses() {
     let model = golden_model("phi3_longrope");

@@ -122,6 +122,8 @@ fn checkpoints_of_pytorch_load_in_every_way_they_were_written() {
     for (name, files, dtype) in [
         ("phi3_longrope", &[("phi3_longrope.bin", "pytorch_model.bin")][..], DType::F32),
         ("smollm3", &[("smollm3.bin", "pytorch_model.bin")][..], DType::F16),
+        // Its first layer is in float64.
+        ("qwen2", &[("qwen2.bin", "pytorch_model.bin")][..], DType::F32),
         (
             "mistral",
             &[
@@ -142,6 +144,24 @@ fn checkpoints_of_pytorch_load_in_every_way_they_were_written() {
         assert_eq!(weights(&model), expected, "{name}");
         assert_eq!(model.model.embed_tokens.weight.val().dtype(), dtype, "{name}");
     }
+}
+
+#[test]
+fn float64_is_read_as_the_nearest_float32() {
+    let dir = rounded("llama", DType::F64);
+    assert_eq!(weights(&load_model(dir.path(), &Device::flex()).unwrap()), weights(&golden_model("llama")));
+    let path = dir.path().join("model.safetensors");
+    let mut tensors = load_tensors(&path).unwrap();
+    let third = TensorData::new(vec![1.0f64 / 3.0; 32], [32]);
+    tensors.insert("model.norm.weight".into(), third);
+    save_tensors(&path, &tensors.clone().into_iter().collect::<Vec<_>>()).unwrap();
+    let model = load_for_inference(dir.path(), &Device::flex()).unwrap();
+    let (_, norm) = weights(&model).into_iter().find(|(name, _)| name == "model.norm.weight").unwrap();
+    assert_eq!(norm, vec![1.0f32 / 3.0; 32]);
+    tensors.insert("model.norm.weight".into(), TensorData::new(vec![1e300f64; 32], [32]));
+    save_tensors(&path, &tensors.into_iter().collect::<Vec<_>>()).unwrap();
+    let error = load_model(dir.path(), &Device::flex()).unwrap_err().to_string();
+    assert!(error.contains("model.norm.weight holds inf"), "{error}");
 }
 
 /// The text of the error that loading these bytes as the weights of a golden model gives.

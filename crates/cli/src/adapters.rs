@@ -8,6 +8,7 @@ use llm_checkpoint::{AdapterDescription, describe_adapter, load_adapters};
 use llm_model::CausalLm;
 
 use crate::error::CliError;
+use crate::printer::Printer;
 
 /// The file that a chat template is in.
 pub const CHAT_TEMPLATE: &str = "chat_template.jinja";
@@ -15,7 +16,7 @@ pub const CHAT_TEMPLATE: &str = "chat_template.jinja";
 /// Adapters to use.
 #[derive(Debug, Clone, Args)]
 pub struct AdapterArgs {
-    /// A LoRA adapter of the model, a directory as PEFT writes it. May be given several times: what they add is added
+    /// A LoRA adapter of the model, a directory as PEFT or mlx-lm writes it. May be given several times: what they add is added
     /// up, each times its weight [default: 1].
     #[arg(long, value_name = "PATH[=WEIGHT]", value_parser = adapter)]
     pub adapter_path: Vec<Adapter>,
@@ -61,10 +62,21 @@ impl AdapterArgs {
         self.adapter_path.iter().map(|adapter| adapter.path.join(CHAT_TEMPLATE)).find(|path| path.is_file())
     }
 
-    /// `model` with the adapters.
-    pub fn apply(&self, model: CausalLm) -> Result<CausalLm, CliError> {
+    /// `model` with the adapters; warns of what in them is not heeded.
+    pub fn apply(&self, model: CausalLm, printer: Printer) -> Result<CausalLm, CliError> {
         if self.adapter_path.is_empty() {
             return Ok(model);
+        }
+        for Adapter { path, .. } in &self.adapter_path {
+            let AdapterDescription { unknown_settings, other_parts, .. } = describe_adapter(path)?;
+            if !unknown_settings.is_empty() {
+                let settings = unknown_settings.join(", ");
+                printer.warn(format_args!("{}: unknown settings are ignored: {settings}", path.display()));
+            }
+            if other_parts > 0 {
+                let parts = "tensors of parts other than text are not read";
+                printer.warn(format_args!("{}: {other_parts} {parts}", path.display()));
+            }
         }
         let adapters: Vec<_> = self.adapter_path.iter().map(|a| (a.path.as_path(), a.weight)).collect();
         Ok(load_adapters(&adapters, model)?)

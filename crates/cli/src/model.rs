@@ -6,13 +6,14 @@ use std::thread;
 
 use burn::tensor::Device;
 use clap::Args;
-use llm_checkpoint::{GenerationDefaults, ModelSource};
+use llm_checkpoint::{GenerationDefaults, ModelSource, OtherParts};
 use llm_data::{ChatTemplate, DataError, Tokenizer};
 use llm_model::{CausalLm, ModelConfig};
 use llm_train::FinetuneSection;
 
 use crate::error::CliError;
 use crate::hub;
+use crate::numbers::grouped;
 use crate::printer::Printer;
 
 /// A model to use.
@@ -50,13 +51,26 @@ impl ModelArgs {
 
     /// The model's files, of which nothing but a GGUF file's header is read.
     pub fn source(&self, printer: Printer) -> Result<ModelSource, CliError> {
-        Ok(ModelSource::open(&self.locate(printer)?)?)
+        open(&self.locate(printer)?, printer)
     }
 
     /// The model, but for its weights.
     pub fn open(&self, printer: Printer) -> Result<ModelFiles, CliError> {
         ModelFiles::read(self.source(printer)?)
     }
+}
+
+/// The model at `path`, of which nothing but a GGUF file's header is read. Says what of it will not be read.
+pub fn open(path: &Path, printer: Printer) -> Result<ModelSource, CliError> {
+    let source = ModelSource::open(path)?;
+    let OtherParts { tensors, parameters } = source.other_parts()?;
+    if tensors > 0 {
+        let (tensors, parameters) = (grouped(tensors as u64), grouped(parameters as u64));
+        printer.note(format_args!(
+            "reading the text part only: {tensors} tensors of other parts ({parameters} parameters) are left out"
+        ));
+    }
+    Ok(source)
 }
 
 /// Where the files of `model` are: it is a path, or else the name of a model on the hub, which is downloaded if need be.

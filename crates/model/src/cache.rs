@@ -10,8 +10,12 @@ pub struct KvCache {
     capacity: usize,
     /// Tokens beyond which keys are rotated by other wavelengths.
     switch: Option<usize>,
+    /// Tokens beyond which keys are rotated by wavelengths that depend on how many there are.
+    growth: Option<usize>,
     /// Tokens that the sequence will have at least.
     expected: usize,
+    /// The longest sequence that keys held were rotated for.
+    longest: usize,
 }
 
 /// One layer's share: keys (after rotation) and values, `(b, capacity, kv, hd)` each.
@@ -28,7 +32,15 @@ impl KvCache {
         let shape = [batch, capacity, config.num_kv_heads, config.head_dim];
         let layer = |_| LayerCache { keys: Tensor::zeros(shape, device), values: Tensor::zeros(shape, device) };
         let layers = (0..config.num_layers).map(layer).collect();
-        Self { layers, len: 0, capacity, switch: config.rotary_switch(), expected: 0 }
+        Self {
+            layers,
+            len: 0,
+            capacity,
+            switch: config.rotary_switch(),
+            growth: config.rotary_growth(),
+            expected: 0,
+            longest: 0,
+        }
     }
 
     /// Tokens held.
@@ -70,10 +82,14 @@ impl KvCache {
     }
 
     /// Says that the sequence will have `tokens` tokens, before those are read that it does not hold. With LongRoPE, all
-    /// keys of a sequence depend on whether it is longer than the model's original context: where that changes, what is
-    /// held is of no use, and is forgotten. With other models this does nothing.
+    /// keys of a sequence depend on whether it is longer than the model's original context, and with dynamic scaling, on
+    /// how much longer: where that changes, what is held is of no use, and is forgotten. With other models this does nothing.
+    ///
+    /// Tokens that are added one by one without this call keep, with dynamic scaling, the rotation that they were read with,
+    /// as in `transformers`.
     pub fn expect(&mut self, tokens: usize) {
-        if self.is_long(tokens) != self.is_long(self.expected.max(self.len)) {
+        let grown = self.growth.is_some_and(|original| self.longest.max(tokens) > original);
+        if grown || self.is_long(tokens) != self.is_long(self.expected.max(self.len)) {
             self.len = 0;
         }
         self.expected = tokens;
@@ -96,6 +112,8 @@ impl KvCache {
     }
 
     pub(crate) fn advance(&mut self, t: usize) {
+        let total = (self.len + t).max(self.expected);
+        self.longest = if self.len == 0 { total } else { self.longest.max(total) };
         self.len += t;
     }
 }

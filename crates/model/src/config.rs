@@ -7,7 +7,9 @@ mod section;
 use serde::{Deserialize, Serialize};
 
 pub use error::ConfigError;
-pub use kinds::{Dropout, Family, FeedForwardKind, NormKind, NormPlacement, Position, QkNorm, RopeScaling, Rotary};
+pub use kinds::{
+    Dropout, Family, FeedForwardKind, NormKind, NormPlacement, Position, QkNorm, RopeScaling, Rotary, Yarn,
+};
 pub use section::{ModelSection, PositionKind};
 
 /// A decoder-only Transformer, resolved: every choice has a value.
@@ -179,6 +181,18 @@ impl ModelConfig {
                 positive("rope_scaling.high_freq_factor minus low_freq_factor", high_freq_factor - low_freq_factor)?;
                 positive("rope_scaling.original_context_length", *original_context_length as f64)
             }
+            RopeScaling::Yarn { factor, original_context_length, beta_fast, beta_slow, attention_factor, .. } => {
+                positive("rope_scaling.factor", *factor)?;
+                positive("rope_scaling.beta_fast", *beta_fast)?;
+                positive("rope_scaling.beta_slow", *beta_slow)?;
+                positive("rope_scaling.attention_factor", attention_factor.unwrap_or(1.0))?;
+                positive("rope_theta minus 1", rotary.theta - 1.0)?;
+                positive("rope_scaling.original_context_length", *original_context_length as f64)
+            }
+            RopeScaling::Dynamic { factor, original_context_length } => {
+                positive("rope_scaling.factor", *factor)?;
+                positive("rope_scaling.original_context_length", *original_context_length as f64)
+            }
             RopeScaling::LongRope { short_factors, long_factors, original_context_length, attention_factor } => {
                 for (name, factors) in
                     [("rope_scaling.short_factors", short_factors), ("rope_scaling.long_factors", long_factors)]
@@ -213,6 +227,16 @@ impl ModelConfig {
             }
             _ => None,
         }
+    }
+
+    /// Tokens of a sequence beyond which rotary wavelengths depend on its length (dynamic NTK).
+    pub(crate) fn rotary_growth(&self) -> Option<usize> {
+        let Position::Rotary(rotary) = &self.position else { return None };
+        let original = |rotary: &Rotary| match rotary.scaling {
+            RopeScaling::Dynamic { original_context_length, .. } => Some(original_context_length),
+            _ => None,
+        };
+        [Some(rotary), self.local_rotary.as_ref()].into_iter().flatten().filter_map(original).min()
     }
 
     /// About how many parameters there are: the matrices and the embeddings, without norms and biases.

@@ -175,6 +175,16 @@ impl CausalLm {
         self
     }
 
+    /// The same model with a head of its own, which has the values of the embedding where it was the embedding until now. Shares
+    /// its weights.
+    #[must_use]
+    pub fn untied(mut self) -> Self {
+        let embedding = &self.model.embed_tokens.weight;
+        self.lm_head.get_or_insert_with(|| Linear::of(embedding));
+        self.config.tied = false;
+        self
+    }
+
     /// What the model is.
     pub fn config(&self) -> &ModelConfig {
         &self.config

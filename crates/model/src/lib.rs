@@ -27,7 +27,7 @@ pub use attention::Attention;
 pub use cache::KvCache;
 pub use config::{
     ConfigError, Dropout, Family, FeedForwardKind, ModelConfig, ModelSection, NormKind, NormPlacement, Position,
-    PositionKind, QkNorm, RopeScaling, Rotary,
+    PositionKind, QkNorm, RopeScaling, Rotary, Yarn,
 };
 pub use decoder::{Block, CausalLm, Decoder, Embedding};
 pub use feed_forward::FeedForward;
@@ -35,5 +35,5 @@ pub use linear::Linear;
 pub use llm_kernels::{IGNORED, Precision, QuantizedWeight, SampleStarts, cross_entropy as token_losses};
 pub use lora::{Lora, LoraConfig, LoraError, TargetModules};
 pub use norm::Norm;
-pub use params::{ParamInfo, Role, named_params, params, replace_params, trainable_params};
+pub use params::{ParamInfo, Role, chosen_params, named_params, params, replace_params, trainable_params};
 pub use rotary::RotaryTables;

@@ -30,6 +30,13 @@ impl Linear {
         }
     }
 
+    /// A layer without a bias that has the values of another parameter, as a parameter of its own.
+    pub(crate) fn of(weight: &Param<Tensor<2>>) -> Self {
+        let trained = weight.val().is_require_grad();
+        let weight = Param::initialized(ParamId::new(), weight.val().detach()).set_require_grad(trained);
+        Self { weight, bias: None, lora: None, quantized: None }
+    }
+
     /// Adds a bias of zeros where there is none.
     pub(crate) fn add_bias(&mut self) {
         let [d_out, _] = self.weight.lazy_shape().dims();

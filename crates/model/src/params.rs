@@ -106,9 +106,15 @@ fn found(model: &CausalLm, picks: fn(bool) -> bool) -> Vec<ParamInfo> {
 /// Shows `visit` every parameter's name and values (float32, row-major), one at a time; of weights that are held in
 /// blocks, the values that these have.
 pub fn named_params(model: &CausalLm, visit: &mut dyn FnMut(&ParamInfo, TensorData)) {
+    chosen_params(model, &|_| true, visit);
+}
+
+/// [`named_params`] of those whose names `picks` picks; the others are not touched.
+pub fn chosen_params(model: &CausalLm, picks: &dyn Fn(&str) -> bool, visit: &mut dyn FnMut(&ParamInfo, TensorData)) {
     struct Visitor<'a> {
         path: Vec<String>,
         in_blocks: HashMap<String, &'a Linear>,
+        picks: &'a dyn Fn(&str) -> bool,
         visit: &'a mut dyn FnMut(&ParamInfo, TensorData),
     }
     impl ModuleVisitor for Visitor<'_> {
@@ -120,6 +126,9 @@ pub fn named_params(model: &CausalLm, visit: &mut dyn FnMut(&ParamInfo, TensorDa
         }
         fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
             let name = self.path.join(".");
+            if !(self.picks)(&name) {
+                return;
+            }
             let data = match self.in_blocks.get(&name) {
                 Some(linear) => linear.values().into_data(),
                 None => param.val().into_data().convert_dtype(DType::F32),
@@ -130,7 +139,7 @@ pub fn named_params(model: &CausalLm, visit: &mut dyn FnMut(&ParamInfo, TensorDa
     }
     let in_blocks = model.linears().into_iter().filter(|(_, linear)| linear.quantized.is_some());
     let in_blocks = in_blocks.map(|(name, linear)| (format!("{name}.weight"), linear)).collect();
-    model.visit(&mut Visitor { path: Vec::new(), in_blocks, visit });
+    model.visit(&mut Visitor { path: Vec::new(), in_blocks, picks, visit });
 }
 
 /// `model` with every parameter replaced by what `value` gives for it, in the number type of that; `None` leaves it as

@@ -16,12 +16,8 @@ impl RotaryTables {
     /// Tables for `positions` of a sequence of `total` tokens or more, and heads of width `head_dim`.
     pub fn new(positions: Range<usize>, total: usize, head_dim: usize, rotary: &Rotary, device: &Device) -> Self {
         let width = rotary.width.unwrap_or(head_dim);
-        let frequency = |i: usize| scale(rotary.theta.powf(-2.0 * i as f64 / width as f64), i, total, &rotary.scaling);
-        let frequencies: Vec<f64> = (0..width / 2).map(frequency).collect();
-        let factor = match rotary.scaling {
-            RopeScaling::LongRope { attention_factor, .. } => attention_factor,
-            _ => 1.0,
-        };
+        let frequencies = frequencies(rotary, width, total);
+        let factor = rotary.scaling.attention_factor();
         let shape = [positions.len(), width / 2];
         let table = |f: fn(f64) -> f64| {
             let value = |position: usize, frequency: f64| (factor * f(position as f64 * frequency)) as f32;
@@ -43,10 +39,53 @@ impl RotaryTables {
     }
 }
 
+/// The frequencies of heads of which `width` entries are turned, in a sequence of `total` tokens.
+fn frequencies(rotary: &Rotary, width: usize, total: usize) -> Vec<f64> {
+    let Rotary { theta, scaling, .. } = rotary;
+    let theta = match scaling {
+        RopeScaling::Dynamic { factor, original_context_length } => {
+            let stretch = total.max(*original_context_length) as f64 / *original_context_length as f64;
+            let width = width as f64;
+            theta * (factor * stretch - (factor - 1.0)).powf(width / (width - 2.0))
+        }
+        _ => *theta,
+    };
+    let ramp = match scaling {
+        RopeScaling::Yarn { .. } => yarn_ramp(theta, width, scaling),
+        _ => None,
+    };
+    let frequency = |i: usize| {
+        let frequency = theta.powf(-2.0 * i as f64 / width as f64);
+        match (scaling, ramp) {
+            (RopeScaling::Yarn { factor, .. }, Some([low, high])) => {
+                let divided = ((i as f64 - low) / (high - low)).clamp(0.0, 1.0);
+                frequency * (1.0 - divided + divided / factor)
+            }
+            _ => scale(frequency, i, total, scaling),
+        }
+    };
+    (0..width / 2).map(frequency).collect()
+}
+
+/// The numbers of the wavelengths between which YaRN passes from those that are kept to those that are divided.
+fn yarn_ramp(theta: f64, width: usize, scaling: &RopeScaling) -> Option<[f64; 2]> {
+    let RopeScaling::Yarn { original_context_length, beta_fast, beta_slow, truncate, .. } = *scaling else {
+        return None;
+    };
+    let number = |turns: f64| width as f64 * (original_context_length as f64 / (turns * TAU)).ln() / (2.0 * theta.ln());
+    let [mut low, mut high] = [number(beta_fast), number(beta_slow)];
+    if truncate {
+        [low, high] = [low.floor(), high.ceil()];
+    }
+    let [low, high] = [low.max(0.0), high.min(width as f64 - 1.0)];
+    // As `transformers` does it, so that the ramp has a length.
+    Some([low, if (high - low).abs() > 0.0 { high } else { low + 0.001 }])
+}
+
 /// Frequency number `i` after `scaling`, in a sequence of `total` tokens.
 fn scale(frequency: f64, i: usize, total: usize, scaling: &RopeScaling) -> f64 {
     match scaling {
-        RopeScaling::None => frequency,
+        RopeScaling::None | RopeScaling::Yarn { .. } | RopeScaling::Dynamic { .. } => frequency,
         RopeScaling::Linear { factor } => frequency / factor,
         RopeScaling::Llama3 { factor, low_freq_factor, high_freq_factor, original_context_length } => {
             let turns = *original_context_length as f64 * frequency / TAU; // turns within the original context

@@ -1,4 +1,5 @@
-//! Any bytes as a `config.json`, and as the metadata of a GGUF file: an error or a configuration, never a panic.
+//! Any bytes as a `config.json`, as the settings of an adapter, and as the metadata of a GGUF file: an error or a
+//! configuration, never a panic.
 #![no_main]
 
 use std::cell::RefCell;
@@ -20,6 +21,10 @@ fuzz_target!(|bytes: &[u8]| {
         let path = if is_gguf { file.as_path() } else { folder.path() };
         if let Ok(config) = llm_checkpoint::load_config(path) {
             config.validate().expect("a configuration that was accepted");
+        }
+        if !is_gguf {
+            std::fs::write(folder.path().join("adapter_config.json"), bytes).expect("the temporary folder can be written");
+            let _ = llm_checkpoint::adapter_base(folder.path());
         }
         if is_gguf {
             let _ = llm_checkpoint::open_tokenizer(path);

@@ -2,20 +2,25 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use burn::tensor::TensorData;
-use llm_model::{CausalLm, Lora, LoraConfig, TargetModules};
+use llm_model::{CausalLm, Lora, LoraConfig, Role, TargetModules, params};
 
-use super::config::PeftConfig;
-use super::{Member, Module, PICKLED, PREFIX, WEIGHTS, modules, targets};
+use super::config::AdapterConfig;
+use super::replace::replace;
+use super::tensors::{AdapterTensors, TOKEN_ROWS};
+use super::{Member, Module, PREFIX, modules, targets};
 use crate::CheckpointError;
-use crate::weights::{Load, WeightFile};
+use crate::weights::{HEAD, places};
 
-/// `model`, frozen, with the adapter in `dir`, which is trained on from there.
+/// `model`, frozen, with the adapter in `dir`, whose factors are trained on from there. What the adapter has besides, other
+/// embeddings and whole layers, becomes the model's own.
 ///
 /// # Errors
 /// Missing and damaged files; settings that are not supported; tensors that are missing, superfluous, not finite, or of
 /// another shape than the model makes them: each with the file, the name and both values.
 pub fn load_adapter(dir: &Path, model: CausalLm) -> Result<CausalLm, CheckpointError> {
-    let stored = Stored::open(dir, &model)?;
+    let stored = [(Stored::open(dir)?, 1.0)];
+    let model = prepare(&stored, model)?;
+    let [(stored, _)] = stored;
     let factors = stored.factors(&model)?;
     let linears = model.linears();
     let names: Vec<&str> = linears.iter().map(|(name, _)| name.as_str()).collect();
@@ -32,18 +37,23 @@ pub fn load_adapter(dir: &Path, model: CausalLm) -> Result<CausalLm, CheckpointE
 }
 
 /// `model` with the adapters in several directories, each times a weight: what it then adds is the weighted sum of what
-/// they add. For inference.
+/// they add, and what they replace moves by the weighted sum of the differences. For inference.
 ///
 /// # Errors
 /// As [`load_adapter`]; and adapters of DoRA, which are no sum, beside others or with a weight that is not 1.
 pub fn load_adapters(adapters: &[(&Path, f64)], model: CausalLm) -> Result<CausalLm, CheckpointError> {
     let alone = adapters.len() == 1;
-    let mut sum: BTreeMap<String, Factors> = BTreeMap::new();
+    let mut all = Vec::new();
     for &(dir, weight) in adapters {
-        let stored = Stored::open(dir, &model)?;
+        let stored = Stored::open(dir)?;
         if stored.config.dora && !(alone && weight == 1.0) {
             return Err(CheckpointError::WeightedDora { path: dir.to_owned() });
         }
+        all.push((stored, weight));
+    }
+    let model = prepare(&all, model)?;
+    let mut sum: BTreeMap<String, Factors> = BTreeMap::new();
+    for (stored, weight) in &all {
         for (name, mut factors) in stored.factors(&model)? {
             factors.scale *= weight;
             let factors = match sum.remove(&name) {
@@ -54,6 +64,14 @@ pub fn load_adapters(adapters: &[(&Path, f64)], model: CausalLm) -> Result<Causa
         }
     }
     install(model, None, sum, 0.0)
+}
+
+/// `model` with all that adapters have but their factors; its head is one of its own where an adapter asks for that.
+fn prepare(adapters: &[(Stored, f64)], model: CausalLm) -> Result<CausalLm, CheckpointError> {
+    let tied = model.config().tied;
+    let model = if adapters.iter().any(|(stored, _)| stored.unties(&model)) { model.untied() } else { model };
+    adapters.iter().try_for_each(|(stored, _)| stored.check(&model, tied))?;
+    replace(adapters, model, tied)
 }
 
 fn install(
@@ -99,79 +117,75 @@ impl Factors {
     }
 }
 
-/// The tensors of the adapter in `dir`.
-pub(super) fn open_tensors(dir: &Path) -> Result<WeightFile, CheckpointError> {
-    let name = if !dir.join(WEIGHTS).exists() && dir.join(PICKLED).exists() { PICKLED } else { WEIGHTS };
-    let hint = "an adapter's tensors lie beside its adapter_config.json";
-    WeightFile::open(&dir.join(name), hint, Load::Float32)
-}
-
 /// An adapter on disk.
-struct Stored {
-    config: PeftConfig,
-    file: WeightFile,
-    names: BTreeSet<String>,
+pub(super) struct Stored {
+    pub config: AdapterConfig,
+    pub tensors: AdapterTensors,
 }
 
 impl Stored {
-    /// Opens it, and checks that all of its tensors have their place in `model`.
-    fn open(dir: &Path, model: &CausalLm) -> Result<Self, CheckpointError> {
-        let config = PeftConfig::read(dir)?;
-        let file = open_tensors(dir)?;
-        let names = file.names().into_iter().collect();
-        let stored = Self { config, file, names };
-        stored.check(model)?;
-        Ok(stored)
+    fn open(dir: &Path) -> Result<Self, CheckpointError> {
+        let config = AdapterConfig::read(dir)?;
+        let tensors = AdapterTensors::open(dir, config.format)?;
+        Ok(Self { config, tensors })
     }
 
-    fn check(&self, model: &CausalLm) -> Result<(), CheckpointError> {
+    /// Whether the head of `model`, which is the embedding, and the embedding part with this adapter: one of them alone is
+    /// added to, or trained as a whole.
+    fn unties(&self, model: &CausalLm) -> bool {
+        if !model.config().tied {
+            return false;
+        }
+        let embedding = places(model.config())("model.embed_tokens.weight").tensor;
+        let table = module_of(&embedding);
+        let has = |tensor: &str| self.tensors.find(tensor).is_some();
+        let saved = |tensor: &str| has(tensor) && self.config.saves(module_of(tensor));
+        has("lm_head.lora_A.weight")
+            || has(&format!("{table}.lora_embedding_A"))
+            || (!self.config.ties && (saved(HEAD) || saved(&embedding)))
+    }
+
+    /// Checks that all tensors have their place in `model`, whose head was the embedding if `tied`.
+    fn check(&self, model: &CausalLm, tied: bool) -> Result<(), CheckpointError> {
+        let place = places(model.config());
         let modules = modules(model);
-        let mut extra: BTreeSet<&str> = self.names.iter().map(String::as_str).collect();
-        let mut found = false;
-        for module in &modules {
-            let [a, b, magnitude] = self.tensors(&module.name);
-            for name in [&a, &b, &magnitude] {
-                found |= extra.remove(name.as_str());
+        let mut extra: BTreeSet<&str> = self.tensors.names().collect();
+        let count = extra.len();
+        let mut take = |name: &str| {
+            if let Some(name) = self.tensors.find(name) {
+                extra.remove(name);
             }
-            let base = format!("{PREFIX}{}.base_layer.weight", module.name);
-            if extra.remove(base.as_str()) {
-                self.check_base(&base, module)?;
+        };
+        for module in &modules {
+            names(&module.name).iter().for_each(|name| take(name));
+        }
+        for info in params(model).iter().filter(|info| info.role != Role::Adapter) {
+            let tensor = place(&info.name).tensor;
+            take(&tensor);
+            if matches!(info.role, Role::Embedding | Role::Head) {
+                let table = module_of(&tensor);
+                for kind in ["lora_embedding_A", "lora_embedding_B", TOKEN_ROWS] {
+                    take(&format!("{table}.{kind}"));
+                }
             }
         }
-        if found && extra.is_empty() {
+        if tied {
+            take(HEAD);
+        }
+        if extra.is_empty() && count > 0 {
             return Ok(());
         }
         let linears = modules.iter().take(3).map(|module| format!("{PREFIX}{}", module.name)).collect();
-        let (path, count) = (self.file.path().to_owned(), extra.len());
-        let names = extra.into_iter().take(3).map(ToOwned::to_owned).collect();
+        let (path, count) = (self.tensors.path().to_owned(), extra.len());
+        let names = extra.into_iter().take(3).map(|name| self.tensors.in_file(name).to_owned()).collect();
         Err(CheckpointError::NoPlaceForAdapter { path, count, names, linears })
-    }
-
-    /// PEFT stores some layers of the base along with their adapter. They must be the base's.
-    fn check_base(&self, tensor: &str, module: &Module) -> Result<(), CheckpointError> {
-        self.expect_shape(tensor, &[module.rows, module.columns])?;
-        let stored = self.file.floats(tensor)?.into_f32();
-        let of_member = |member: &Member| member.linear.values().into_data().iter().collect::<Vec<f32>>();
-        let ours: Vec<f32> = module.members.iter().flat_map(of_member).collect();
-        if stored == ours {
-            return Ok(());
-        }
-        Err(CheckpointError::AdapterOfAnotherBase { path: self.file.path().to_owned(), tensor: tensor.to_owned() })
-    }
-
-    /// The names of both factors and the magnitude of a module.
-    fn tensors(&self, module: &str) -> [String; 3] {
-        let name = |kind: &str| format!("{PREFIX}{module}.{kind}");
-        let old = name("lora_magnitude_vector.weight");
-        let magnitude = if self.names.contains(&old) { old } else { name("lora_magnitude_vector") };
-        [name("lora_A.weight"), name("lora_B.weight"), magnitude]
     }
 
     /// The adapters of our linear layers.
     fn factors(&self, model: &CausalLm) -> Result<BTreeMap<String, Factors>, CheckpointError> {
         let mut all = BTreeMap::new();
         for module in modules(model) {
-            if self.tensors(&module.name).iter().any(|name| self.names.contains(name)) {
+            if names(&module.name).iter().any(|name| self.tensors.find(name).is_some()) {
                 let whole = self.whole(&module)?;
                 let blocks = module.members.len();
                 let split =
@@ -192,42 +206,28 @@ impl Stored {
 
     /// The adapter of a whole module.
     fn whole(&self, module: &Module) -> Result<Factors, CheckpointError> {
-        let [a, b, magnitude] = self.tensors(&module.name);
+        let [a, b, magnitude] = names(&module.name);
         let rank = self.config.rank_of(&module.name);
-        let alpha = self.config.alpha_of(&module.name);
-        let config = LoraConfig { rslora: self.config.rslora, ..LoraConfig::default() };
-        let magnitude = if self.config.dora { Some(self.read(&magnitude, &[module.rows])?) } else { None };
+        let read = |name: &str, shape: &[usize]| self.tensors.read(name, shape);
+        let magnitude = if self.config.dora { Some(read(&magnitude, &[module.rows])?) } else { None };
         Ok(Factors {
             rank,
-            scale: config.scale(rank, alpha),
-            a: self.read(&a, &[rank, module.columns])?,
-            b: self.read(&b, &[module.rows, rank])?,
+            scale: self.config.scale_of(&module.name),
+            a: read(&a, &[rank, module.columns])?,
+            b: read(&b, &[module.rows, rank])?,
             magnitude,
         })
     }
+}
 
-    fn read(&self, tensor: &str, shape: &[usize]) -> Result<Vec<f32>, CheckpointError> {
-        self.expect_shape(tensor, shape)?;
-        Ok(self.file.floats(tensor)?.into_f32())
-    }
+/// The names of both factors and the magnitude of a module.
+fn names(module: &str) -> [String; 3] {
+    ["lora_A.weight", "lora_B.weight", "lora_magnitude_vector"].map(|kind| format!("{module}.{kind}"))
+}
 
-    fn expect_shape(&self, tensor: &str, expected: &[usize]) -> Result<(), CheckpointError> {
-        let path = self.file.path().to_owned();
-        match self.file.shape(tensor) {
-            Some(found) if found == expected => Ok(()),
-            Some(found) => Err(CheckpointError::AdapterShape {
-                path,
-                tensor: tensor.to_owned(),
-                found: found.to_vec(),
-                expected: expected.to_vec(),
-            }),
-            None => Err(CheckpointError::MissingTensor {
-                path,
-                tensor: tensor.to_owned(),
-                hint: "check that the file belongs to its adapter_config.json".to_owned(),
-            }),
-        }
-    }
+/// The module of a weight.
+pub(super) fn module_of(tensor: &str) -> &str {
+    tensor.strip_suffix(".weight").unwrap_or(tensor)
 }
 
 impl Factors {

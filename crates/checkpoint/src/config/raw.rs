@@ -34,6 +34,17 @@ impl RawConfig {
         self.values.contains_key(key)
     }
 
+    /// The same, with a value for a key that has none.
+    pub fn or(self, key: &str, value: Value) -> Self {
+        if self.get(key).is_some() { self } else { self.with(key, value) }
+    }
+
+    /// The same, with this value for a key.
+    pub fn with(mut self, key: &str, value: Value) -> Self {
+        self.values.insert(key.to_owned(), value);
+        self
+    }
+
     /// All keys.
     pub fn keys(&self) -> impl Iterator<Item = &String> {
         self.values.keys()
@@ -126,6 +137,12 @@ impl RawConfig {
         self.get(key).map_or(Ok(()), |_| Err(self.bad(key, expected)))
     }
 
+    /// A list of sizes, from 1.
+    pub fn sizes(&self, key: &str) -> Result<Option<Vec<usize>>, CheckpointError> {
+        let size = |value: &Value| value.as_u64().filter(|n| (1..=LARGEST).contains(n)).map(|n| n as usize);
+        self.read(key, "a list of whole numbers from 1", |value| value.as_array()?.iter().map(size).collect())
+    }
+
     /// A list of finite numbers above 0.
     pub fn numbers(&self, key: &str) -> Result<Option<Vec<f64>>, CheckpointError> {
         let positive = |value: &Value| value.as_f64().filter(|x| x.is_finite() && *x > 0.0);
@@ -147,6 +164,13 @@ impl RawConfig {
     pub fn bad(&self, key: &str, expected: &str) -> CheckpointError {
         let value = self.get(key).map_or("absent".to_owned(), |value| shortened(&value.to_string()));
         CheckpointError::Value { path: self.path.clone(), key: self.name(key), value, expected: expected.to_owned() }
+    }
+
+    /// The error of a key that asks for what this program does not compute.
+    pub fn unsupported(&self, key: &str, problem: &str, hint: &str) -> CheckpointError {
+        let value = self.get(key).map_or("absent".to_owned(), |value| shortened(&value.to_string()));
+        let (key, problem, hint) = (self.name(key), problem.to_owned(), hint.to_owned());
+        CheckpointError::Unsupported { path: self.path.clone(), key, value, problem, hint }
     }
 
     /// The error of a table that is not what it should be.

@@ -1,7 +1,7 @@
 //! Rotary settings, in the two ways that published configs write them: `rope_theta` and `rope_scaling` before
 //! transformers 5, `rope_parameters` with both in it since then.
 
-use llm_model::{Position, RopeScaling, Rotary};
+use llm_model::{ModelConfig, Position, RopeScaling, Rotary, Yarn};
 use serde_json::{Map, Value, json};
 
 use super::raw::RawConfig;
@@ -18,7 +18,7 @@ pub(crate) fn resolve(raw: &RawConfig, default_theta: f64) -> Result<Position, C
     for kind in ["full_attention", "sliding_attention"] {
         table.absent(kind, "absent; this architecture has one kind of rotary settings")?;
     }
-    resolve_table(&table, theta).map(Position::Rotary)
+    resolve_table(raw, &table, theta).map(Position::Rotary)
 }
 
 /// The table of rotary settings; where both are there, `transformers` goes by `rope_scaling`.
@@ -29,8 +29,8 @@ pub(crate) fn table(raw: &RawConfig) -> Result<Option<RawConfig>, CheckpointErro
     }
 }
 
-/// What a table says; `theta` is the base if it has none.
-pub(crate) fn resolve_table(table: &RawConfig, theta: f64) -> Result<Rotary, CheckpointError> {
+/// What a table of `raw` says; `theta` is the base if it has none.
+pub(crate) fn resolve_table(raw: &RawConfig, table: &RawConfig, theta: f64) -> Result<Rotary, CheckpointError> {
     table.only("partial_rotary_factor", &json!(1.0))?;
     let theta = table.number("rope_theta")?.unwrap_or(theta);
     let scaling = match kind(table)?.as_deref() {
@@ -40,11 +40,94 @@ pub(crate) fn resolve_table(table: &RawConfig, theta: f64) -> Result<Rotary, Che
             factor: table.required_number("factor")?,
             low_freq_factor: table.required_number("low_freq_factor")?,
             high_freq_factor: table.required_number("high_freq_factor")?,
-            original_context_length: table.required_size("original_max_position_embeddings")?,
+            original_context_length: original(raw, table)?,
         },
-        Some(_) => return Err(table.bad(kind_key(table), "\"default\", \"linear\" or \"llama3\"")),
+        Some("yarn") => yarn(raw, table)?,
+        // Unlike the others, it begins where the model was said to end.
+        Some("dynamic") => RopeScaling::Dynamic {
+            factor: table.required_number("factor")?,
+            original_context_length: raw.required_size(CONTEXT)?,
+        },
+        Some(kind) => return Err(unknown(table, kind)),
     };
+    // Of each token's three positions, which differ within pictures only.
+    table.absent("mrope_section", "absent: positions in pictures are not supported")?;
     Ok(Rotary { theta, scaling, width: None })
+}
+
+const CONTEXT: &str = "max_position_embeddings";
+const ORIGINAL: &str = "original_max_position_embeddings";
+
+/// The context of pretraining. `transformers` looks beside the table first, and takes the whole context if nobody says it.
+fn original(raw: &RawConfig, table: &RawConfig) -> Result<usize, CheckpointError> {
+    match (raw.size(ORIGINAL)?, table.size(ORIGINAL)?) {
+        (Some(original), _) | (None, Some(original)) => Ok(original),
+        (None, None) => raw.required_size(CONTEXT),
+    }
+}
+
+/// YaRN, as `transformers` reads it.
+fn yarn(raw: &RawConfig, table: &RawConfig) -> Result<RopeScaling, CheckpointError> {
+    let original = original(raw, table)?;
+    let factor = match table.number("factor")? {
+        Some(factor) => factor,
+        None => raw.required_size(CONTEXT)? as f64 / original as f64,
+    };
+    // 0 is nothing, as in Python.
+    let given = |key| if table.get(key).and_then(Value::as_f64) == Some(0.0) { Ok(None) } else { table.number(key) };
+    let attention_factor = match (table.number("attention_factor")?, given("mscale")?, given("mscale_all_dim")?) {
+        (Some(given), ..) => Some(given),
+        (None, Some(mscale), Some(all)) => {
+            let ratio = Yarn::attention_factor(factor, mscale) / Yarn::attention_factor(factor, all);
+            // So short that it is the same once it has been written and read.
+            Some((ratio * 1e9).round() / 1e9)
+        }
+        _ => None,
+    };
+    Ok(RopeScaling::Yarn {
+        factor,
+        original_context_length: original,
+        beta_fast: given("beta_fast")?.unwrap_or_else(Yarn::beta_fast),
+        beta_slow: given("beta_slow")?.unwrap_or_else(Yarn::beta_slow),
+        truncate: table.flag("truncate")?.unwrap_or_else(Yarn::truncate),
+        attention_factor,
+    })
+}
+
+/// The error of a kind of scaling that is not computed, with a way to use the model in spite of it.
+fn unknown(table: &RawConfig, kind: &str) -> CheckpointError {
+    let known = "default, linear, dynamic, yarn and llama3 are";
+    let hint = match kind {
+        "mrope" => {
+            "for text alone its positions are the ordinary ones: set rope_scaling to null in a copy of config.json"
+        }
+        "longrope" | "su" => "this program reads it with model_type \"phi3\" only",
+        _ => {
+            "within its original context the model may work without it: set rope_scaling to null in a copy of config.json, \
+             and max_position_embeddings to the original context"
+        }
+    };
+    table.unsupported(kind_key(table), known, hint)
+}
+
+/// What `max_position_embeddings` says of a model of `config`: with dynamic scaling, the context of pretraining.
+pub(crate) fn stated_context(config: &ModelConfig) -> usize {
+    match &config.position {
+        Position::Rotary(Rotary { scaling: RopeScaling::Dynamic { original_context_length, .. }, .. }) => {
+            *original_context_length
+        }
+        _ => config.context_length,
+    }
+}
+
+/// Whether these settings, written and read, give the context that `config` has.
+pub(crate) fn keeps_context(config: &ModelConfig, rotary: &Rotary) -> bool {
+    let stated = stated_context(config);
+    let begins = match rotary.scaling {
+        RopeScaling::Dynamic { original_context_length, .. } => original_context_length == stated,
+        _ => true,
+    };
+    begins && rotary.scaling.context_length(stated) == config.context_length
 }
 
 /// The kind of scaling, if any: `rope_parameters` may hold nothing but the base.
@@ -71,8 +154,35 @@ pub(crate) fn write(position: &Position, keys: &mut Map<String, Value>) {
             "high_freq_factor": high_freq_factor,
             "original_max_position_embeddings": original_context_length,
         }),
+        RopeScaling::Yarn { .. } => yarn_keys(scaling),
+        RopeScaling::Dynamic { factor, .. } => json!({"rope_type": "dynamic", "factor": factor}),
         // The second is Phi-3's alone, which writes it itself.
         RopeScaling::None | RopeScaling::LongRope { .. } => Value::Null,
     };
     keys.insert("rope_scaling".into(), scaling);
+}
+
+fn yarn_keys(scaling: &RopeScaling) -> Value {
+    let RopeScaling::Yarn { factor, original_context_length, beta_fast, beta_slow, truncate, attention_factor } =
+        scaling
+    else {
+        return Value::Null;
+    };
+    let mut keys = json!({
+        "rope_type": "yarn",
+        "factor": factor,
+        "original_max_position_embeddings": original_context_length,
+    });
+    // What is usual need not be said; old versions of `transformers` warn of some of it.
+    for (key, usual, value) in [
+        ("beta_fast", *beta_fast == Yarn::beta_fast(), json!(beta_fast)),
+        ("beta_slow", *beta_slow == Yarn::beta_slow(), json!(beta_slow)),
+        ("truncate", *truncate == Yarn::truncate(), json!(truncate)),
+        ("attention_factor", attention_factor.is_none(), json!(attention_factor)),
+    ] {
+        if !usual {
+            keys[key] = value;
+        }
+    }
+    keys
 }

@@ -28,6 +28,30 @@ pub(crate) const GEMMA3: Family = Family {
     place: same,
 };
 
+/// `model_type` of Gemma 3 with pictures (`Gemma3ForConditionalGeneration`), whose text part is this.
+pub(crate) const PICTURES: &str = "gemma3";
+
+/// The configuration of the text part. Published ones leave out what is as `transformers` has it where nothing is written.
+pub(crate) fn text_part(raw: &RawConfig) -> Result<RawConfig, CheckpointError> {
+    let text = raw.table("text_config")?.ok_or_else(|| raw.missing("text_config"))?;
+    text.absent("quantization_config", "absent: it belongs to the whole model")?;
+    let usual = [
+        ("vocab_size", json!(262_208)),
+        ("hidden_size", json!(2304)),
+        ("intermediate_size", json!(9216)),
+        ("num_hidden_layers", json!(26)),
+        ("num_attention_heads", json!(8)),
+        ("num_key_value_heads", json!(4)),
+        ("max_position_embeddings", json!(131_072)),
+    ];
+    let text = usual.into_iter().fold(text, |text, (key, value)| text.or(key, value));
+    // The head is the whole model's.
+    Ok(match raw.flag("tie_word_embeddings")? {
+        Some(tied) => text.with("tie_word_embeddings", json!(tied)),
+        None => text,
+    })
+}
+
 fn resolve(raw: &RawConfig) -> Result<ModelConfig, CheckpointError> {
     for key in ["final_logit_softcapping", "attn_logit_softcapping"] {
         raw.absent(key, "null; capped scores are not supported")?;
@@ -56,6 +80,7 @@ fn resolve(raw: &RawConfig) -> Result<ModelConfig, CheckpointError> {
         return Err(raw.bad("sliding_window", "a size, because some layers have a window"));
     }
     layers::set_window(&mut config, window, windowed);
+    config.context_length = local.scaling.context_length(config.context_length);
     config.local_rotary = Some(local).filter(|local| config.sliding_window.is_some() && *local != global);
     Ok(config)
 }
@@ -66,27 +91,37 @@ fn rotary(raw: &RawConfig) -> Result<[Rotary; 2], CheckpointError> {
     let mut global = Rotary::new(raw.number("rope_theta")?.unwrap_or(GLOBAL_THETA));
     let mut local = Rotary::new(raw.number("rope_local_base_freq")?.unwrap_or(LOCAL_THETA));
     if let Some(table) = raw.table("rope_scaling")? {
-        global = rope::resolve_table(&table, global.theta)?;
+        global = rope::resolve_table(raw, &table, global.theta)?;
     } else if let Some(table) = raw.table("rope_parameters")? {
         for key in ["rope_theta", "rope_type"] {
             table.absent(key, "within \"full_attention\" or \"sliding_attention\"")?;
         }
         for (key, settings) in [("full_attention", &mut global), ("sliding_attention", &mut local)] {
             if let Some(table) = table.table(key)? {
-                *settings = rope::resolve_table(&table, settings.theta)?;
+                *settings = rope::resolve_table(raw, &table, settings.theta)?;
             }
         }
+    }
+    if [&global, &local].iter().any(|rotary| matches!(rotary.scaling, RopeScaling::Dynamic { .. })) {
+        let key = if raw.get("rope_scaling").is_some() { "rope_scaling" } else { "rope_parameters" };
+        return Err(raw.unsupported(key, "dynamic scaling is not computed for this architecture", NO_SCALING));
     }
     Ok([global, local])
 }
 
+const NO_SCALING: &str =
+    "within its original context the model may work without it: set it to null in a copy of config.json";
+
 fn represents(config: &ModelConfig) -> bool {
+    let knows = |rotary: &Rotary| {
+        llama::scaled_as_llama(config, rotary) && !matches!(rotary.scaling, RopeScaling::Dynamic { .. })
+    };
     config.norm == NormKind::RmsNorm1p
         && config.norm_placement == NormPlacement::Both
         && config.scaled_embedding
         && config.qk_norm == Some(QkNorm::Head)
-        && matches!(&config.position, Position::Rotary(rotary) if llama::scaled_as_llama(rotary))
-        && config.local_rotary.as_ref().is_none_or(llama::scaled_as_llama)
+        && matches!(&config.position, Position::Rotary(rotary) if knows(rotary))
+        && config.local_rotary.as_ref().is_none_or(knows)
         && config.unrotated_layers.is_empty()
         && config.feed_forward.gated()
         && config.qkv_bias == config.attention_output_bias

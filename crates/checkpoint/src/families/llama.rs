@@ -139,6 +139,7 @@ pub(super) fn resolve(
     position: Position,
 ) -> Result<ModelConfig, CheckpointError> {
     let [hidden_size, num_heads] = [raw.required_size("hidden_size")?, raw.required_size("num_attention_heads")?];
+    let stated = raw.required_size("max_position_embeddings")?;
     let head_dim = raw.size("head_dim")?;
     if head_dim.is_none() {
         raw.multiple("hidden_size", hidden_size, "num_attention_heads", num_heads)?;
@@ -149,7 +150,10 @@ pub(super) fn resolve(
     Ok(ModelConfig {
         family,
         vocab_size: raw.required_size("vocab_size")?,
-        context_length: raw.required_size("max_position_embeddings")?,
+        context_length: match &position {
+            Position::Rotary(rotary) => rotary.scaling.context_length(stated),
+            Position::Learned => stated,
+        },
         hidden_size,
         num_layers: raw.required_size("num_hidden_layers")?,
         num_heads,
@@ -224,16 +228,18 @@ fn decoder(config: &ModelConfig) -> bool {
         && config.feed_forward.gated()
 }
 
-/// Whether a rotation is one that the code of Llama knows.
-pub(super) fn scaled_as_llama(rotary: &Rotary) -> bool {
-    rotary.width.is_none() && !matches!(rotary.scaling, RopeScaling::LongRope { .. })
+/// Whether a rotation of `config` is one that the code of Llama knows.
+pub(super) fn scaled_as_llama(config: &ModelConfig, rotary: &Rotary) -> bool {
+    rotary.width.is_none()
+        && !matches!(rotary.scaling, RopeScaling::LongRope { .. })
+        && rope::keeps_context(config, rotary)
 }
 
 /// The keys that all members share.
 pub(super) fn write(config: &ModelConfig, keys: &mut Map<String, Value>) {
     let gate = GATES.iter().find(|(_, kind)| *kind == config.feed_forward).map(|(name, _)| *name);
     keys.extend([
-        ("max_position_embeddings".to_owned(), json!(config.context_length)),
+        ("max_position_embeddings".to_owned(), json!(rope::stated_context(config))),
         ("hidden_size".to_owned(), json!(config.hidden_size)),
         ("num_hidden_layers".to_owned(), json!(config.num_layers)),
         ("num_attention_heads".to_owned(), json!(config.num_heads)),

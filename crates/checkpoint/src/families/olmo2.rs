@@ -24,7 +24,7 @@ pub(crate) const OLMO2: Family = Family {
         config.norm == NormKind::RmsNorm
             && config.norm_placement == NormPlacement::After
             && config.qk_norm == Some(QkNorm::Width)
-            && matches!(&config.position, Position::Rotary(rotary) if llama::scaled_as_llama(rotary))
+            && matches!(&config.position, Position::Rotary(rotary) if llama::scaled_as_llama(config, rotary))
             && config.feed_forward.gated()
             && config.qkv_bias == config.attention_output_bias
             && !config.mlp_bias

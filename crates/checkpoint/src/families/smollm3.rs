@@ -33,7 +33,7 @@ pub(crate) const SMOLLM3: Family = Family {
     represents: |config| {
         config.norm == NormKind::RmsNorm
             && config.norm_placement == NormPlacement::Before
-            && matches!(&config.position, Position::Rotary(rotary) if llama::scaled_as_llama(rotary))
+            && matches!(&config.position, Position::Rotary(rotary) if llama::scaled_as_llama(config, rotary))
             && config.feed_forward.gated()
             && !config.scaled_embedding
             && config.local_rotary.is_none()

@@ -4,6 +4,7 @@
 use std::f64::consts::TAU;
 
 use llm_gguf::Value;
+use llm_model::Yarn;
 use serde_json::{Value as Json, json};
 
 use super::config::{Reading, Writing, float, refused};
@@ -21,12 +22,21 @@ pub(super) fn read(reading: &mut Reading) -> Result<(), CheckpointError> {
         keys.get(&reading.key(name));
     }
     let [type_key, factor_key] = ["type", "factor"].map(|name| reading.key(&format!("rope.scaling.{name}")));
+    if keys.text(&type_key)? == Some(YARN) {
+        let scaling = yarn(reading, &factor_key)?;
+        if llama3(reading, theta)?.is_some() {
+            return Err(keys.bad(&type_key, "absent, since there is a tensor rope_freqs.weight"));
+        }
+        reading.set("rope_theta", theta);
+        reading.set("rope_scaling", scaling);
+        return Ok(());
+    }
     let factor = keys.number(&factor_key)?.filter(|&factor| factor != 1.0);
     let linear = match (keys.text(&type_key)?, factor) {
         (Some("none" | "linear") | None, None) => Json::Null,
         (Some("linear") | None, Some(factor)) => json!({ "rope_type": "linear", "factor": factor }),
         (Some("none"), Some(_)) => return Err(keys.bad(&factor_key, "absent, since rope.scaling.type is none")),
-        (Some(_), _) => return Err(keys.bad(&type_key, "\"none\" or \"linear\"")),
+        (Some(_), _) => return Err(keys.bad(&type_key, "\"none\", \"linear\" or \"yarn\"")),
     };
     let scaling = match llama3(reading, theta)? {
         None => linear,
@@ -35,6 +45,61 @@ pub(super) fn read(reading: &mut Reading) -> Result<(), CheckpointError> {
     };
     reading.set("rope_theta", theta);
     reading.set("rope_scaling", scaling);
+    Ok(())
+}
+
+const YARN: &str = "yarn";
+const ORIGINAL: &str = "rope.scaling.original_context_length";
+/// What llama.cpp multiplies its own attention factor by; that is the paper's.
+const ATTENTION: [&str; 2] = ["rope.scaling.attn_factor", "rope.scaling.yarn_attn_factor"];
+const BETA_FAST: &str = "rope.scaling.yarn_beta_fast";
+const BETA_SLOW: &str = "rope.scaling.yarn_beta_slow";
+
+/// `rope_scaling` of a file with YaRN.
+fn yarn(reading: &Reading, factor_key: &str) -> Result<Json, CheckpointError> {
+    let keys = &reading.keys;
+    let Some(factor) = keys.number(factor_key)? else { return Ok(Json::Null) };
+    let original = keys.size(&reading.key(ORIGINAL))?.unwrap_or(reading.known("max_position_embeddings"));
+    let mut table = json!({ "rope_type": YARN, "factor": factor, "original_max_position_embeddings": original });
+    for (key, name) in [(BETA_FAST, "beta_fast"), (BETA_SLOW, "beta_slow")] {
+        if let Some(turns) = keys.number(&reading.key(key))? {
+            table[name] = json!(turns);
+        }
+    }
+    let mut attention = 1.0;
+    for key in ATTENTION {
+        attention *= keys.number(&reading.key(key))?.unwrap_or(1.0);
+    }
+    if attention != 1.0 {
+        // It is float32 in the file, and was a short number before.
+        let attention = attention * Yarn::attention_factor(factor, 1.0);
+        table["attention_factor"] = json!((attention * 1e6).round() / 1e6);
+    }
+    let extrapolation = reading.key("rope.scaling.yarn_ext_factor");
+    if keys.number(&extrapolation)?.is_some_and(|factor| factor != 1.0) {
+        return Err(keys.bad(&extrapolation, "1"));
+    }
+    Ok(table)
+}
+
+/// The keys of YaRN.
+fn write_yarn(writing: &mut Writing, scaling: &Json) -> Result<(), CheckpointError> {
+    let number = |key: &str| scaling[key].as_f64().ok_or_else(|| refused(format!("rope_scaling has no number {key}")));
+    if scaling["truncate"] == false {
+        return Err(refused("rope_scaling.truncate is false, which llama.cpp does not know".to_owned()));
+    }
+    let factor = number("factor")?;
+    writing.put("rope.scaling.type", Value::String(YARN.into()));
+    writing.put("rope.scaling.factor", Value::F32(factor as f32));
+    writing.put(ORIGINAL, Value::U32(number("original_max_position_embeddings")? as u32));
+    for (key, name) in [(BETA_FAST, "beta_fast"), (BETA_SLOW, "beta_slow")] {
+        if let Some(turns) = scaling[name].as_f64() {
+            writing.put(key, Value::F32(turns as f32));
+        }
+    }
+    if let Some(attention) = scaling["attention_factor"].as_f64() {
+        writing.put(ATTENTION[0], Value::F32((attention / Yarn::attention_factor(factor, 1.0)) as f32));
+    }
     Ok(())
 }
 
@@ -90,6 +155,8 @@ pub(super) fn write(writing: &mut Writing) -> Result<(), CheckpointError> {
             }
             writing.tensors.push((ROPE_FREQS, divisors));
         }
+        Some(YARN) => write_yarn(writing, &scaling)?,
+        Some("dynamic") => return Err(refused("llama.cpp has no dynamic scaling of rotary positions".to_owned())),
         _ => return Err(refused(format!("rope_scaling is {scaling}"))),
     }
     Ok(())

@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 
 use llm_model::{CausalLm, ParamInfo, QuantizedWeight, Role, replace_params};
 
-use super::{StoredWeights, places, stored_tensors};
+use super::stored::StoredWeights;
+use super::{places, stored_tensors};
 use crate::families::Place;
 use crate::floats::Floats;
 use crate::{CheckpointError, ModelSource, Quantize};

@@ -11,7 +11,7 @@ use llm_model::{CausalLm, ModelConfig};
 use serde_json::{Value, json};
 
 /// The models in `crates/model/tests/golden`.
-pub const GOLDEN: [&str; 15] = [
+pub const GOLDEN: [&str; 19] = [
     "gpt2",
     "llama",
     "llama_linear",
@@ -27,6 +27,10 @@ pub const GOLDEN: [&str; 15] = [
     "phi3",
     "phi3_longrope",
     "phi3_partial",
+    "qwen2_yarn",
+    "llama_yarn",
+    "qwen3_yarn",
+    "llama_dynamic",
 ];
 
 /// The directory of a golden model.

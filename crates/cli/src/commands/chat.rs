@@ -76,7 +76,7 @@ pub fn run(args: &ChatArgs, printer: Printer) -> Result<(), CliError> {
     let device = args.device.open(printer)?;
     let (files, model) = ModelFiles::read_with_weights(source, &device.device)?;
     let template = template(args, &files)?;
-    let model = args.adapters.apply(model)?;
+    let model = args.adapters.apply(model, printer)?;
     let context = files.config.context_length;
     let settings = args.sampling.resolve(args.max_tokens, context, &files.generation);
     if args.verbose {

@@ -5,7 +5,7 @@ use burn::tensor::Device;
 use clap::Args;
 use comfy_table::presets::NOTHING;
 use comfy_table::{CellAlignment, Table};
-use llm_checkpoint::{ModelSource, adapter_base, is_adapter};
+use llm_checkpoint::{adapter_base, is_adapter};
 use llm_generate::Generator;
 use llm_model::{CausalLm, ParamInfo, params};
 use serde_json::{Map, Value, json};
@@ -15,7 +15,7 @@ use crate::answers::likeliest;
 use crate::device::DeviceArgs;
 use crate::error::CliError;
 use crate::measure::{MeasureArgs, Score};
-use crate::model::{ModelFiles, locate};
+use crate::model::{ModelFiles, locate, open};
 use crate::numbers::grouped;
 use crate::printer::{Printer, plain_stdout, stdout};
 
@@ -106,7 +106,7 @@ impl Compared {
         } else {
             (model.to_owned(), adapters.clone())
         };
-        let files = ModelFiles::read(ModelSource::open(&locate(&base, None, printer)?)?)?;
+        let files = ModelFiles::read(open(&locate(&base, None, printer)?, printer)?)?;
         let name = adapters.adapter_path.iter().fold(base, |name, adapter| format!("{name} + {adapter}"));
         Ok(Self { name, files, adapters })
     }
@@ -132,7 +132,7 @@ impl CompareArgs {
     fn look(&self, compared: &Compared, device: &Device, printer: Printer) -> Result<Side, CliError> {
         let files = &compared.files;
         let config = compared.config()?;
-        let model = compared.adapters.apply(files.load(device)?)?;
+        let model = compared.adapters.apply(files.load(device)?, printer)?;
         let score = |data: &PathBuf| MeasureArgs::of(data).score(files, &model, device, printer);
         let score = self.data.as_ref().map(score).transpose()?;
         let parameters = params(&model).iter().map(ParamInfo::len).sum::<usize>() as u64;

@@ -3,7 +3,7 @@ use std::sync::atomic::Ordering;
 
 use burn::tensor::Device;
 use clap::{Args, ValueEnum};
-use llm_checkpoint::{ModelSource, Quantize, copy_generation, write_atomic};
+use llm_checkpoint::{Quantize, copy_generation, write_atomic};
 use llm_data::{
     Corpus, DataError, Finding, FindingKind, Origin, Place, Rendering, SampleSet, SampleSummary, TokenShards,
     TokenizedSample, TrainOn, check_samples, prepare_split,
@@ -294,7 +294,7 @@ impl Start<'_> {
     pub fn run(self, printer: Printer) -> Result<(), CliError> {
         let mut config = self.config.clone();
         let path = model::locate(&config.finetune.model, None, printer)?;
-        let files = ModelFiles::read(ModelSource::open(&path)?)?;
+        let files = ModelFiles::read(model::open(&path, printer)?)?;
         let method = config.finetune.method_for(&files.config);
         config.finetune.method = Some(method);
         let out = self.out(method);

@@ -96,7 +96,7 @@ pub fn run(args: &GenerateArgs, printer: Printer) -> Result<(), CliError> {
     let (files, model) = ModelFiles::read_with_weights(source, &device.device)?;
     let tokenizer = &files.tokenizer;
     let ids = prompt_ids(prompt.as_deref(), tokenizer)?;
-    let model = args.adapters.apply(model)?;
+    let model = args.adapters.apply(model, printer)?;
     let settings = args.sampling.resolve(args.max_tokens, Options::default().max_tokens, &files.generation);
     if args.verbose {
         printer.note(format_args!("settings: {settings}"));

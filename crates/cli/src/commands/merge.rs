@@ -49,7 +49,7 @@ pub fn run(args: &MergeArgs, printer: Printer) -> Result<(), CliError> {
     }
     let files = args.model.open(printer)?;
     let device = args.device.open(printer)?.device;
-    let merged = args.adapters.apply(load_model(files.path(), &device)?)?.merge_lora();
+    let merged = args.adapters.apply(load_model(files.path(), &device)?, printer)?.merge_lora();
     save_model_as(&args.out, &merged, &files.tokenizer, args.dtype.dtype())?;
     copy_generation(files.path(), &args.out)?;
     if let Some(template) =

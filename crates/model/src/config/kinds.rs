@@ -141,6 +141,33 @@ pub enum RopeScaling {
         /// The context of pretraining, in tokens.
         original_context_length: usize,
     },
+    /// Wavelengths that turn rarely within the original context divided by `factor`, those that turn often kept, a ramp
+    /// between; sharper attention (Peng et al., 2023, arXiv:2309.00071).
+    Yarn {
+        /// The divisor of long wavelengths.
+        factor: f64,
+        /// The context of pretraining, in tokens.
+        original_context_length: usize,
+        /// Turns within the original context from which a wavelength is kept.
+        #[serde(default = "Yarn::beta_fast")]
+        beta_fast: f64,
+        /// Turns within the original context up to which it is divided.
+        #[serde(default = "Yarn::beta_slow")]
+        beta_slow: f64,
+        /// Whether the ramp begins and ends at whole wavelengths.
+        #[serde(default = "Yarn::truncate")]
+        truncate: bool,
+        /// What rotated queries and keys are multiplied by; `None` for what the paper recommends.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        attention_factor: Option<f64>,
+    },
+    /// A longer base in sequences beyond the original context, the more so the longer they are ("dynamic NTK").
+    Dynamic {
+        /// How many times the original context is meant to be reached.
+        factor: f64,
+        /// The context of pretraining, in tokens.
+        original_context_length: usize,
+    },
     /// A factor for every wavelength, one set for sequences of the original context, another for longer ones
     /// (Ding et al., 2024, arXiv:2402.13753).
     LongRope {
@@ -153,6 +180,58 @@ pub enum RopeScaling {
         /// What rotated queries and keys are multiplied by.
         attention_factor: f64,
     },
+}
+
+/// What YaRN takes where nothing is said.
+pub struct Yarn;
+
+impl Yarn {
+    /// Turns from which a wavelength is kept.
+    pub fn beta_fast() -> f64 {
+        32.0
+    }
+
+    /// Turns up to which it is divided.
+    pub fn beta_slow() -> f64 {
+        1.0
+    }
+
+    /// The ramp begins and ends at whole wavelengths.
+    pub fn truncate() -> bool {
+        true
+    }
+
+    /// What rotated queries and keys are multiplied by, as the paper recommends, with its logarithm times `mscale`.
+    pub fn attention_factor(factor: f64, mscale: f64) -> f64 {
+        if factor <= 1.0 { 1.0 } else { 0.1 * mscale * factor.ln() + 1.0 }
+    }
+}
+
+impl RopeScaling {
+    /// Tokens that a sequence can have, for a model that is said to be made for `stated`: stretched positions reach further
+    /// than those of pretraining.
+    pub fn context_length(&self, stated: usize) -> usize {
+        match *self {
+            Self::Yarn { factor, original_context_length, .. } => {
+                stated.max((original_context_length as f64 * factor) as usize)
+            }
+            Self::Dynamic { factor, original_context_length } => {
+                original_context_length.max((original_context_length as f64 * factor) as usize)
+            }
+            _ => stated,
+        }
+    }
+
+    /// What rotated queries and keys are multiplied by.
+    pub(crate) fn attention_factor(&self) -> f64 {
+        match *self {
+            Self::Yarn { factor, attention_factor, .. } => {
+                attention_factor.unwrap_or_else(|| Yarn::attention_factor(factor, 1.0))
+            }
+            Self::LongRope { attention_factor, .. } => attention_factor,
+            _ => 1.0,
+        }
+    }
 }
 
 /// Dropout probabilities at the three usual places, used in training only. A configuration may give one number for all.

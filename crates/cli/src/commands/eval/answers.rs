@@ -49,7 +49,7 @@ pub fn run(args: &AnswersArgs, printer: Printer) -> Result<(), CliError> {
     let stops = files.stop_tokens(template.as_ref());
     let (samples, _) = args.data.samples(&files, files.config.context_length, printer)?;
     let device = args.device.open(printer)?.device;
-    let model = args.adapters.apply(files.load(&device)?)?;
+    let model = args.adapters.apply(files.load(&device)?, printer)?;
 
     let interrupted = interrupt::watch(printer, None);
     let mut generator = Generator::new(&model, &files.tokenizer, &device)?;

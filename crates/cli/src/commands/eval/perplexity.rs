@@ -39,7 +39,7 @@ pub struct PerplexityArgs {
 pub fn run(args: &PerplexityArgs, printer: Printer) -> Result<(), CliError> {
     let files = args.model.open(printer)?;
     let device = args.device.open(printer)?.device;
-    let model = args.adapters.apply(files.load(&device)?)?;
+    let model = args.adapters.apply(files.load(&device)?, printer)?;
     let score = args.data.score(&files, &model, &device, printer)?;
     let mut out = stdout();
     if args.json {

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use burn::tensor::Device;
 use clap::Args;
 use comfy_table::{Cell, CellAlignment};
-use llm_checkpoint::{AdapterDescription, describe_adapter, is_adapter, load_config, published_type};
+use llm_checkpoint::{AdapterDescription, describe_adapter, is_adapter, published_type};
 use llm_data::{Tokenizer, TokenizerKind};
 use llm_model::{CausalLm, ModelConfig, ParamInfo, params};
 use llm_train::{ConfigFile, RunConfig};
@@ -12,7 +12,7 @@ use serde_json::json;
 
 use super::{shape_text, table};
 use crate::error::CliError;
-use crate::model::locate;
+use crate::model::{locate, open};
 use crate::numbers::grouped;
 use crate::printer::{Printer, stdout};
 
@@ -45,7 +45,7 @@ pub struct TreeArgs {
 #[group(required = true, multiple = false)]
 struct Source {
     /// The model: a directory, as `llm train --out` or Hugging Face makes it, a .gguf file, or ORG/NAME on the hub
-    /// (ORG/NAME@REVISION for one of its versions); or an adapter, as `llm finetune` or PEFT makes it.
+    /// (ORG/NAME@REVISION for one of its versions); or an adapter, as `llm finetune`, PEFT or mlx-lm makes it.
     #[arg(short, long, value_name = "MODEL")]
     model: Option<String>,
 
@@ -61,7 +61,7 @@ pub fn run(args: &TreeArgs, printer: Printer) -> Result<(), CliError> {
             if is_adapter(&path) && !path.join("config.json").exists() {
                 return print_adapter(&describe_adapter(&path)?, args.json);
             }
-            load_config(&path)?
+            open(&path, printer)?.config()?
         }
         (None, Some(file)) => planned(file, args.vocab_size)?,
         (None, None) => unreachable!("clap asks for one of the two"),
@@ -78,14 +78,35 @@ fn print_adapter(adapter: &AdapterDescription, json: bool) -> Result<(), CliErro
         writeln!(out, "{}", json!({ "adapter": adapter }))?;
         return Ok(());
     }
-    let AdapterDescription { base, rank, alpha, dropout, rslora, dora, targets, layers, parameters } = adapter;
-    let kind = if *dora { "DoRA" } else { "LoRA" };
-    let scale = if *rslora { "alpha / √rank" } else { "alpha / rank" };
-    writeln!(out, "adapter     {kind} of rank {rank}, alpha {alpha}, dropout {dropout}; scale {scale}")?;
+    let kind = if adapter.dora { "DoRA" } else { "LoRA" };
+    let AdapterDescription { base, rank, alpha, dropout, targets, layers, parameters, .. } = adapter;
+    if adapter.format == "mlx-lm" {
+        let scale = alpha / *rank as f64;
+        writeln!(out, "adapter     {kind} by mlx-lm, rank {rank}, scale {scale}, dropout {dropout}")?;
+    } else {
+        let scale = if adapter.rslora { "alpha / √rank" } else { "alpha / rank" };
+        writeln!(out, "adapter     {kind} of rank {rank}, alpha {alpha}, dropout {dropout}; scale {scale}")?;
+    }
     writeln!(out, "base        {}", base.as_deref().unwrap_or("not named"))?;
-    writeln!(out, "targets     {} ({} linear layers)", targets.join(", "), grouped(*layers as u64))?;
+    writeln!(out, "targets     {} ({} layers)", targets.join(", "), grouped(*layers as u64))?;
+    if !adapter.replaced.is_empty() {
+        writeln!(out, "replaces    {}", first_of(&adapter.replaced))?;
+    }
+    if !adapter.unknown_settings.is_empty() {
+        writeln!(out, "ignored     unknown settings {}", adapter.unknown_settings.join(", "))?;
+    }
+    if adapter.other_parts > 0 {
+        writeln!(out, "not read    {} tensors of parts other than text", grouped(adapter.other_parts as u64))?;
+    }
     writeln!(out, "parameters  {}; {:.1} MB in float32", grouped(*parameters as u64), *parameters as f64 * 4.0 / 1e6)?;
     Ok(())
+}
+
+/// The first few names, and how many more there are.
+fn first_of(names: &[String]) -> String {
+    const SHOWN: usize = 4;
+    let shown = names[..names.len().min(SHOWN)].join(", ");
+    if names.len() > SHOWN { format!("{shown} and {} more", names.len() - SHOWN) } else { shown }
 }
 
 /// The model that a training configuration describes.

@@ -163,7 +163,9 @@ fn numbers_that_are_no_floats_are_named() {
     edit(dir.path(), |tensors| *named(tensors, NORM) = TensorData::new(vec![1i64; 32], [32]));
     let error = error(dir.path());
     assert!(
-        error.contains("tensor model.norm.weight is stored as I64, which is not read; F32, F16 and BF16 are"),
+        error.contains(
+            "model.norm.weight is stored as I64, which is not read; F64, F32, F16, BF16, F8_E4M3 and F8_E5M2 are"
+        ),
         "{error}"
     );
 }

@@ -13,7 +13,7 @@ use llm_model::{CausalLm, ModelConfig, Position};
 use super::inspect::logits::logits;
 use crate::device::DeviceArgs;
 use crate::error::CliError;
-use crate::model::locate;
+use crate::model::{locate, open};
 use crate::numbers::grouped;
 use crate::printer::{Printer, stdout};
 
@@ -107,7 +107,7 @@ pub fn run(args: &ConvertArgs, printer: Printer) -> Result<(), CliError> {
     let config = load_config(&source)?;
     let tokenizer = load_tokenizer(&source, &config)?;
     let device = args.device.open(printer)?.device;
-    let model = load_model(&source, &device)?;
+    let model = open(&source, printer)?.load(&device)?;
     if to_gguf {
         let kind = args.kind.unwrap_or(GgufType::F16).tensor_type();
         for note in save_gguf(target, &model, Some(&tokenizer), kind)? {

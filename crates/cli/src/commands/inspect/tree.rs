@@ -88,7 +88,8 @@ fn print_adapter(adapter: &AdapterDescription, json: bool) -> Result<(), CliErro
         writeln!(out, "adapter     {kind} of rank {rank}, alpha {alpha}, dropout {dropout}; scale {scale}")?;
     }
     writeln!(out, "base        {}", base.as_deref().unwrap_or("not named"))?;
-    writeln!(out, "targets     {} ({} layers)", targets.join(", "), grouped(*layers as u64))?;
+    let unit = if *layers == 1 { "layer" } else { "layers" };
+    writeln!(out, "targets     {} ({} {unit})", targets.join(", "), grouped(*layers as u64))?;
     if !adapter.replaced.is_empty() {
         writeln!(out, "replaces    {}", first_of(&adapter.replaced))?;
     }

@@ -213,6 +213,33 @@ fn merges_of_one_token_may_be_in_any_order() {
     }
 }
 
+/// What `transformers` makes of a `tokenizer.model` since its version 5.
+#[test]
+fn a_note_says_where_llama_cpp_puts_a_space_and_the_tokenizer_none() {
+    for (scheme, reason) in
+        [("always", "begins with one; this"), ("first", "begins with one or follows a special"), ("never", "")]
+    {
+        let mut json = published(&[("t", "h"), ("▁", "▁")], false).to_json().unwrap();
+        json["normalizer"] = serde_json::Value::Null;
+        json["pre_tokenizer"] =
+            serde_json::json!({ "type": "Metaspace", "replacement": "▁", "prepend_scheme": scheme, "split": false });
+        let settings = serde_json::Map::new();
+        let tokenizer = Tokenizer::from_json(&json, settings.clone(), &settings).unwrap();
+        let section = ModelSection { hidden_size: 8, num_layers: 1, num_heads: 1, ..ModelSection::default() };
+        let config = section.resolve(tokenizer.vocab_size()).unwrap();
+        let model = CausalLm::new(&config, &burn::tensor::Device::flex());
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("model.gguf");
+        let notes = save_gguf(&file, &model, Some(&tokenizer), TensorType::F32).unwrap();
+        let told = notes.iter().any(|note| note.contains("puts a space") && note.contains(reason));
+        assert_eq!(told, scheme != "never", "{scheme}: {notes:?}");
+        let back = open_tokenizer(&file).unwrap();
+        for text in [TEXT, "then the ten"] {
+            assert_eq!(back.encode(text).unwrap(), tokenizer.encode(text).unwrap(), "{scheme}: {text:?}");
+        }
+    }
+}
+
 #[test]
 fn runs_that_share_a_score_are_written_and_a_token_without_a_row_is_left_out() {
     let runs = [("\n\n", "\n"), ("▁▁", "▁"), ("\n", "\n\n"), ("▁", "▁▁"), ("\n", "\n"), ("▁", "▁")];

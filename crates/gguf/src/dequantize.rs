@@ -256,7 +256,7 @@ fn mxfp4(b: &[u8; 17], y: &mut [f32; 32]) {
 fn ternary(q: u8, n: usize) -> f32 {
     const POWERS: [u8; 5] = [1, 3, 9, 27, 81];
     let rest = u16::from(q.wrapping_mul(POWERS[n]));
-    f32::from(rest * 3 >> 8) - 1.0
+    f32::from((rest * 3) >> 8) - 1.0
 }
 
 #[inline(always)]

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
 use llm_data::MappedFile;
-use llm_gguf::{Gguf, GgufError};
+use llm_gguf::{Gguf, GgufError, Value};
 
 use super::keys::Keys;
 use crate::CheckpointError;
@@ -83,7 +83,7 @@ impl Part {
         let of_first = first.gguf.metadata();
         let other = self.gguf.metadata().iter().find(|(key, value)| !own(key) && of_first.get(*key) != Some(*value));
         let Some((key, value)) = other else { return Ok(()) };
-        let theirs = of_first.get(key).map_or_else(|| "absent".to_owned(), llm_gguf::Value::describe);
+        let theirs = of_first.get(key).map_or_else(|| "absent".to_owned(), Value::describe);
         let problem = format!("{key} is {} here, but {theirs} in {}", value.describe(), first.path.display());
         Err(self.refused(problem, "these are parts of different models; get all of one"))
     }
@@ -136,8 +136,8 @@ pub(super) fn homes(parts: &[Part]) -> Result<BTreeMap<String, usize>, Checkpoin
         }
     }
     let [first, _, ..] = parts else { return Ok(homes) };
-    let total =
-        Keys::new(&first.path, first.gguf.metadata()).typed(TENSORS, "a whole number", |value| value.as_u64())?;
+    let keys = Keys::new(&first.path, first.gguf.metadata());
+    let total = keys.typed(TENSORS, "a whole number", Value::as_u64)?;
     if let Some(total) = total.filter(|&total| total != homes.len() as u64) {
         let problem = format!("{TENSORS} is {total}, but the {} files have {} together", parts.len(), homes.len());
         return Err(first.refused(problem, "these are parts of different models, or one is damaged; get them again"));

@@ -52,8 +52,12 @@ pub(in super::super) fn write(tokenizer: &Tokenizer, rows: usize) -> Result<(Met
         let (scores, prefix) = if json["model"]["byte_fallback"] == true {
             table.kinds_of_bytes();
             let prefix = space_prefix(&json).ok_or_else(unwritable)?;
-            if json["pre_tokenizer"]["prepend_scheme"] == "first" {
-                notes.push("llama.cpp puts a space after special tokens too, not before a text only".to_owned());
+            if prefix && json["pre_tokenizer"]["type"] == "Metaspace" {
+                let first = json["pre_tokenizer"]["prepend_scheme"] == "first";
+                let after = if first { " or follows a special token" } else { "" };
+                notes.push(format!(
+                    "llama.cpp puts a space before a text also where it begins with one{after}; this tokenizer does not"
+                ));
             }
             (table.scores().map_err(CheckpointError::NotGguf)?, prefix)
         } else if table.is_of_characters(&json) {

@@ -46,7 +46,7 @@ pub(super) fn scores(tokens: &[Option<Token>], merges: &[(String, String)]) -> R
         let by_rank = merged(text, |pair| merges.ranks.get(&pair).copied());
         let by_score = merged(text, |[left, right]| merges.first.get(&known.get(format!("{left}{right}").as_str())?.0));
         if by_rank != by_score {
-            return Err(format!("{text:?} merges to {by_rank:?}, but by scores of tokens it would to {by_score:?}"));
+            return Err(format!("{text:?} merges to {by_rank:?}, but token scores would make it {by_score:?}"));
         }
     }
     // Ranks below 2²⁴ are exact in float32; tokens that nothing merges into come last.
@@ -193,7 +193,7 @@ mod tests {
         let tokens = ["a", "b", "c", "ab", "bc", "abc"];
         of(&tokens, &[("a", "b"), ("b", "c"), ("ab", "c")]).unwrap();
         let error = of(&tokens, &[("b", "c"), ("a", "b"), ("ab", "c")]).unwrap_err();
-        assert_eq!(error, r#""abc" merges to ["a", "bc"], but by scores of tokens it would to ["abc"]"#);
+        assert_eq!(error, r#""abc" merges to ["a", "bc"], but token scores would make it ["abc"]"#);
     }
 
     #[test]
@@ -209,11 +209,13 @@ mod tests {
 
     #[test]
     fn what_two_tokens_dispute_must_go_to_the_one_with_the_higher_score() {
-        // `ab` begins first in the list, so that it would win "abc" by scores also with its later pair; here `bc` does.
-        let tokens = ["a", "b", "c", "d", "ad", "dab", "adab", "bc", "da", "ab"];
-        let merges = [("d", "a"), ("da", "b"), ("b", "c"), ("a", "b"), ("d", "ab")];
-        let error = of(&tokens[..], &merges).unwrap_err();
-        assert!(error.contains("merges to"), "{error}");
+        // "abc" begins in the list before "bcd", so that by scores it would win "abcd" by either of its splits.
+        let tokens = ["a", "b", "c", "d", "bc", "ab", "abc", "bcd"];
+        let merges = [("b", "c"), ("a", "b"), ("ab", "c"), ("a", "bc"), ("bc", "d")];
+        of(&tokens, &merges).unwrap();
+        let merges = [("b", "c"), ("a", "b"), ("ab", "c"), ("bc", "d"), ("a", "bc")];
+        let error = of(&tokens, &merges).unwrap_err();
+        assert_eq!(error, r#""abcd" merges to ["a", "bcd"], but token scores would make it ["abc", "d"]"#);
         assert!(of(&["a", "b"], &[("a", "b")]).unwrap_err().contains("\"ab\", which is no token"));
     }
 }

@@ -17,8 +17,17 @@ import numpy as np
 from gguf.quants import dequantize, quantize
 
 READ = ["F16", "BF16", "Q8_0", "Q4_0", "Q4_1", "Q5_0", "Q5_1", "Q4_K", "Q5_K", "Q6_K"]
+# Types that came later have a generator of their own, so that what was there before stays as it is.
+LATER = ["Q2_K", "Q3_K", "IQ4_NL", "IQ4_XS", "MXFP4", "TQ1_0", "TQ2_0"]
 WRITTEN = ["F16", "BF16", "Q8_0", "Q4_0", "Q4_K"]
 OUT = pathlib.Path(__file__).parent.parent / "crates/gguf/tests/golden.gguf"
+
+
+# Where the float16 scales of a block lie, if not at its beginning.
+SCALES = {
+    **dict.fromkeys(["Q4_1", "Q5_1", "Q4_K", "Q5_K"], [0, 2]),
+    "Q2_K": [80, 82], "Q3_K": [108], "Q6_K": [208], "TQ1_0": [52], "TQ2_0": [64], "MXFP4": [],
+}
 
 
 def blocks(kind, rows, rng):
@@ -28,11 +37,14 @@ def blocks(kind, rows, rng):
         values = rng.normal(size=(rows, 64)).astype(np.float32)
         return quantize(values, kind)
     raw = rng.integers(0, 256, size=(rows, 2 * size), dtype=np.uint8)
-    scales = {"Q6_K": [208]}.get(kind.name, [0, 2] if kind.name in ("Q4_1", "Q5_1", "Q4_K", "Q5_K") else [0])
+    scales = SCALES.get(kind.name, [0])
     for start in (0, size):
         for at in scales:
             scale = rng.normal(scale=0.02, size=(rows, 1)).astype(np.float16)
             raw[:, start + at : start + at + 2] = scale.view(np.uint8)
+    if kind.name == "MXFP4":
+        # Exponents of every size, the two that are below float32's normal numbers among them.
+        raw[:, [0, size]] = np.array([[0, 1], [2, 100], [127, 251]], dtype=np.uint8)[:rows]
     return raw
 
 
@@ -75,6 +87,12 @@ def main():
         raw = quantized_q4_k(weights) if name == "Q4_K" else quantize(weights, kind)
         # The same bytes as they lie, since a reader would make numbers of them.
         writer.add_tensor(f"weights.{name.lower()}", raw, raw_dtype=kind)
+    rng = np.random.default_rng(1)
+    for name in LATER:
+        kind = gguf.GGMLQuantizationType[name]
+        raw = blocks(kind, 3, rng)
+        writer.add_tensor(name.lower(), raw, raw_dtype=kind)
+        writer.add_tensor(f"{name.lower()}.values", dequantize(raw, kind))
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()

@@ -237,6 +237,17 @@ pub enum CheckpointError {
         source: GgufError,
     },
 
+    /// One of the files of a model without the others, or with files of another one.
+    #[error("{}: {problem}\nhint: {hint}", path.display())]
+    GgufParts {
+        /// The file.
+        path: PathBuf,
+        /// What is missing or does not fit.
+        problem: String,
+        /// What to do.
+        hint: String,
+    },
+
     /// A GGUF file without a tokenizer.
     #[error("{}: {problem}\nhint: use a file made for text generation, or the model's Hugging Face directory", path.display())]
     GgufTokenizer {

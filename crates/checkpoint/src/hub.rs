@@ -19,7 +19,7 @@ use serde_json::Value;
 use cache::Repository;
 use client::Client;
 
-use crate::gguf::is_gguf_name;
+use crate::gguf::{is_gguf_name, part_name, sibling};
 pub use error::HubError;
 pub use id::HubId;
 
@@ -135,7 +135,11 @@ impl Hub {
             Ok::<PathBuf, HubError>(place)
         };
         let found = if let Some(file) = &id.file {
-            get(gguf(id, file, &names)?)?
+            let name = gguf(id, file, &names)?;
+            for part in files_of(name).filter(|part| names.contains(part)) {
+                get(&part)?;
+            }
+            get(name)?
         } else {
             let weights = Weights::choose(id, &names)?;
             for name in names.iter().filter(|name| wanted(name)) {
@@ -199,14 +203,29 @@ fn shards(index: &Path) -> Result<Vec<String>, HubError> {
     Ok(names.into_iter().collect())
 }
 
-/// The GGUF file that `wanted` is: its name, or a part that only one name has, such as `Q4_K_M`.
+/// The GGUF files of the model that `name` is a part of, the first one first; `name` alone if it is whole.
+fn files_of(name: &str) -> impl Iterator<Item = String> {
+    let folder = name.rfind('/').map_or(0, |at| at + 1);
+    let count = part_name(&name[folder..]).map_or(1, |(.., count)| count);
+    (1..=count).map(move |at| {
+        sibling(&name[folder..], at).map_or_else(|| name.to_owned(), |part| name[..folder].to_owned() + &part)
+    })
+}
+
+/// Whether a file is one of several of a model, and not the first.
+fn is_later_part(name: &str) -> bool {
+    files_of(name).next().is_some_and(|first| first != name)
+}
+
+/// The GGUF file that `wanted` is: its name, or a part that only one name has, such as `Q4_K_M`. Of a model in several files
+/// it is the first.
 fn gguf<'n>(id: &HubId, wanted: &str, names: &'n BTreeSet<String>) -> Result<&'n str, HubError> {
     if let Some(name) = names.get(wanted) {
-        return Ok(name);
+        return Ok(files_of(name).next().and_then(|first| names.get(&first)).unwrap_or(name));
     }
     let part = wanted.to_lowercase();
     let all: Vec<&String> = names.iter().filter(|name| is_gguf_name(Path::new(name))).collect();
-    let mut fitting = all.iter().filter(|name| name.to_lowercase().contains(&part));
+    let mut fitting = all.iter().filter(|name| !is_later_part(name) && name.to_lowercase().contains(&part));
     if let (Some(one), None) = (fitting.next(), fitting.next()) {
         return Ok(one);
     }

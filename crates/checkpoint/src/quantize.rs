@@ -33,7 +33,8 @@ impl Quantize {
     pub(crate) fn keeps(self, kind: TensorType) -> bool {
         match self {
             Self::Q8 => kind.block_len() > 1,
-            Self::Q4 => matches!(kind, TensorType::Q4_0 | TensorType::Q4_1 | TensorType::Q4K),
+            // Q4_1 has 5, for a minimum beside the scale.
+            Self::Q4 => kind.block_len() > 1 && kind.block_bytes() * 8 <= 5 * kind.block_len(),
         }
     }
 }

@@ -97,6 +97,49 @@ fn metadata_that_is_not_understood_is_named() {
 }
 
 #[test]
+fn keys_that_change_nothing_are_no_reason_to_refuse_a_file() {
+    let text = |text: &str| Value::String(text.to_owned());
+    let one = Value::F32(1.0);
+    let (_folder, file) = changed("llama", |m, _| {
+        for (key, value) in [
+            ("llama.tensor_data_layout", text("Meta AI original pth")),
+            ("llama.attention.causal", Value::Bool(true)),
+            ("llama.rope.scaling.attn_factor", one.clone()),
+            ("llama.rope.scale_linear", one.clone()),
+            ("llama.logit_scale", one.clone()),
+            ("llama.residual_scale", Value::F64(1.0)),
+            ("llama.embedding_scale", Value::U8(1)),
+            ("llama.attention.clamp_kqv", Value::F32(0.0)),
+            ("llama.attention.max_alibi_bias", Value::F32(0.0)),
+            ("llama.pooling_type", Value::U32(0)),
+            ("llama.expert_count", Value::U32(0)),
+            ("llama.use_parallel_residual", Value::Bool(false)),
+            ("general.lists", Value::Array(Array::Lists(vec![Array::U8(vec![1]), Array::Lists(vec![])]))),
+        ] {
+            set(m, key, value);
+        }
+    });
+    load_model(&file, &Device::flex()).unwrap();
+    for (key, value, reason) in [
+        (
+            "tensor_data_layout",
+            text("upside down"),
+            "\"upside down\", but it must be \"reference\" or \"Meta AI original pth\"",
+        ),
+        ("attention.causal", Value::Bool(false), "false, but it must be true; this program computes nothing else"),
+        ("attention.causal", Value::U8(1), "1, but it must be true"),
+        ("rope.scaling.attn_factor", Value::F32(1.5), "1.5, but it must be 1; this program computes nothing else"),
+        ("logit_scale", Value::F32(f32::NAN), "NaN, but it must be 1"),
+        ("logit_scale", Value::Array(Array::Lists(vec![])), "a list of 0, but it must be 1"),
+        ("final_logit_softcapping", Value::F32(30.0), "30, but it must be 0"),
+        ("lists", Value::Array(Array::Lists(vec![])), "a list of 0, but it must be absent"),
+    ] {
+        let key = format!("llama.{key}");
+        fails("llama", &format!("{key} is {reason}"), |m, _| set(m, &key, value));
+    }
+}
+
+#[test]
 fn tensors_that_are_not_the_model_s_are_named() {
     fails("llama", "tensor token_embd.weight is missing", |_, t| {
         t.retain(|(plan, _)| plan.name != "token_embd.weight");
@@ -156,13 +199,21 @@ fn vocabularies_that_cannot_be_are_named() {
             Value::String("bert".into()),
             "tokenizer.ggml.model is \"bert\", but it must be \"gpt2\" or \"llama\"",
         ),
-        ("pre", Value::String("new".into()), "tokenizer.ggml.pre is \"new\", but it must be \"gpt-2\""),
+        (
+            "pre",
+            Value::String("new".into()),
+            "tokenizer.ggml.pre is \"new\", a rule of splitting texts that is none of the",
+        ),
         ("tokens", texts(&["a", "b", "a", "<e>"]), "token 2, \"a\", occurs twice"),
         ("tokens", Value::U32(1), "tokenizer.ggml.tokens is 1, but it must be a list of texts"),
         ("token_type", Value::Array(Array::I32(vec![1])), "tokenizer.ggml.token_type is a list of 1, but it must be"),
         ("token_type", Value::Array(Array::I32(vec![1, 1, 1, 9])), "a list of 4 numbers from 1 to 6"),
         ("merges", texts(&["ab"]), "tokenizer.ggml.merges is a list of 1, but it must be a list of two tokens each"),
-        ("merges", texts(&["a x"]), "x"),
+        (
+            "merges",
+            texts(&["a \t\t"]),
+            "vocabulary.gguf: the merge of \"a\" and \"\\t\\t\" names a token that the vocabulary lacks\nhint: ",
+        ),
         ("eos_token_id", Value::U32(4), "tokenizer.ggml.eos_token_id is 4, but it must be an id below 4"),
         ("add_bos_token", Value::U32(1), "tokenizer.ggml.add_bos_token is 1, but it must be true or false"),
     ] {

@@ -219,6 +219,29 @@ fn weights_of_other_kinds_are_named() {
 }
 
 #[test]
+fn a_model_in_several_files_is_downloaded_whole() {
+    let names = ["m.Q4-00001-of-00003.gguf", "m.Q4-00002-of-00003.gguf", "m.Q4-00003-of-00003.gguf"];
+    let cache = tempfile::tempdir().unwrap();
+    let repository = names.iter().fold(SmallHub::new(), |hub, name| hub.large(name, name.as_bytes()));
+    let server = repository.large("q8/m-00001-of-00002.gguf", b"1").large("q8/m-00002-of-00002.gguf", b"2").start();
+    let hub = hub(&server, cache.path());
+    for wanted in ["q4".to_owned(), names[0].to_owned(), names[2].to_owned()] {
+        let first = fetch(&hub, &format!("org/name:{wanted}")).unwrap();
+        for name in names {
+            assert_eq!(fs::read(first.with_file_name(name)).unwrap(), name.as_bytes(), "{wanted}");
+        }
+        assert_eq!(first.file_name().unwrap(), names[0]);
+    }
+    let first = fetch(&hub, "org/name:q8").unwrap();
+    assert_eq!(fs::read(first.with_file_name("m-00002-of-00002.gguf")).unwrap(), b"2");
+    let offline = Hub { offline: true, ..hub };
+    let found = fetch(&offline, "org/name:q4").unwrap();
+    assert_eq!(found.file_name().unwrap(), names[0]);
+    fs::remove_file(found.with_file_name(names[1])).unwrap();
+    assert!(matches!(fetch(&offline, "org/name:q4").unwrap_err(), HubError::Offline { .. }));
+}
+
+#[test]
 fn offline_the_cache_serves_what_is_whole() {
     let (server, cache) = (sharded(), tempfile::tempdir().unwrap());
     let online = hub(&server, cache.path());

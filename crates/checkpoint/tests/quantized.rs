@@ -192,6 +192,47 @@ fn a_gguf_file_keeps_its_own_blocks() {
     }
 }
 
+/// Changes every tensor of a file in `Q4_0` into one of `IQ4_NL` with the same bytes, whose blocks are as long.
+fn as_iq4_nl(path: &Path) {
+    const Q4_0: u32 = 2;
+    const IQ4_NL: u32 = 20;
+    let mut bytes = fs::read(path).unwrap();
+    let gguf = llm_gguf::Gguf::parse(bytes.clone()).unwrap();
+    for (name, info) in gguf.tensors().iter().filter(|(_, info)| info.kind == TensorType::Q4_0) {
+        let name = [&(name.len() as u64).to_le_bytes(), name.as_bytes()].concat();
+        let at = bytes.windows(name.len()).position(|window| window == name).unwrap();
+        let kind = at + name.len() + 4 + 8 * info.shape.len();
+        assert_eq!(bytes[kind..kind + 4], Q4_0.to_le_bytes());
+        bytes[kind..kind + 4].copy_from_slice(&IQ4_NL.to_le_bytes());
+    }
+    fs::write(path, bytes).unwrap();
+}
+
+#[test]
+fn blocks_that_are_only_read_are_kept_too() {
+    let dir = tempfile::tempdir().unwrap();
+    for name in ["gpt2", "llama"] {
+        let path = gguf(dir.path(), name, TensorType::Q4_0);
+        let before = load_model(&path, &Device::flex()).unwrap();
+        as_iq4_nl(&path);
+        let exact = load_model(&path, &Device::flex()).unwrap();
+        for quantize in BOTH {
+            let model = load_frozen(&path, &Device::flex(), Some(quantize)).unwrap();
+            let mut matrices = 0;
+            for (((info, ours), (_, exact)), (_, before)) in
+                weights(&model).iter().zip(&weights(&exact)).zip(&weights(&before))
+            {
+                assert_eq!(ours, exact, "{name}: {}", info.name);
+                if info.role == Role::Matrix {
+                    matrices += info.len();
+                    assert_ne!(exact, before, "{name}: {}", info.name);
+                }
+            }
+            assert_eq!(model.quantized_size().1, matrices / 32 * 18, "{name} as {quantize:?}");
+        }
+    }
+}
+
 #[test]
 fn rows_that_do_not_fill_blocks_are_refused() {
     let unfit: Vec<_> = GOLDEN.into_iter().filter(|name| !fitting().any(|other| other == *name)).collect();

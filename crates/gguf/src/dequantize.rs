@@ -20,9 +20,16 @@ pub fn dequantize(kind: TensorType, bytes: &[u8], out: &mut [f32]) {
         TensorType::Q4_1 => each(bytes, out, q4_1),
         TensorType::Q5_0 => each(bytes, out, q5_0),
         TensorType::Q5_1 => each(bytes, out, q5_1),
+        TensorType::Q2K => each(bytes, out, q2_k),
+        TensorType::Q3K => each(bytes, out, q3_k),
         TensorType::Q4K => each(bytes, out, q4_k),
         TensorType::Q5K => each(bytes, out, q5_k),
         TensorType::Q6K => each(bytes, out, q6_k),
+        TensorType::Iq4Nl => each(bytes, out, iq4_nl),
+        TensorType::Iq4Xs => each(bytes, out, iq4_xs),
+        TensorType::Mxfp4 => each(bytes, out, mxfp4),
+        TensorType::Tq1_0 => each(bytes, out, tq1_0),
+        TensorType::Tq2_0 => each(bytes, out, tq2_0),
     }
 }
 
@@ -125,6 +132,43 @@ pub(crate) fn scale_and_min(j: usize, scales: &[u8]) -> [u8; 2] {
     }
 }
 
+/// Values of two bits, four a byte: 128 values are four rows of 32, of which byte `i` has the `i`th values.
+#[inline(always)]
+fn twos(qs: &[u8], j: usize) -> impl Iterator<Item = u8> {
+    qs[j / 4 * 32..].iter().take(32).map(move |q| q >> (2 * (j % 4)) & 3)
+}
+
+#[inline(always)]
+fn q2_k(b: &[u8; 84], y: &mut [f32; 256]) {
+    let [d, m] = [half(b, 80), half(b, 82)];
+    for (j, y) in y.as_chunks_mut::<32>().0.iter_mut().enumerate() {
+        let scales = [b[2 * j], b[2 * j + 1]];
+        for (i, (y, q)) in y.iter_mut().zip(twos(&b[16..80], j)).enumerate() {
+            let scale = scales[i / 16];
+            *y = d * f32::from(scale & 15) * f32::from(q) - m * f32::from(scale >> 4);
+        }
+    }
+}
+
+/// Scale `j` of sixteen, six bits each in twelve bytes.
+#[inline(always)]
+fn scale_of_q3_k(j: usize, scales: &[u8]) -> f32 {
+    let low = if j < 8 { scales[j] & 15 } else { scales[j - 8] >> 4 };
+    let high = scales[8 + j % 4] >> (2 * (j / 4)) & 3;
+    f32::from(low | high << 4) - 32.0
+}
+
+#[inline(always)]
+fn q3_k(b: &[u8; 110], y: &mut [f32; 256]) {
+    let d = half(b, 108);
+    for (j, y) in y.as_chunks_mut::<32>().0.iter_mut().enumerate() {
+        let scales = [2 * j, 2 * j + 1].map(|j| d * scale_of_q3_k(j, &b[96..108]));
+        for (i, ((y, q), high)) in y.iter_mut().zip(twos(&b[32..96], j)).zip(&b[..32]).enumerate() {
+            *y = scales[i / 16] * (f32::from(q | (high >> j & 1) << 2) - 4.0);
+        }
+    }
+}
+
 #[inline(always)]
 fn q4_k(b: &[u8; 144], y: &mut [f32; 256]) {
     let [d, m] = [half(b, 0), half(b, 2)];
@@ -164,5 +208,74 @@ fn q6_k(b: &[u8; 210], y: &mut [f32; 256]) {
             let q = if row < 2 { low[i] & 15 } else { low[i] >> 4 } | (high[i] >> (2 * row) & 3) << 4;
             *y = d * f32::from(scales[i / 16].cast_signed()) * (f32::from(q) - 32.0);
         }
+    }
+}
+
+/// The levels of `IQ4_NL` and `IQ4_XS` (`kvalues_iq4nl`).
+const IQ4_LEVELS: [i8; 16] = [-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113];
+
+/// Levels that four bits choose, two a byte: those by the low halves of all bytes first.
+#[inline(always)]
+fn chosen(qs: &[u8], y: &mut [f32; 32], d: f32, levels: &[i8; 16]) {
+    let (low, high) = y.split_at_mut(16);
+    for ((low, high), q) in low.iter_mut().zip(high).zip(qs) {
+        *low = d * f32::from(levels[usize::from(q & 15)]);
+        *high = d * f32::from(levels[usize::from(q >> 4)]);
+    }
+}
+
+#[inline(always)]
+fn iq4_nl(b: &[u8; 18], y: &mut [f32; 32]) {
+    chosen(&b[2..], y, half(b, 0), &IQ4_LEVELS);
+}
+
+#[inline(always)]
+fn iq4_xs(b: &[u8; 136], y: &mut [f32; 256]) {
+    let d = half(b, 0);
+    let high = u16::from_le_bytes([b[2], b[3]]);
+    for (j, y) in y.as_chunks_mut::<32>().0.iter_mut().enumerate() {
+        let low = b[4 + j / 2] >> (4 * (j % 2)) & 15;
+        let scale = f32::from(u16::from(low) | (high >> (2 * j) & 3) << 4) - 32.0;
+        chosen(&b[8 + 16 * j..], y, d * scale, &IQ4_LEVELS);
+    }
+}
+
+/// Twice the values of a float of one sign, two exponent and one mantissa bit (`kvalues_mxfp4`).
+const MXFP4_LEVELS: [i8; 16] = [0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, -8, -12];
+
+#[inline(always)]
+fn mxfp4(b: &[u8; 17], y: &mut [f32; 32]) {
+    // Half of 2^(e − 127), since the levels are doubled; below float32's normal numbers, its bits are counted out.
+    let e = u32::from(b[0]);
+    let d = f32::from_bits(if e < 2 { 0x0020_0000 << e } else { (e - 1) << 23 });
+    chosen(&b[1..], y, d, &MXFP4_LEVELS);
+}
+
+/// The digit `n` of a byte that holds a fraction in base 3, the first digit on top, less 1.
+#[inline(always)]
+fn ternary(q: u8, n: usize) -> f32 {
+    const POWERS: [u8; 5] = [1, 3, 9, 27, 81];
+    let rest = u16::from(q.wrapping_mul(POWERS[n]));
+    f32::from((rest * 3) >> 8) - 1.0
+}
+
+#[inline(always)]
+fn tq1_0(b: &[u8; 54], y: &mut [f32; 256]) {
+    let d = half(b, 52);
+    // 32 and 16 bytes with five values each, and four with four; the first values of all bytes first.
+    let (first, rest) = y.split_at_mut(160);
+    let (second, third) = rest.split_at_mut(80);
+    for (y, qs) in [(first, &b[..32]), (second, &b[32..48]), (third, &b[48..52])] {
+        for (n, y) in y.chunks_exact_mut(qs.len()).enumerate() {
+            y.iter_mut().zip(qs).for_each(|(y, &q)| *y = ternary(q, n) * d);
+        }
+    }
+}
+
+#[inline(always)]
+fn tq2_0(b: &[u8; 66], y: &mut [f32; 256]) {
+    let d = half(b, 64);
+    for (j, y) in y.as_chunks_mut::<32>().0.iter_mut().enumerate() {
+        y.iter_mut().zip(twos(&b[..64], j)).for_each(|(y, q)| *y = d * (f32::from(q) - 1.0));
     }
 }

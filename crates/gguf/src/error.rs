@@ -1,3 +1,5 @@
+use crate::TensorType;
+
 /// What is wrong with a GGUF file, or with what is to become one.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum GgufError {
@@ -70,8 +72,8 @@ pub enum GgufError {
 
     /// A tensor of a type that is not read.
     #[error(
-        "tensor {tensor} is stored as {found}, which is not read; F32, F16, BF16, Q8_0, Q4_0, Q4_1, Q5_0, Q5_1, Q4_K, Q5_K \
-             and Q6_K are\nhint: get the model in one of these"
+        "tensor {tensor} is stored as {found}, which is not read; {} are\nhint: get the model in one of these",
+        TensorType::names()
     )]
     TensorType {
         /// Its name.

@@ -20,7 +20,7 @@ pub fn quantize(kind: TensorType, values: &[f32], out: &mut Vec<u8>) -> bool {
         TensorType::Q8_0 => values.as_chunks().0.iter().for_each(|block| q8_0(block, out)),
         TensorType::Q4_0 => values.as_chunks().0.iter().for_each(|block| q4_0(block, out)),
         TensorType::Q4K => values.as_chunks().0.iter().for_each(|block| q4_k(block, out)),
-        TensorType::Q4_1 | TensorType::Q5_0 | TensorType::Q5_1 | TensorType::Q5K | TensorType::Q6K => return false,
+        _ => return false,
     }
     true
 }

@@ -13,6 +13,9 @@ use crate::{
 /// Values that one thread reads at a time: whole blocks of every type.
 const PART: usize = 1 << 16;
 
+/// Lists that may lie in one another.
+const MOST_NESTED: usize = 8;
+
 /// A file whose header has been read and found consistent.
 #[derive(Debug)]
 pub struct Gguf<B> {
@@ -229,7 +232,7 @@ impl<'a> Cursor<'a> {
             id::F32 => Value::F32(f32::from_le_bytes(self.array(what)?)),
             id::BOOL => Value::Bool(boolean(u8::from_le_bytes(self.array(what)?), key)?),
             id::STRING => Value::String(self.string(&what)?),
-            id::ARRAY => Value::Array(self.list(key)?),
+            id::ARRAY => Value::Array(self.list(key, MOST_NESTED)?),
             id::U64 => Value::U64(self.u64(what)?),
             id::I64 => Value::I64(i64::from_le_bytes(self.array(what)?)),
             id::F64 => Value::F64(f64::from_le_bytes(self.array(what)?)),
@@ -237,7 +240,8 @@ impl<'a> Cursor<'a> {
         })
     }
 
-    fn list(&mut self, key: &str) -> Result<Array, GgufError> {
+    /// A list, in which lists may be nested `depth` deep.
+    fn list(&mut self, key: &str, depth: usize) -> Result<Array, GgufError> {
         let what = || format!("the value of {key}");
         let kind = self.u32(what)?;
         let count = self.u64(what)?;
@@ -264,8 +268,14 @@ impl<'a> Cursor<'a> {
                 Array::String(texts)
             }
             id::ARRAY => {
-                let problem = "a list of lists, which is not read".to_owned();
-                return Err(GgufError::Value { key: key.to_owned(), problem });
+                let problem = || format!("a list in more than {MOST_NESTED} lists, which is not read");
+                let too_deep = || GgufError::Value { key: key.to_owned(), problem: problem() };
+                let depth = depth.checked_sub(1).ok_or_else(too_deep)?;
+                let mut lists = Vec::new();
+                for _ in 0..count {
+                    lists.push(self.list(key, depth)?);
+                }
+                Array::Lists(lists)
             }
             other => return Err(unknown_type(key, other)),
         })

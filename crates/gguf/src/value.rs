@@ -17,7 +17,7 @@ pub enum Value {
     F64(f64),
 }
 
-/// A list of values of one type. Lists of lists are not read: no program writes them.
+/// A list of values of one type.
 #[derive(Debug, Clone, PartialEq)]
 #[allow(missing_docs)]
 pub enum Array {
@@ -30,6 +30,7 @@ pub enum Array {
     F32(Vec<f32>),
     Bool(Vec<bool>),
     String(Vec<String>),
+    Lists(Vec<Array>),
     U64(Vec<u64>),
     I64(Vec<i64>),
     F64(Vec<f64>),
@@ -129,6 +130,7 @@ impl Array {
             Self::F32(list) => list.len(),
             Self::Bool(list) => list.len(),
             Self::String(list) => list.len(),
+            Self::Lists(list) => list.len(),
             Self::U64(list) => list.len(),
             Self::I64(list) => list.len(),
             Self::F64(list) => list.len(),

@@ -195,5 +195,9 @@ fn put_array(out: &mut Vec<u8>, array: &Array) {
             put(id::STRING, &mut std::iter::empty());
             list.iter().for_each(|text| put_string(out, text));
         }
+        Array::Lists(lists) => {
+            put(id::ARRAY, &mut std::iter::empty());
+            lists.iter().for_each(|list| put_array(out, list));
+        }
     }
 }

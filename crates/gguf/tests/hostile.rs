@@ -86,7 +86,11 @@ fn counts_beyond_the_file_are_no_allocations() {
 fn metadata_that_cannot_be_is_named() {
     let value = |kind: u32| Raw::start(3, 0, 1).string("k").u32(kind);
     value(13).fails("the value of k is of the unknown type 13");
-    value(9).u32(9).u64(1).u32(4).u64(1).u32(7).fails("a list of lists");
+    value(9).u32(9).u64(1 << 40).u32(4).u64(1).u32(7).fails("the value of k needs");
+    let nested = |depth: usize| (0..depth).fold(value(9), |raw, _| raw.u32(9).u64(1)).u32(4).u64(0);
+    nested(8).parse().unwrap();
+    nested(9).fails("the value of k is a list in more than 8 lists");
+    nested(100_000).fails("in more than 8 lists");
     value(9).u32(99).u64(0).fails("of the unknown type 99");
     let mut truth = value(7);
     truth.0.push(2);
@@ -111,7 +115,9 @@ fn tensors_that_cannot_be_are_named() {
     one(&[4, 0], F32, 0).fails("has a dimension of 0");
     one(&[4], F32, 8).fails("begins at offset 8, which is no multiple of the alignment 32");
     one(&[40], Q4_0, 0).fails("has rows of 40 values, but Q4_0 needs a multiple of 32");
-    one(&[32], 23, 0).fails("stored as IQ4_XS, which is not read");
+    one(&[256], 21, 0).fails("stored as IQ3_S, which is not read; F32, F16, BF16, Q8_0, ");
+    one(&[256], 40, 0).fails("stored as NVFP4, which is not read");
+    one(&[32], 31, 0).fails("stored as Q4_0_4_4, which is not read");
     one(&[32], 4242, 0).fails("stored as type 4242");
     one(&[8], F32, 256).fails("tensor t needs 32 bytes from byte 320 on, but the file has 320");
     assert_eq!(one(&[8, 2], F32, 0).parse().unwrap().tensors()["t"].shape, [2, 8]);

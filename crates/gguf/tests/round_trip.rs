@@ -5,6 +5,10 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 
 fn array() -> impl Strategy<Value = Array> {
+    flat().prop_recursive(3, 20, 4, |inner| vec(inner, 0..4).prop_map(Array::Lists))
+}
+
+fn flat() -> impl Strategy<Value = Array> {
     prop_oneof![
         vec(any::<u8>(), 0..9).prop_map(Array::U8),
         vec(any::<i8>(), 0..9).prop_map(Array::I8),

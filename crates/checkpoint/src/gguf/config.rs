@@ -7,7 +7,7 @@ use serde_json::{Map, Value as Json, json};
 
 use super::GgufFile;
 use super::architecture::{ARCHITECTURES, Architecture};
-use super::keys::Keys;
+use super::keys::{Keys, Only};
 use super::rope;
 use crate::CheckpointError;
 use crate::config::raw::RawConfig;
@@ -24,6 +24,27 @@ const UNWRITTEN: [&str; 9] = [
     "vocab_size",
     "tie_word_embeddings",
     "num_key_value_heads",
+];
+
+/// Keys that some programs write where they change nothing: by these values.
+const NEUTRAL: [(&str, Only); 17] = [
+    ("attention.causal", Only::Flag(true)),
+    ("use_parallel_residual", Only::Flag(false)),
+    ("expert_count", Only::Number(0.0)),
+    ("expert_used_count", Only::Number(0.0)),
+    ("expert_shared_count", Only::Number(0.0)),
+    ("leading_dense_block_count", Only::Number(0.0)),
+    ("nextn_predict_layers", Only::Number(0.0)),
+    ("pooling_type", Only::Number(0.0)),
+    ("attention.clamp_kqv", Only::Number(0.0)),
+    ("attention.max_alibi_bias", Only::Number(0.0)),
+    ("attn_logit_softcapping", Only::Number(0.0)),
+    ("final_logit_softcapping", Only::Number(0.0)),
+    ("embedding_scale", Only::Number(1.0)),
+    ("residual_scale", Only::Number(1.0)),
+    ("logit_scale", Only::Number(1.0)),
+    ("rope.scale_linear", Only::Number(1.0)),
+    ("rope.scaling.attn_factor", Only::Number(1.0)),
 ];
 
 /// A file on its way into the keys of a `config.json`.
@@ -48,7 +69,7 @@ impl Reading<'_> {
 
     /// Whether the file has a tensor.
     pub fn has(&self, tensor: &str) -> bool {
-        self.file.gguf.tensors().contains_key(tensor)
+        self.file.info(tensor).is_some()
     }
 
     /// A size that has been read already.
@@ -59,7 +80,7 @@ impl Reading<'_> {
 
 /// The model that a file describes.
 pub(super) fn read(file: &GgufFile, architecture: &Architecture) -> Result<ModelConfig, CheckpointError> {
-    let keys = Keys::new(&file.path, file.gguf.metadata());
+    let keys = Keys::new(&file.path, file.metadata());
     let mut reading = Reading { file, keys, architecture, config: Map::new() };
     for (theirs, ours) in architecture.sizes {
         let size = reading.keys.required_size(&reading.key(theirs))?;
@@ -75,7 +96,7 @@ pub(super) fn read(file: &GgufFile, architecture: &Architecture) -> Result<Model
     for (ours, value) in architecture.fixed {
         reading.set(ours, *value);
     }
-    let embedding = file.gguf.tensors().get("token_embd.weight");
+    let embedding = file.info("token_embd.weight");
     let Some([rows, _]) = embedding.map(|info| info.shape.as_slice()) else {
         return Err(file.bad_tensor("token_embd.weight", "is missing, or no matrix"));
     };
@@ -100,12 +121,19 @@ pub(super) fn read(file: &GgufFile, architecture: &Architecture) -> Result<Model
         rope::read(&mut reading)?;
     }
     (architecture.read)(&mut reading)?;
-    for unused in ["expert_count", "expert_used_count"] {
-        reading.keys.only_count(&reading.key(unused), 0)?;
+    for (key, value) in NEUTRAL {
+        reading.keys.only_unread(&reading.key(key), value)?;
     }
+    // It says which way the rows of queries and keys lie, and there is one way for each architecture.
+    let layout = reading.key("tensor_data_layout");
+    reading.keys.typed(&layout, "\"reference\" or \"Meta AI original pth\"", |value| {
+        value.as_str().filter(|layout| ["reference", "Meta AI original pth"].contains(layout))
+    })?;
     if architecture.rotary {
         // Architectures that rotate a part of a head have read it.
-        reading.keys.only_count_unread(&reading.key("rope.dimension_count"), reading.known("head_dim"))?;
+        reading
+            .keys
+            .only_unread(&reading.key("rope.dimension_count"), Only::Number(reading.known("head_dim") as f64))?;
     }
     // It only repeats the number of rows, and files disagree on whether padding counts.
     reading.keys.get(&reading.key("vocab_size"));
@@ -122,7 +150,7 @@ fn head_dim(reading: &Reading, heads: u64) -> Result<u64, CheckpointError> {
         None if width.is_multiple_of(heads) => width / heads,
         None => return Err(keys.bad(&width_key, &format!("a multiple of the {heads} heads"))),
     };
-    keys.only_count(&reading.key("attention.value_length"), head_dim)?;
+    keys.only_unread(&reading.key("attention.value_length"), Only::Number(head_dim as f64))?;
     Ok(head_dim)
 }
 

@@ -163,7 +163,7 @@ pub(super) fn read_phi3(reading: &mut Reading) -> Result<(), CheckpointError> {
     let attention_factor = keys.number(&reading.key(ATTENTION_FACTOR))?;
     let original = keys.size(&reading.key(ORIGINAL_CONTEXT))?;
     let factors = |tensor: &str| {
-        let values = reading.file.gguf.values(tensor).map_err(|source| reading.file.damaged(source))?;
+        let values = reading.file.values(tensor)?;
         Ok::<_, CheckpointError>(values.iter().map(|x| x.to_string().parse::<f64>()).collect::<Result<Vec<_>, _>>())
     };
     let mut scaling = None;

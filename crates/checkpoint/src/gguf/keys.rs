@@ -2,6 +2,7 @@
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 use std::path::Path;
 
 use llm_gguf::Value;
@@ -10,6 +11,33 @@ use crate::CheckpointError;
 
 /// Beyond this no size of a model is meant seriously.
 const LARGEST: u64 = 1 << 28;
+
+/// The one value that a key may have.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Only {
+    /// A number, whole or not.
+    Number(f64),
+    /// true or false.
+    Flag(bool),
+}
+
+impl Only {
+    fn is(self, value: &Value) -> bool {
+        match self {
+            Self::Number(only) => value.as_u64().map(|n| n as f64).or_else(|| value.as_f64()) == Some(only),
+            Self::Flag(only) => value.as_bool() == Some(only),
+        }
+    }
+}
+
+impl fmt::Display for Only {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Number(only) => only.fmt(f),
+            Self::Flag(only) => only.fmt(f),
+        }
+    }
+}
 
 /// The metadata of a file.
 pub(super) struct Keys<'a> {
@@ -66,15 +94,13 @@ impl<'a> Keys<'a> {
         self.typed(key, "a list of texts", Value::as_strings)
     }
 
-    /// Fails unless the key is absent or has the one value that this program computes with.
-    pub fn only_count(&self, key: &str, allowed: u64) -> Result<(), CheckpointError> {
+    /// Fails unless somebody has read the key, it is absent, or it has the one value that this program computes with.
+    pub fn only_unread(&self, key: &str, allowed: Only) -> Result<(), CheckpointError> {
+        if self.read.borrow().contains(key) {
+            return Ok(());
+        }
         let expected = format!("{allowed}; this program computes nothing else");
-        self.typed(key, &expected, |value| value.as_u64().filter(|&n| n == allowed)).map(|_| ())
-    }
-
-    /// [`only_count`](Self::only_count) for a key that nobody has read.
-    pub fn only_count_unread(&self, key: &str, allowed: u64) -> Result<(), CheckpointError> {
-        if self.read.borrow().contains(key) { Ok(()) } else { self.only_count(key, allowed) }
+        self.typed(key, &expected, |value| allowed.is(value).then_some(())).map(|_| ())
     }
 
     /// A value that `meaning` gives something for.
@@ -92,6 +118,11 @@ impl<'a> Keys<'a> {
         let read = self.read.borrow();
         let unread = self.metadata.keys().find(|key| key.starts_with(prefix) && !read.contains(*key));
         unread.map_or(Ok(()), |key| Err(self.bad(key, "absent; what it changes is not known here")))
+    }
+
+    /// A value without which a file cannot be understood.
+    pub fn required(&self, key: &str) -> Result<&'a Value, CheckpointError> {
+        self.get(key).ok_or_else(|| self.missing(key))
     }
 
     /// The error of a key that is not there.

@@ -108,7 +108,7 @@ fn llama3(reading: &Reading, theta: f64) -> Result<Option<Json>, CheckpointError
     if !reading.has(ROPE_FREQS) {
         return Ok(None);
     }
-    let divisors = reading.file.gguf.values(ROPE_FREQS).map_err(|source| reading.file.damaged(source))?;
+    let divisors = reading.file.values(ROPE_FREQS)?;
     if divisors.iter().all(|&divisor| divisor == 1.0) {
         return Ok(None);
     }

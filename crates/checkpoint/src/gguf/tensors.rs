@@ -128,8 +128,7 @@ impl GgufTensors {
             let change = Change::of(architecture, &name, config.num_heads, config.num_kv_heads);
             (name, (gguf.clone(), change, change.shape(&info.shape)))
         };
-        let tensors =
-            file.gguf.tensors().iter().filter(|(name, _)| !SETTINGS.contains(&name.as_str())).map(entry).collect();
+        let tensors = file.tensors().filter(|(name, _)| !SETTINGS.contains(&name.as_str())).map(entry).collect();
         Ok(Self { file, tensors })
     }
 
@@ -153,9 +152,9 @@ impl GgufTensors {
     pub fn floats(&self, name: &str) -> Result<Floats, CheckpointError> {
         let missing = || self.file.damaged(GgufError::MissingTensor { tensor: name.to_owned() });
         let (tensor, change, shape) = self.tensors.get(name).ok_or_else(missing)?;
-        let gguf = &self.file.gguf;
+        let gguf = self.file.gguf(tensor);
         let damaged = |source| self.file.damaged(source);
-        let kind = match gguf.tensors().get(tensor).map(|info| info.kind) {
+        let kind = match self.file.info(tensor).map(|info| info.kind) {
             Some(TensorType::F32) => Some(FloatKind::F32),
             Some(TensorType::F16) => Some(FloatKind::F16),
             Some(TensorType::Bf16) => Some(FloatKind::Bf16),
@@ -179,29 +178,19 @@ impl GgufTensors {
         quantize: Quantize,
     ) -> Option<QuantizedWeight> {
         let (gguf, change, _) = self.tensors.get(name)?;
-        let kind = self.file.gguf.tensors().get(gguf)?.kind;
+        let kind = self.file.info(gguf)?.kind;
         if !quantize.keeps(kind) || place.transposed != (*change == Change::Transposed) {
             return None;
         }
         let [rows, columns] = shape;
         let (row, start) = (kind.bytes(columns as u64)? as usize, place.part.map_or(0, |part| part.start));
-        let stored = self.file.gguf.stored(gguf).ok()?.get(start * row..(start + rows) * row)?;
+        let stored = self.file.gguf(gguf).stored(gguf).ok()?.get(start * row..(start + rows) * row)?;
         match change {
             Change::Interleaved { heads } => {
                 QuantizedWeight::new(kind, shape, &permute_rows(stored, rows, *heads, true))
             }
             _ => QuantizedWeight::new(kind, shape, stored),
         }
-    }
-}
-
-impl GgufFile {
-    pub(super) fn damaged(&self, source: GgufError) -> CheckpointError {
-        CheckpointError::Gguf { path: self.path.clone(), source }
-    }
-
-    pub(super) fn bad_tensor(&self, tensor: &str, problem: &str) -> CheckpointError {
-        self.damaged(GgufError::Tensor { tensor: tensor.to_owned(), problem: problem.to_owned() })
     }
 }
 

@@ -4,13 +4,14 @@
 //! ([`byte_level`]), and `llama`, where pairs merge by the scores of what they make ([`sentencepiece`]).
 
 mod byte_level;
+mod scores;
 mod sentencepiece;
 mod write;
 
 use std::collections::{BTreeMap, HashSet};
 use std::path::Path;
 
-use llm_data::Tokenizer;
+use llm_data::{DataError, Tokenizer};
 use llm_gguf::{Array, Value};
 use serde_json::{Map, Value as Json, json};
 
@@ -83,7 +84,7 @@ pub(super) fn read(path: &Path, metadata: &BTreeMap<String, Value>) -> Result<To
     let keys = Keys::new(path, metadata);
     let vocabulary = Vocabulary::read(&keys)?;
     let mut parts = match keys.text(MODEL)? {
-        Some("gpt2") => byte_level::read(&keys)?,
+        Some("gpt2") => byte_level::read(path, &keys)?,
         Some("llama") => sentencepiece::read(&keys, &vocabulary)?,
         _ => return Err(keys.bad(MODEL, "\"gpt2\" or \"llama\"")),
     };
@@ -130,7 +131,8 @@ pub(super) fn read(path: &Path, metadata: &BTreeMap<String, Value>) -> Result<To
 
     let [first, last] = [bos.filter(|_| adds_bos), eos.filter(|_| adds_eos)].map(|id| id.map(|id| (token(id), id)));
     let json = tokenizer_json(&vocabulary, parts, &[first, last]).map_err(|problem| problem_at(path, problem))?;
-    let tokenizer = Tokenizer::from_json(&json, config, &generation)?;
+    let tokenizer = Tokenizer::from_json(&json, config, &generation);
+    let tokenizer = tokenizer.map_err(|error| problem_at(path, unusable(&json, &error)))?;
     vocabulary.check(&tokenizer).map_err(|problem| problem_at(path, problem))?;
     Ok(tokenizer)
 }
@@ -139,6 +141,24 @@ pub(super) fn read(path: &Path, metadata: &BTreeMap<String, Value>) -> Result<To
 fn is_phi3(keys: &Keys) -> Result<bool, CheckpointError> {
     let name = keys.text("general.name")?.unwrap_or_default().to_lowercase();
     Ok(name.contains("phi-3") || name.contains("phi3"))
+}
+
+/// Why a `tokenizer.json` that was made of a file is none, without what a terminal would not show.
+fn unusable(json: &Json, error: &DataError) -> String {
+    let model = &json["model"];
+    let stranger = merges_of(model).find(|pair| pair.iter().any(|part| model["vocab"][*part].is_null()));
+    let Some([left, right]) = stranger else {
+        let error = error.to_string();
+        let reason = error.split("\nhint: ").next().unwrap_or_default();
+        return reason.escape_debug().to_string();
+    };
+    format!("the merge of {left:?} and {right:?} names a token that the vocabulary lacks")
+}
+
+/// The merges of a BPE model.
+fn merges_of(model: &Json) -> impl Iterator<Item = [&str; 2]> {
+    let merges = model["merges"].as_array().into_iter().flatten();
+    merges.filter_map(|merge| Some([merge[0].as_str()?, merge[1].as_str()?]))
 }
 
 fn problem_at(path: &Path, problem: String) -> CheckpointError {
@@ -213,9 +233,18 @@ fn padding(id: usize) -> String {
 
 /// A whole `tokenizer.json`; `around` are the tokens that begin and end every text.
 fn tokenizer_json(vocabulary: &Vocabulary, parts: Parts, around: &[Option<(String, u64)>; 2]) -> Result<Json, String> {
-    // Added tokens at the end of the table stand beside the vocabulary, all others in it too, which keeps their ids.
+    // Added tokens at the end of the table stand beside the vocabulary, all others in it too, which keeps their ids. So do
+    // those that merges name: Gemma's last ones are tags and runs of white space that merge as well.
     let is_added = |kind: Kind| kind.added() && (kind != Kind::Unknown || parts.adds_unknown);
-    let others = vocabulary.iter().rev().skip_while(|(.., kind)| is_added(*kind)).count();
+    let tail: HashSet<String> = vocabulary
+        .iter()
+        .rev()
+        .take_while(|(.., kind)| is_added(*kind))
+        .map(|(_, token, _)| (parts.spell)(token))
+        .collect();
+    let merging = merging(&parts.model, &tail);
+    let stands_beside = |token: &str, kind: Kind| is_added(kind) && !merging.contains((parts.spell)(token).as_str());
+    let others = vocabulary.iter().rev().skip_while(|&(_, token, kind)| stands_beside(token, kind)).count();
     let first_beside = vocabulary.iter().nth(others).map_or(usize::MAX, |(id, ..)| id);
     let beside_from = if first_beside == others { others } else { usize::MAX };
     let mut vocab = Map::new();
@@ -244,6 +273,22 @@ fn tokenizer_json(vocabulary: &Vocabulary, parts: Parts, around: &[Option<(Strin
         "version": "1.0", "truncation": null, "padding": null, "added_tokens": added, "normalizer": normalizer,
         "pre_tokenizer": pre_tokenizer, "post_processor": template(around), "decoder": decoder, "model": model,
     }))
+}
+
+/// Those of `tokens` that a merge of a model takes or makes.
+fn merging<'a>(model: &Map<String, Json>, tokens: &'a HashSet<String>) -> HashSet<&'a str> {
+    let mut found = HashSet::new();
+    if tokens.is_empty() {
+        return found;
+    }
+    let mut made = String::new();
+    for merge in model["merges"].as_array().into_iter().flatten() {
+        let [Some(left), Some(right)] = [0, 1].map(|part| merge[part].as_str()) else { continue };
+        made.clear();
+        made.extend([left, right]);
+        found.extend([left, right, &made].into_iter().filter_map(|token| tokens.get(token)).map(String::as_str));
+    }
+    found
 }
 
 /// The post-processor that puts tokens around a text.

@@ -4,7 +4,7 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::{HubError, HubId, INDEX, PICKLED, PICKLED_INDEX, WEIGHTS, shards};
+use super::{HubError, HubId, INDEX, PICKLED, PICKLED_INDEX, WEIGHTS, files_of, is_later_part, shards};
 use crate::gguf::is_gguf_name;
 
 /// `models--ORG--NAME` in the cache.
@@ -74,11 +74,14 @@ impl Repository {
         let snapshot = self.snapshot(&sha)?;
         if let Some(file) = &id.file {
             let part = file.to_lowercase();
-            let entries = fs::read_dir(&snapshot).into_iter().flatten().filter_map(|entry| Some(entry.ok()?.path()));
-            let name = |path: &PathBuf| path.file_name().unwrap_or_default().to_string_lossy().to_lowercase();
-            let mut fitting = entries.filter(|path| is_gguf_name(path) && name(path).contains(&part));
-            let first = fitting.next().filter(|_| fitting.next().is_none());
-            return Ok(Some(snapshot.join(file)).filter(|path| path.is_file()).or(first));
+            let entries = fs::read_dir(&snapshot).into_iter().flatten().filter_map(Result::ok);
+            let names = entries.map(|entry| entry.file_name().to_string_lossy().into_owned());
+            let fits = |name: &String| name.to_lowercase().contains(&part) && !is_later_part(name);
+            let mut fitting = names.filter(|name| is_gguf_name(Path::new(name)) && fits(name));
+            let one = fitting.next().filter(|_| fitting.next().is_none());
+            let named = Some(file.clone()).filter(|file| snapshot.join(file).is_file());
+            let whole = |name: &String| files_of(name).all(|part| snapshot.join(part).is_file());
+            return Ok(named.or(one).filter(whole).map(|name| snapshot.join(name)));
         }
         let there = |name: &&str| snapshot.join(name).is_file();
         let weights = match [WEIGHTS, INDEX, PICKLED, PICKLED_INDEX].into_iter().find(there) {

@@ -2,10 +2,12 @@
 //! <https://github.com/ggml-org/llama.cpp/blob/master/src/llama-vocab.cpp>, written as the `tokenizer.json` files have them
 //! that llama.cpp took them from.
 
+use std::path::Path;
+
 use serde_json::{Value as Json, json};
 
 use super::super::keys::Keys;
-use super::{Parts, bpe};
+use super::{Parts, bpe, problem_at};
 use crate::CheckpointError;
 
 /// How a text is split.
@@ -16,6 +18,8 @@ enum Rule {
     Digits,
     /// Regular expressions, one after the other.
     Split(&'static [&'static str]),
+    /// Regular expressions, one after the other, then every digit by itself.
+    SplitDigits(&'static [&'static str]),
 }
 
 /// A rule by its names in `tokenizer.ggml.pre`.
@@ -36,8 +40,21 @@ const QWEN35: &str = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?[\p{L}\p{M
 const TEKKEN: &str = r"[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+|[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+";
 const GPT4O: &str = r"[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+(?i:'s|'t|'re|'ve|'m|'ll|'d)?|[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*(?i:'s|'t|'re|'ve|'m|'ll|'d)?|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+";
 
+/// Letters that have two cases, as the Unicode of 2018 had them.
+const DEEPSEEK_LLM: &str = concat!(
+    r"\s?[A-Za-zµÀ-ÖØ-öø-ƺƼ-ƿǄ-ʓʕ-ʯͰ-ͳͶͷͻ-ͽͿΆΈ-ΊΌΎ-ΡΣ-ϵϷ-ҁҊ-ԯԱ-ՖႠ-ჅᎠ-Ᏽᏸ-ᏽᲐ-ᲺᲽ-Ჿᴀ-ᴫᵫ-ᵷᵹ-ᶚḀ-ἕἘ-Ἕἠ-ὅὈ-Ὅὐ-ὗὙὛὝ",
+    "\u{1f5f}-\u{1f7d}\u{1f80}-\u{1fb4}\u{1fb6}-\u{1fbc}\u{1fbe}\u{1fc2}-\u{1fc4}\u{1fc6}-\u{1fcc}\u{1fd0}-\u{1fd3}",
+    "\u{1fd6}-\u{1fdb}\u{1fe0}-\u{1fec}\u{1ff2}-\u{1ff4}\u{1ff6}-\u{1ffc}ℂℇℊ-ℓℕℙ-ℝℤ\u{2126}ℨ\u{212a}-ℭℯ-ℴℹℼ-ℿⅅ-ⅉⅎↃↄ",
+    "Ⰰ-ⱻⱾ-ⳤⳫ-ⳮⳲⳳꙀ-ꙭꚀ-ꚛꜢ-ꝯꝱ-ꞇꞋ-ꞎꭰ-ꮿﬀ-ﬆﬓ-ﬗＡ-Ｚａ-ｚ𐐀-𐑏𐒰-𐓓𐓘-𐓻𐲀-𐲲𐳀-𐳲𑢠-𑣟𞤀-𞥃]+",
+);
+const DEEPSEEK_CJK: &str = "[一-龥\u{800}-一가-\u{d7ff}]+";
+const DEEPSEEK_V3: &str = concat!(
+    r##"[!"#$%&'()*+,\-./:;<=>?@\[\\\]^_`{|}~][A-Za-z]+|"##,
+    "[^\r\n\\p{L}\\p{P}\\p{S}]?[\\p{L}\\p{M}]+| ?[\\p{P}\\p{S}]+[\r\n]*|\\s*[\r\n]+|\\s+(?!\\S)|\\s+",
+);
+
 /// The rules that are read, the common ones first.
-pub(super) const PRES: [Pre; 10] = [
+pub(super) const PRES: [Pre; 14] = [
     Pre {
         names: &[
             "gpt-2",
@@ -76,6 +93,31 @@ pub(super) const PRES: [Pre; 10] = [
         adds_bos: false,
     },
     Pre {
+        names: &["deepseek-v3", "hunyuan-dense", "joyai-llm"],
+        rule: Rule::Split(&[r"\p{N}{1,3}", "[一-龥\u{3040}-ゟ゠-ヿ]+", DEEPSEEK_V3]),
+        ignore_merges: false,
+        adds_bos: false,
+    },
+    Pre {
+        names: &["deepseek-llm"],
+        rule: Rule::SplitDigits(&[
+            "[\r\n]",
+            DEEPSEEK_LLM,
+            "\\s?[!-/:-~！-／：-～‘-‟\u{3000}-。]+",
+            r"\s+$",
+            DEEPSEEK_CJK,
+        ]),
+        ignore_merges: false,
+        adds_bos: false,
+    },
+    Pre {
+        names: &["deepseek-coder"],
+        rule: Rule::SplitDigits(&["[\r\n]", r"\s?\p{L}+", r"\s?\p{P}+", DEEPSEEK_CJK]),
+        ignore_merges: false,
+        adds_bos: false,
+    },
+    Pre { names: &["glm4", "glm5"], rule: Rule::Split(&[LLAMA3]), ignore_merges: true, adds_bos: false },
+    Pre {
         names: &["smaug-bpe", "dbrx", "chatglm-bpe"],
         rule: Rule::Split(&[LLAMA3]),
         ignore_merges: false,
@@ -102,29 +144,27 @@ impl Pre {
     /// The `pre_tokenizer` of a `tokenizer.json`.
     pub fn json(&self) -> Json {
         let bytes = |use_regex: bool| json!({ "type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": use_regex });
-        match self.rule {
-            Rule::Gpt2 => bytes(true),
-            Rule::Digits => {
-                json!({ "type": "Sequence", "pretokenizers": [{ "type": "Digits", "individual_digits": true }, bytes(true)] })
-            }
-            Rule::Split(patterns) => {
-                let split = |pattern: &&str| json!({ "type": "Split", "pattern": { "Regex": pattern }, "behavior": "Isolated", "invert": false });
-                let steps: Vec<Json> = patterns.iter().map(split).chain([bytes(false)]).collect();
-                json!({ "type": "Sequence", "pretokenizers": steps })
-            }
-        }
+        let digits = || json!({ "type": "Digits", "individual_digits": true });
+        let split = |pattern: &&str| json!({ "type": "Split", "pattern": { "Regex": pattern }, "behavior": "Isolated", "invert": false });
+        let steps: Vec<Json> = match self.rule {
+            Rule::Gpt2 => return bytes(true),
+            Rule::Digits => vec![digits(), bytes(true)],
+            Rule::Split(patterns) => patterns.iter().map(split).chain([bytes(false)]).collect(),
+            Rule::SplitDigits(patterns) => patterns.iter().map(split).chain([digits(), bytes(false)]).collect(),
+        };
+        json!({ "type": "Sequence", "pretokenizers": steps })
     }
 }
 
 /// What is not the vocabulary of a tokenizer of this kind.
-pub(super) fn read(keys: &Keys) -> Result<Parts, CheckpointError> {
+pub(super) fn read(path: &Path, keys: &Keys) -> Result<Parts, CheckpointError> {
     const PRE: &str = "tokenizer.ggml.pre";
     const MERGES: &str = "tokenizer.ggml.merges";
     // Files from before there were rules mean this one, as in llama.cpp.
     let name = keys.text(PRE)?.unwrap_or("default");
     let pre = PRES.iter().find(|pre| pre.names.contains(&name)).ok_or_else(|| {
-        let known: Vec<_> = PRES.iter().flat_map(|pre| pre.names).map(|name| format!("{name:?}")).collect();
-        keys.bad(PRE, &crate::config::raw::one_of(&known))
+        let count = PRES.iter().flat_map(|pre| pre.names).count();
+        problem_at(path, format!("{PRE} is {name:?}, a rule of splitting texts that is none of the {count} known here"))
     })?;
     let merges = keys.texts(MERGES)?.ok_or_else(|| keys.missing(MERGES))?;
     let pair = |merge: &String| {

@@ -81,7 +81,7 @@ pub(super) fn read(keys: &Keys, vocabulary: &Vocabulary) -> Result<Parts, Checkp
 
 /// The merges of tokens with ids and scores, in the order of `transformers`' `generate_merges`: the highest score first, then
 /// the longest left part, then the longest right one, then by ids.
-pub(super) fn merges<'a>(tokens: impl Iterator<Item = (&'a str, usize, f32)>) -> Vec<(&'a str, &'a str)> {
+fn merges<'a>(tokens: impl Iterator<Item = (&'a str, usize, f32)>) -> Vec<(&'a str, &'a str)> {
     let tokens: Vec<_> = tokens.collect();
     let ids: HashMap<&str, usize> = tokens.iter().map(|&(token, id, _)| (token, id)).collect();
     let mut found = Vec::new();

@@ -1,12 +1,11 @@
 //! `tokenizer.json` to metadata. Only what llama.cpp splits in the same way is written.
 
-use std::collections::HashMap;
-
 use llm_data::Tokenizer;
 use llm_gguf::{Array, Value};
 use serde_json::Value as Json;
 
-use super::sentencepiece::{SPACE, merges};
+use super::scores::{Token, scores};
+use super::sentencepiece::SPACE;
 use super::{Kind, byte_level, i32s, padding};
 use crate::CheckpointError;
 
@@ -24,9 +23,13 @@ struct Table {
 /// The metadata of a tokenizer for a model with `rows` embeddings, and what llama.cpp will not do.
 pub(in super::super) fn write(tokenizer: &Tokenizer, rows: usize) -> Result<(Metadata, Vec<String>), CheckpointError> {
     let json = tokenizer.to_json()?;
-    let mut table = Table::read(&json, rows).map_err(CheckpointError::NotGguf)?;
+    let (mut table, rowless) = Table::read(&json, rows).map_err(CheckpointError::NotGguf)?;
     let mut metadata = Vec::new();
     let mut notes = Vec::new();
+    if let Some(token) = rowless.first() {
+        let count = rowless.len();
+        notes.push(format!("{count} tokens beyond the {rows} rows of the embedding are left out, {token:?} first"));
+    }
     let mut put = |key: &str, value: Value| metadata.push((format!("tokenizer.{key}"), value));
     let text = |text: &str| Value::String(text.to_owned());
     let unwritable = || {
@@ -39,7 +42,7 @@ pub(in super::super) fn write(tokenizer: &Tokenizer, rows: usize) -> Result<(Met
         put("ggml.pre", text(pre));
         let joined = table.merges.iter().map(|(left, right)| format!("{left} {right}"));
         put("ggml.merges", Value::Array(Array::String(joined.collect())));
-        if !json["normalizer"].is_null() {
+        if !changes_nothing(&json["normalizer"]) {
             notes.push(format!(
                 "llama.cpp does not normalize texts as this tokenizer: {}",
                 shortened(&json["normalizer"])
@@ -48,7 +51,15 @@ pub(in super::super) fn write(tokenizer: &Tokenizer, rows: usize) -> Result<(Met
     } else {
         let (scores, prefix) = if json["model"]["byte_fallback"] == true {
             table.kinds_of_bytes();
-            (table.scores().map_err(CheckpointError::NotGguf)?, space_prefix(&json).ok_or_else(unwritable)?)
+            let prefix = space_prefix(&json).ok_or_else(unwritable)?;
+            if prefix && json["pre_tokenizer"]["type"] == "Metaspace" {
+                let first = json["pre_tokenizer"]["prepend_scheme"] == "first";
+                let after = if first { " or follows a special token" } else { "" };
+                notes.push(format!(
+                    "llama.cpp puts a space before a text also where it begins with one{after}; this tokenizer does not"
+                ));
+            }
+            (table.scores().map_err(CheckpointError::NotGguf)?, prefix)
         } else if table.is_of_characters(&json) {
             table.tokens.iter_mut().filter(|token| *token == " ").for_each(|token| SPACE.clone_into(token));
             notes.push("llama.cpp fails on characters that the vocabulary lacks".to_owned());
@@ -74,7 +85,7 @@ pub(in super::super) fn write(tokenizer: &Tokenizer, rows: usize) -> Result<(Met
         ("unknown", named("unk_token")),
         ("padding", named("pad_token")),
     ] {
-        if let Some(id) = id {
+        if let Some(id) = id.filter(|&id| (id as usize) < rows) {
             put(&format!("ggml.{key}_token_id"), Value::U32(id));
         }
     }
@@ -105,7 +116,8 @@ pub(in super::super) fn write(tokenizer: &Tokenizer, rows: usize) -> Result<(Met
 }
 
 impl Table {
-    fn read(json: &Json, rows: usize) -> Result<Self, String> {
+    /// The table of a model with `rows` embeddings, and the added tokens that have no row.
+    fn read(json: &Json, rows: usize) -> Result<(Self, Vec<String>), String> {
         let model = &json["model"];
         if model["type"] != "BPE" {
             return Err(format!("its tokenizer is a {}, not BPE", model["type"]));
@@ -123,8 +135,13 @@ impl Table {
             let kind = if unknown == Some(token) { Kind::Unknown } else { Kind::Normal };
             set(id.as_u64().unwrap_or(u64::MAX), token, kind)?;
         }
+        let mut rowless = Vec::new();
         for token in json["added_tokens"].as_array().into_iter().flatten() {
             let (content, id) = (token["content"].as_str().unwrap_or_default(), token["id"].as_u64());
+            if id.is_some_and(|id| id >= rows as u64) && model["vocab"][content].is_null() {
+                rowless.push(content.to_owned());
+                continue;
+            }
             let kind = match token["special"].as_bool() {
                 _ if unknown == Some(content) => Kind::Unknown,
                 Some(true) => Kind::Control,
@@ -137,7 +154,7 @@ impl Table {
             merge => Some((merge[0].as_str()?.to_owned(), merge[1].as_str()?.to_owned())),
         };
         let merges = model["merges"].as_array().into_iter().flatten().map(merge).collect::<Option<_>>();
-        Ok(Self { tokens, kinds, merges: merges.ok_or("its merges are no pairs of tokens")? })
+        Ok((Self { tokens, kinds, merges: merges.ok_or("its merges are no pairs of tokens")? }, rowless))
     }
 
     /// The name of the rule by which a byte-level tokenizer splits.
@@ -173,35 +190,22 @@ impl Table {
 
     /// Marks the tokens that stand for bytes.
     fn kinds_of_bytes(&mut self) {
-        for byte in 0..=u8::MAX {
-            let name = format!("<0x{byte:02X}>");
-            if let Some(id) = self.tokens.iter().position(|token| *token == name) {
-                self.kinds[id] = Kind::Byte;
+        for (token, kind) in self.tokens.iter().zip(&mut self.kinds) {
+            let byte = token.strip_prefix("<0x").and_then(|rest| u8::from_str_radix(rest.strip_suffix('>')?, 16).ok());
+            if byte.is_some_and(|byte| *token == format!("<0x{byte:02X}>")) {
+                *kind = Kind::Byte;
             }
         }
     }
 
-    /// Scores by which pairs merge in the order of the merges.
+    /// Scores by which pairs merge as by the merges.
     fn scores(&self) -> Result<Vec<f32>, String> {
-        let mut first: HashMap<String, usize> = HashMap::new();
-        for (rank, (left, right)) in self.merges.iter().enumerate() {
-            first.entry(format!("{left}{right}")).or_insert(rank);
+        let mut tokens = Vec::with_capacity(self.tokens.len());
+        for (text, kind) in self.tokens.iter().zip(&self.kinds) {
+            let takes_part = matches!(kind, Kind::Normal | Kind::UserDefined);
+            tokens.push(takes_part.then_some(Token { text, found_first: *kind == Kind::UserDefined }));
         }
-        // Ranks below 2²⁴ are exact in float32; tokens that nothing merges into come last.
-        let last = self.merges.len();
-        let rank = |(id, token): (usize, &String)| first.get(token).copied().unwrap_or(last + id);
-        let scores: Vec<f32> = self.tokens.iter().enumerate().map(|token| -(rank(token) as f32)).collect();
-
-        let all = self.tokens.iter().enumerate().map(|(id, token)| (token.as_str(), id, scores[id]));
-        let order: HashMap<_, _> = merges(all).into_iter().enumerate().map(|(rank, pair)| (pair, rank)).collect();
-        let mut latest = 0;
-        for (left, right) in &self.merges {
-            match order.get(&(left.as_str(), right.as_str())) {
-                Some(&rank) if rank >= latest => latest = rank,
-                _ => return Err(format!("its merge of {left:?} and {right:?} has no place in an order by scores")),
-            }
-        }
-        Ok(scores)
+        scores(&tokens, &self.merges)
     }
 }
 
@@ -213,7 +217,9 @@ fn space_prefix(json: &Json) -> Option<bool> {
     if pre["type"] == "Metaspace" && normalizer.is_null() && pre["replacement"] == SPACE && pre["split"] == false {
         return Some(pre["prepend_scheme"] != "never");
     }
-    if !pre.is_null() {
+    // Gemma's splits at spaces, of which the normalizer has left none.
+    let at_spaces = pre["type"] == "Split" && pre["pattern"]["String"] == " " && pre["invert"] == false;
+    if !(pre.is_null() || at_spaces) {
         return None;
     }
     match normalizer["normalizers"].as_array().map(Vec::as_slice) {
@@ -223,6 +229,11 @@ fn space_prefix(json: &Json) -> Option<bool> {
         }
         _ => None,
     }
+}
+
+/// Whether a normalizer leaves every text as it is.
+fn changes_nothing(normalizer: &Json) -> bool {
+    normalizer.is_null() || normalizer["normalizers"].as_array().is_some_and(Vec::is_empty)
 }
 
 /// A part of `tokenizer.json` without what does not change the ids.

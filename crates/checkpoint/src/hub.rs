@@ -24,10 +24,14 @@ pub use error::HubError;
 pub use id::HubId;
 
 /// Files that every model directory may have beside its weights.
-const NAMES: [&str; 7] = [
+const NAMES: [&str; 11] = [
     "config.json",
     "generation_config.json",
     "tokenizer.json",
+    "tokenizer.model",
+    "vocab.json",
+    "merges.txt",
+    "added_tokens.json",
     "tokenizer_config.json",
     "special_tokens_map.json",
     "chat_template.jinja",

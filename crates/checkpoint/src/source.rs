@@ -55,7 +55,8 @@ impl ModelSource {
         self.gguf.as_ref().map_or_else(|| config::read(&self.path), |file| file.config())
     }
 
-    /// The tokenizer, which must belong to a model of `config`.
+    /// The tokenizer, which must belong to a model of `config`. Tokens that the model has no embedding for are errors where
+    /// they stand in a text: see [`Tokenizer::for_rows`].
     ///
     /// # Errors
     /// A missing or unusable tokenizer, and those of [`check_vocabulary`].
@@ -65,7 +66,7 @@ impl ModelSource {
             None => Tokenizer::load(&self.path)?,
         };
         check_vocabulary(&tokenizer, config)?;
-        Ok(tokenizer)
+        Ok(tokenizer.for_rows(config.vocab_size))
     }
 
     /// How its publisher wants tokens drawn: see [`load_generation`](crate::load_generation).

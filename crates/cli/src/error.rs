@@ -68,6 +68,10 @@ pub enum CliError {
         path: PathBuf,
     },
 
+    /// Something that needs a chat template, and a model without one.
+    #[error("this model has no chat template\nhint: leave out --chat and --chat-template-kwargs, or take a model that was tuned for chat")]
+    NoTemplate,
+
     /// No prompt, and a tokenizer that knows no token to begin with.
     #[error("the tokenizer names no token that begins or ends a text\nhint: give a --prompt")]
     NothingToBeginWith,

@@ -43,6 +43,10 @@ pub struct TokenizeArgs {
     #[arg(long)]
     json: bool,
 
+    /// Read special tokens written in the text, such as <|im_start|>, as `generate` and `chat` do; else they are plain text.
+    #[arg(long)]
+    special: bool,
+
     /// The text; `-` reads stdin. No token is added to it.
     #[arg(allow_hyphen_values = true)]
     text: String,
@@ -54,7 +58,7 @@ pub fn run(args: &TokenizeArgs) -> Result<(), CliError> {
         Some(path) => open_tokenizer(path)?,
         None => train_on(&text, args.kind)?,
     };
-    let pieces = tokenizer.pieces(&text)?;
+    let pieces = tokenizer.pieces(&text, args.special)?;
     if args.json { print_json(&pieces) } else { print_table(&pieces) }
 }
 
@@ -141,7 +145,7 @@ mod tests {
     #[test]
     fn words_and_punctuation_are_the_pieces_of_a_text() {
         let tokenizer = train_on("I love AI!", TokenizerKind::Word).unwrap();
-        let texts: Vec<_> = tokenizer.pieces("I love AI!").unwrap().into_iter().map(|piece| piece.text).collect();
+        let texts: Vec<_> = tokenizer.pieces("I love AI!", false).unwrap().into_iter().map(|piece| piece.text).collect();
         assert_eq!(texts, ["I", " love", " AI", "!"]);
     }
 }

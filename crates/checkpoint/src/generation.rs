@@ -58,14 +58,14 @@ pub fn load_generation(dir: &Path) -> Result<GenerationDefaults, CheckpointError
     let defaults = GenerationDefaults {
         do_sample: flag("do_sample")?,
         temperature: number("temperature", "a number, 0 or more", |x| (x >= 0.0).then_some(x.min(MOST)))?,
-        top_k: count(&raw, "top_k")?.map(|k| k.unwrap_or(0)),
+        top_k: count(&raw, "top_k")?.map(|k| if k == NO_LIMIT { 0 } else { k }),
         // As in `transformers`, a share of 0 leaves the most probable token, and one above 1 leaves all.
         top_p: number("top_p", "a number, 0 or more", |x| (x >= 0.0).then_some(x.clamp(LEAST, 1.0)))?,
         min_p: number("min_p", "a number from 0 to 1", |x| (0.0..=1.0).contains(&x).then_some(x))?,
         repetition_penalty: number("repetition_penalty", "a number, more than 0", |x| {
             (x > 0.0).then_some(x.clamp(LEAST, MOST))
         })?,
-        max_new_tokens: count(&raw, "max_new_tokens")?.flatten(),
+        max_new_tokens: count(&raw, "max_new_tokens")?.filter(|&most| most != NO_LIMIT),
     };
     Ok(defaults)
 }
@@ -74,11 +74,14 @@ pub fn load_generation(dir: &Path) -> Result<GenerationDefaults, CheckpointError
 const LEAST: f64 = 1e-6;
 const MOST: f64 = 1e6;
 
-/// A whole number from 0, also where it is written as a float; -1 is no limit, as in vLLM.
-fn count(raw: &RawConfig, key: &str) -> Result<Option<Option<usize>>, CheckpointError> {
+/// What -1 is read as.
+const NO_LIMIT: usize = usize::MAX;
+
+/// A whole number from 0, also where it is written as a float; -1 is [`NO_LIMIT`], as in vLLM.
+fn count(raw: &RawConfig, key: &str) -> Result<Option<usize>, CheckpointError> {
     let meaning = |value: &Value| match value.as_f64() {
-        Some(-1.0) => Some(None),
-        Some(number) if number >= 0.0 && number.fract() == 0.0 => Some(Some(number as usize)),
+        Some(-1.0) => Some(NO_LIMIT),
+        Some(number) if number >= 0.0 && number.fract() == 0.0 => Some(number as usize),
         _ => None,
     };
     let expected = "a whole number from 0, or -1 for no limit";

@@ -106,11 +106,11 @@ fn a_vocabulary_of_another_model_is_an_error_with_both_sizes() {
     let dir = tempfile::tempdir().unwrap();
     let tokenizer = byte_tokenizer(dir.path());
     let ids = tokenizer.vocab_size();
-    // As many rows as ids, padded to a round number of them, or fewer than tokens were added.
+    // As many rows as ids, or padded to a round number of them; or no row for the end of the text, which was added.
     for rows in [ids, ids + 1, 512, 1024, ids - 1] {
         check_vocabulary(&tokenizer, &config(Family::Llama, rows)).unwrap();
     }
-    for rows in [2_000, 32_000] {
+    for rows in [ids - 2, 1, 2_000, 32_000] {
         let error = check_vocabulary(&tokenizer, &config(Family::Llama, rows)).unwrap_err();
         assert!(matches!(error, CheckpointError::Vocabulary { .. }));
         let text = error.to_string();

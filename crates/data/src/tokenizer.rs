@@ -29,8 +29,8 @@ use crate::DataError;
 use decode::Decoding;
 use encode::Encoder;
 use files::SpecialTokens;
-use foreign::Files;
 pub(crate) use files::{open_to_others, write_beside};
+use foreign::Files;
 pub use stream::TextStream;
 
 /// Ids between 0 and the largest that may have no token, beside 16 for each token; tables have a row for each.
@@ -126,6 +126,8 @@ struct Inner {
     encoder: OnceLock<Encoder>,
     decoding: Decoding,
     vocab_size: usize,
+    /// The same without added tokens.
+    core_size: usize,
     /// Made when it is asked for.
     hash: OnceLock<String>,
 }
@@ -188,9 +190,12 @@ impl Tokenizer {
             let problem = format!("its largest id is {}, but it has {} tokens only", vocab_size - 1, vocab.len());
             return Err(DataError::Tokenize(problem));
         }
+        let added = plain.get_added_tokens_decoder();
+        let core = vocab.values().filter(|id| !added.contains_key(id));
+        let core_size = core.max().map_or(0, |&id| id as usize + 1);
         let decoding = Decoding::new(&plain, &vocab, vocab_size);
         let (prompting, encoder, hash) = (OnceLock::new(), OnceLock::new(), OnceLock::new());
-        let inner = Inner { plain, prompting, encoder, decoding, vocab_size, hash };
+        let inner = Inner { plain, prompting, encoder, decoding, vocab_size, core_size, hash };
         Ok(Self { inner: Arc::new(inner), special: Arc::new(special), rows: vocab_size })
     }
 
@@ -211,10 +216,11 @@ impl Tokenizer {
         if self.rows == self.inner.vocab_size {
             return Ok(());
         }
-        match ids.into_iter().find(|&id| id as usize >= self.rows) {
-            Some(id) => Err(DataError::NoEmbedding { id, token: self.token(id).unwrap_or_default(), rows: self.rows }),
-            None => Ok(()),
-        }
+        let Some(id) = ids.into_iter().find(|&id| id as usize >= self.rows) else { return Ok(()) };
+        // As it is written: the crate's `id_to_token` would give what the normalizer makes of it.
+        let added = self.inner.plain.get_added_tokens_decoder().get(&id).map(|token| token.content.clone());
+        let token = added.or_else(|| self.token(id)).unwrap_or_default();
+        Err(DataError::NoEmbedding { id, token, rows: self.rows })
     }
 
     /// Writes `tokenizer.json` and `tokenizer_config.json`, which Hugging Face transformers loads as a
@@ -275,6 +281,11 @@ impl Tokenizer {
     /// Rows that an embedding table needs: the largest id plus one.
     pub fn vocab_size(&self) -> usize {
         self.inner.vocab_size
+    }
+
+    /// Rows that an embedding table needs for the tokens that a text is split into: without those that were added to them.
+    pub fn core_size(&self) -> usize {
+        self.inner.core_size
     }
 
     /// Tokens after which generation stops; empty if none is known.

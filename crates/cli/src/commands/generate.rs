@@ -96,6 +96,9 @@ enum Overflow {
 }
 
 pub fn run(args: &GenerateArgs, printer: Printer) -> Result<(), CliError> {
+    if !args.chat && !args.variables.is_empty() {
+        return Err(CliError::NotChat);
+    }
     let source = args.model.source(printer)?;
     let prompt = args.prompt.as_deref().map(input::text).transpose()?;
     if prompt.as_deref() == Some("") {

@@ -31,7 +31,7 @@ const EXAMPLES: &str = "Examples:
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub struct TokenizeArgs {
-    /// A tokenizer.json, a directory that holds one, or a .gguf file.
+    /// A tokenizer.json or tokenizer.model, a directory that holds one, or a .gguf file.
     #[arg(short, long, value_name = "FILE|DIR", conflicts_with = "kind")]
     tokenizer: Option<PathBuf>,
 
@@ -145,7 +145,8 @@ mod tests {
     #[test]
     fn words_and_punctuation_are_the_pieces_of_a_text() {
         let tokenizer = train_on("I love AI!", TokenizerKind::Word).unwrap();
-        let texts: Vec<_> = tokenizer.pieces("I love AI!", false).unwrap().into_iter().map(|piece| piece.text).collect();
+        let texts: Vec<_> =
+            tokenizer.pieces("I love AI!", false).unwrap().into_iter().map(|piece| piece.text).collect();
         assert_eq!(texts, ["I", " love", " AI", "!"]);
     }
 }

@@ -64,7 +64,8 @@ impl Around {
             return Ok(());
         }
         let [first, last] = [bos, eos].map(|id| id.and_then(|id| Some((tokenizer.id_to_token(id)?, id))));
-        let mut steps: Vec<Value> = steps(&processor).iter().filter(|step| step["type"] == "ByteLevel").cloned().collect();
+        let mut steps: Vec<Value> =
+            steps(&processor).iter().filter(|step| step["type"] == "ByteLevel").cloned().collect();
         if first.is_some() || last.is_some() {
             steps.push(template(&[first, last]));
         }

@@ -33,7 +33,8 @@ impl Form {
         match self {
             Self::Template(template, variables) => {
                 let variables = variables.clone();
-                let input = ChatInput { messages: &messages, add_generation_prompt: true, variables, ..ChatInput::default() };
+                let input =
+                    ChatInput { messages: &messages, add_generation_prompt: true, variables, ..ChatInput::default() };
                 Ok(tokenizer.encode_rendered(&template.render(&input)?.text)?)
             }
             Self::Plain => {

@@ -43,18 +43,13 @@ pub(super) fn tokens(settings: &Settings, model: Vec<Token>) -> Vec<Token> {
     let mut tokens = model;
     let decoder = settings.config.get("added_tokens_decoder").and_then(Value::as_object);
     let special = |text: &str| KEYS.iter().any(|key| settings.token(key) == Some(text)) || listed(settings, text);
-    let with_ids: BTreeMap<u32, Token> = match decoder {
-        Some(decoder) => {
-            decoder.iter().filter_map(|(id, token)| Some((id.parse().ok()?, Token::read(token, false)?))).collect()
-        }
-        None => {
-            let id = |id: &Value| id.as_u64().and_then(|id| u32::try_from(id).ok());
-            let token = |text: &str| Token {
-                id: None,
-                token: AddedToken::from(text, special(text)).normalized(!special(text)),
-            };
-            settings.added.iter().filter_map(|(text, value)| Some((id(value)?, token(text)))).collect()
-        }
+    let with_ids: BTreeMap<u32, Token> = if let Some(decoder) = decoder {
+        decoder.iter().filter_map(|(id, token)| Some((id.parse().ok()?, Token::read(token, false)?))).collect()
+    } else {
+        let id = |id: &Value| id.as_u64().and_then(|id| u32::try_from(id).ok());
+        let token = |text: &str| AddedToken::from(text, special(text)).normalized(!special(text));
+        let added = settings.added.iter();
+        added.filter_map(|(text, value)| Some((id(value)?, Token { id: None, token: token(text) }))).collect()
     };
     tokens.extend(with_ids.into_iter().map(|(id, token)| Token { id: Some(id), ..token }));
     for key in KEYS {
@@ -87,7 +82,9 @@ pub(super) fn add(tokenizer: &mut Tokenizer, tokens: Vec<Token>) -> Result<(), S
         let found = tokenizer.token_to_id(&text);
         if found != Some(id) {
             let place = found.map_or("nowhere".to_owned(), |found| found.to_string());
-            return Err(format!("the files beside it put token {text:?} at id {id}, but the vocabulary has it at {place}"));
+            return Err(format!(
+                "the files beside it put token {text:?} at id {id}, but the vocabulary has it at {place}"
+            ));
         }
     }
     Ok(())

@@ -6,10 +6,10 @@
 
 use ahash::AHashMap;
 use serde_json::{Value, json};
-use tokenizers::normalizers::Sequence;
-use tokenizers::{NormalizerWrapper, Tokenizer};
 use tokenizers::models::bpe::BPE;
 use tokenizers::models::unigram::Unigram;
+use tokenizers::normalizers::Sequence;
+use tokenizers::{NormalizerWrapper, Tokenizer};
 
 use super::proto::{self, Model, NORMAL, USER_DEFINED};
 use super::{Settings, assemble, charsmap, part};
@@ -43,11 +43,17 @@ fn llama(model: &Model, settings: &Settings) -> Result<Tokenizer, DataError> {
     };
     let normalizer = part(normalizer)?;
     let parts = [pre_tokenizer, Value::Null, decoder(true, prefix)];
-    let pieces: Vec<(String, f32)> =
-        model.pieces.iter().enumerate().map(|(id, piece)| (piece.text().to_owned(), if id < 3 { 0.0 } else { piece.score() })).collect();
+    let pieces: Vec<(String, f32)> = model
+        .pieces
+        .iter()
+        .enumerate()
+        .map(|(id, piece)| (piece.text().to_owned(), if id < 3 { 0.0 } else { piece.score() }))
+        .collect();
     match kind(model)? {
         Kind::Unigram => assemble(unigram(pieces, Some(0), true)?, normalizer, parts),
-        Kind::Bpe => assemble(bpe(vocabulary(&pieces), merges(&pieces), &model.trainer(), true, false)?, normalizer, parts),
+        Kind::Bpe => {
+            assemble(bpe(vocabulary(&pieces), merges(&pieces), &model.trainer(), true, false)?, normalizer, parts)
+        }
     }
 }
 
@@ -67,7 +73,9 @@ fn gemma(model: &Model) -> Result<Tokenizer, DataError> {
     let parts = [pre_tokenizer, Value::Null, decoder(true, false)];
     match kind(model)? {
         Kind::Unigram => assemble(unigram(pieces, Some(3), true)?, normalizer, parts),
-        Kind::Bpe => assemble(bpe(vocabulary(&pieces), merges(&pieces), &model.trainer(), true, false)?, normalizer, parts),
+        Kind::Bpe => {
+            assemble(bpe(vocabulary(&pieces), merges(&pieces), &model.trainer(), true, false)?, normalizer, parts)
+        }
     }
 }
 
@@ -108,7 +116,9 @@ fn plain(model: &Model) -> Result<Tokenizer, DataError> {
     let normalizer = Some(Sequence::new(steps).into());
     let parts = [pre_tokenizer, Value::Null, decoder(fallback, prefix)];
     match kind(model)? {
-        Kind::Unigram => assemble(unigram(pieces, usize::try_from(trainer.unk_id()).ok(), fallback)?, normalizer, parts),
+        Kind::Unigram => {
+            assemble(unigram(pieces, usize::try_from(trainer.unk_id()).ok(), fallback)?, normalizer, parts)
+        }
         Kind::Bpe => {
             let merges = merges_of_normal(model);
             assemble(bpe(vocabulary(&pieces), merges, &trainer, fallback, !user_defined.is_empty())?, normalizer, parts)

@@ -123,5 +123,5 @@ fn a_vocabulary_of_another_model_is_an_error_with_both_sizes() {
 fn a_directory_without_a_tokenizer_says_so() {
     let dir = tempfile::tempdir().unwrap();
     let error = load_tokenizer(dir.path(), &config(Family::Llama, 10)).unwrap_err().to_string();
-    assert!(error.contains("tokenizer.json") && error.contains("no such file"), "{error}");
+    assert!(error.contains("no tokenizer.json here") && error.contains("hint: "), "{error}");
 }

@@ -23,7 +23,9 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::sync::{Arc, OnceLock};
 
+use ahash::AHashMap;
 use serde::{Deserialize, Serialize};
+use tokenizers::AddedToken;
 
 use crate::DataError;
 use decode::Decoding;
@@ -125,6 +127,7 @@ struct Inner {
     /// Made when a text comes.
     encoder: OnceLock<Encoder>,
     decoding: Decoding,
+    added: AHashMap<u32, AddedToken>,
     vocab_size: usize,
     /// The same without added tokens.
     core_size: usize,
@@ -195,7 +198,7 @@ impl Tokenizer {
         let core_size = core.max().map_or(0, |&id| id as usize + 1);
         let decoding = Decoding::new(&plain, &vocab, vocab_size);
         let (prompting, encoder, hash) = (OnceLock::new(), OnceLock::new(), OnceLock::new());
-        let inner = Inner { plain, prompting, encoder, decoding, vocab_size, core_size, hash };
+        let inner = Inner { plain, prompting, encoder, decoding, added, vocab_size, core_size, hash };
         Ok(Self { inner: Arc::new(inner), special: Arc::new(special), rows: vocab_size })
     }
 
@@ -217,9 +220,7 @@ impl Tokenizer {
             return Ok(());
         }
         let Some(id) = ids.into_iter().find(|&id| id as usize >= self.rows) else { return Ok(()) };
-        // As it is written: the crate's `id_to_token` would give what the normalizer makes of it.
-        let added = self.inner.plain.get_added_tokens_decoder().get(&id).map(|token| token.content.clone());
-        let token = added.or_else(|| self.token(id)).unwrap_or_default();
+        let token = self.token(id).unwrap_or_default();
         Err(DataError::NoEmbedding { id, token, rows: self.rows })
     }
 
@@ -310,7 +311,9 @@ impl Tokenizer {
 
     /// The token of an id as `tokenizer.json` writes it.
     pub fn token(&self, id: u32) -> Option<String> {
-        self.inner.plain.id_to_token(id)
+        // Of an added token, the crate's `id_to_token` gives what the normalizer makes of it.
+        let added = self.inner.added.get(&id).map(|token| token.content.clone());
+        added.or_else(|| self.inner.plain.id_to_token(id))
     }
 
     /// The id of a token as `tokenizer.json` writes it.

@@ -172,7 +172,8 @@ fn special_tokens_come_from_the_files_beside() {
 fn hostile_tokenizers_give_errors() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("tokenizer.json");
-    assert!(matches!(Tokenizer::load(folder.path()), Err(DataError::Missing { .. })));
+    assert!(matches!(Tokenizer::load(folder.path()), Err(DataError::NoTokenizer { .. })));
+    assert!(matches!(Tokenizer::load(&file), Err(DataError::Missing { .. })));
     for contents in ["", "{}", "{\"model\": 3}", "[1"] {
         fs::write(&file, contents).unwrap();
         let error = Tokenizer::load(&file).unwrap_err();

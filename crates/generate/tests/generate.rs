@@ -328,7 +328,10 @@ fn a_stop_string_may_name_a_special_token() {
             continue;
         };
         assert_eq!((made.ids.as_slice(), made.finish_reason), (&whole.ids[..=end], FinishReason::Stop));
-        assert_eq!(made.text, tokenizer.decode(&whole.ids[..end]).unwrap());
+        // An unfinished character before it is not shown.
+        let before = tokenizer.decode(&whole.ids[..end]).unwrap();
+        let finished = |text: &str| text.trim_end_matches(char::REPLACEMENT_CHARACTER).to_owned();
+        assert!(before.starts_with(&made.text) && finished(&made.text) == finished(&before), "{before:?}");
         stopped += 1;
     }
     assert!(stopped > 0, "20 · 60 draws from 257 tokens never gave the last one");

@@ -72,7 +72,7 @@ impl Files {
             Self::SentencePiece(_) => {
                 let settings = Settings::read(path)?;
                 let model = proto::Model::read(&read(path)?).map_err(unusable)?;
-                let mut tokenizer = sentencepiece::build(&model, &settings).map_err(|e| unusable(e.to_string()))?;
+                let mut tokenizer = sentencepiece::build(&model, &settings).map_err(|e| unusable(problem(e)))?;
                 let tokens = added::tokens(&settings, model.added(&settings));
                 added::add(&mut tokenizer, tokens).map_err(unusable)?;
                 Ok(tokenizer)
@@ -81,11 +81,19 @@ impl Files {
                 let settings = Settings::read(path)?;
                 let merges = path.with_file_name("merges.txt");
                 let mut tokenizer =
-                    byte_level::build(&read(path)?, &read(&merges)?, &settings).map_err(|e| unusable(e.to_string()))?;
+                    byte_level::build(&read(path)?, &read(&merges)?, &settings).map_err(|e| unusable(problem(e)))?;
                 added::add(&mut tokenizer, added::tokens(&settings, Vec::new())).map_err(unusable)?;
                 Ok(tokenizer)
             }
         }
+    }
+}
+
+/// What is wrong, without the words of an error that stands alone.
+fn problem(error: DataError) -> String {
+    match error {
+        DataError::Tokenize(problem) => problem,
+        other => other.to_string(),
     }
 }
 

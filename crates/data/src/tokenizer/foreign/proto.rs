@@ -4,6 +4,7 @@ use prost::Message;
 
 use super::Settings;
 use super::added::Token;
+use super::sentencepiece::Class;
 
 /// Bytes of a file; the largest published one has 5 MB.
 const LARGEST: usize = 256 << 20;
@@ -106,14 +107,16 @@ impl Model {
     }
 
     /// The pieces that are found in a text before it is split, and the special tokens that the class knows without being
-    /// told: control and user-defined pieces, and those for what is unknown, begins and ends a text.
+    /// told: control pieces, those for what is unknown, begins and ends a text, and, if a class is to convert them,
+    /// user-defined pieces; otherwise these are kept whole when the text is split.
     pub(super) fn added(&self, settings: &Settings) -> Vec<Token> {
         // Gemma's turns are user-defined pieces, but special.
         let turns = ["<start_of_turn>", "<end_of_turn>"];
-        let special = |piece: &Piece| {
-            piece.kind() == CONTROL || (settings.class() == Some("Gemma") && turns.contains(&piece.text()))
-        };
-        let pieces = self.pieces.iter().filter(|piece| [CONTROL, USER_DEFINED].contains(&piece.kind()));
+        let class = Class::of(settings);
+        let special =
+            |piece: &Piece| piece.kind() == CONTROL || (class == Class::Gemma && turns.contains(&piece.text()));
+        let is_added = |kind: i32| kind == CONTROL || (kind == USER_DEFINED && class != Class::None);
+        let pieces = self.pieces.iter().filter(|piece| is_added(piece.kind()));
         let mut tokens: Vec<Token> = pieces.map(|piece| Token::new(piece.text(), special(piece))).collect();
         let trainer = self.trainer();
         let ids = [trainer.unk_id(), trainer.bos_id(), trainer.eos_id()];

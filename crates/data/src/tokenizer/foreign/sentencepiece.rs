@@ -19,12 +19,31 @@ use crate::tokenizer::tokenize;
 /// What a space is written as.
 const SPACE: &str = "▁";
 
+/// Whose converter a model is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Class {
+    Llama,
+    Gemma,
+    /// Nobody's.
+    None,
+}
+
+impl Class {
+    pub(super) fn of(settings: &Settings) -> Self {
+        match settings.class() {
+            Some("Llama" | "CodeLlama") => Self::Llama,
+            Some("Gemma") => Self::Gemma,
+            _ => Self::None,
+        }
+    }
+}
+
 /// Builds the tokenizer of `model`, but for its added tokens.
 pub(super) fn build(model: &Model, settings: &Settings) -> Result<Tokenizer, DataError> {
-    match settings.class() {
-        Some("Llama" | "CodeLlama") => llama(model, settings),
-        Some("Gemma") => gemma(model),
-        _ => plain(model),
+    match Class::of(settings) {
+        Class::Llama => llama(model, settings),
+        Class::Gemma => gemma(model),
+        Class::None => plain(model),
     }
 }
 

@@ -122,7 +122,7 @@ fn damaged_files_are_named_with_what_is_wrong() {
 #[test]
 fn long_pieces_are_refused_before_they_are_split() {
     // A piece of 64 KiB: 2³² places to look at.
-    let text = [b'a'; 1 << 16];
+    let text = vec![b'a'; 1 << 16];
     let piece = [&[0x0a, 0x80, 0x80, 0x04][..], &text].concat();
     let file = [&[0x0a, 0x84, 0x80, 0x04][..], &piece].concat();
     let outcome = changed("llama", |dir| fs::write(dir.join("tokenizer.model"), file).unwrap());

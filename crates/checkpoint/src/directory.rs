@@ -56,15 +56,15 @@ pub fn open_tokenizer(path: &Path) -> Result<Tokenizer, CheckpointError> {
     Ok(Tokenizer::load(path)?)
 }
 
-/// Checks that every id of `tokenizer` has its row in the embedding. Embeddings are often padded to a round number of
-/// rows, so some more rows than ids are well; a tenth more, and more than a thousand, are another model's.
+/// Checks that `tokenizer` may be that of a model of `config`. Embeddings are often padded to a round number of rows, so some
+/// more rows than ids are well; a tenth more, and more than a thousand, are another model's. Tokens may have been added that
+/// the model lacks (Gemma 3 names one for pictures, others a `<pad>`); without those that were added, all must have a row.
 ///
 /// # Errors
 /// [`CheckpointError::Vocabulary`], with both sizes.
 pub fn check_vocabulary(tokenizer: &Tokenizer, config: &ModelConfig) -> Result<(), CheckpointError> {
     let [ids, rows] = [tokenizer.vocab_size(), config.vocab_size];
-    let padding = (rows / 10).max(1024);
-    if ids <= rows && rows - ids <= padding {
+    if tokenizer.core_size() <= rows && rows.saturating_sub(ids) <= (rows / 10).max(1024) {
         return Ok(());
     }
     Err(CheckpointError::Vocabulary { tokenizer: ids, model: rows })

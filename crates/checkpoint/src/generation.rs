@@ -2,6 +2,8 @@
 
 use std::path::Path;
 
+use serde_json::Value;
+
 use crate::config::raw::RawConfig;
 use crate::{CheckpointError, write_atomic};
 
@@ -45,19 +47,45 @@ pub fn load_generation(dir: &Path) -> Result<GenerationDefaults, CheckpointError
     let values = serde_json::from_slice(&text)
         .map_err(|error| CheckpointError::Json { path: path.clone(), message: error.to_string() })?;
     let raw = RawConfig::new(&path, values);
-    let number = |key: &str, expected: &str, fine: fn(f64) -> bool| {
-        let given = raw.get(key).map(|value| value.as_f64().filter(|number| fine(*number)));
+    let number = |key: &str, expected: &str, meaning: fn(f64) -> Option<f64>| {
+        let given = raw.get(key).map(|value| value.as_f64().and_then(meaning));
         given.map(|number| number.map(|number| number as f32).ok_or_else(|| raw.bad(key, expected))).transpose()
     };
-    Ok(GenerationDefaults {
-        do_sample: raw.flag("do_sample")?,
-        temperature: number("temperature", "a number, 0 or more", |x| (0.0..1e6).contains(&x))?,
-        top_k: raw.count("top_k")?,
-        top_p: number("top_p", "a number, more than 0 and at most 1", |x| x > 0.0 && x <= 1.0)?,
-        min_p: number("min_p", "a number from 0 to 1", |x| (0.0..=1.0).contains(&x))?,
-        repetition_penalty: number("repetition_penalty", "a number, more than 0", |x| x > 0.0 && x < 1e6)?,
-        max_new_tokens: raw.count("max_new_tokens")?,
-    })
+    let flag = |key: &str| {
+        let truth = |value: &Value| value.as_bool().or_else(|| value.as_f64().map(|number| number != 0.0));
+        raw.get(key).map(|value| truth(value).ok_or_else(|| raw.bad(key, "true or false"))).transpose()
+    };
+    let defaults = GenerationDefaults {
+        do_sample: flag("do_sample")?,
+        temperature: number("temperature", "a number, 0 or more", |x| (x >= 0.0).then_some(x.min(MOST)))?,
+        top_k: count(&raw, "top_k")?.map(|k| if k == NO_LIMIT { 0 } else { k }),
+        // As in `transformers`, a share of 0 leaves the most probable token, and one above 1 leaves all.
+        top_p: number("top_p", "a number, 0 or more", |x| (x >= 0.0).then_some(x.clamp(LEAST, 1.0)))?,
+        min_p: number("min_p", "a number from 0 to 1", |x| (0.0..=1.0).contains(&x).then_some(x))?,
+        repetition_penalty: number("repetition_penalty", "a number, more than 0", |x| {
+            (x > 0.0).then_some(x.clamp(LEAST, MOST))
+        })?,
+        max_new_tokens: count(&raw, "max_new_tokens")?.filter(|&most| most != NO_LIMIT),
+    };
+    Ok(defaults)
+}
+
+// Bounds of what logits can be divided by in float32.
+const LEAST: f64 = 1e-6;
+const MOST: f64 = 1e6;
+
+/// What -1 is read as.
+const NO_LIMIT: usize = usize::MAX;
+
+/// A whole number from 0, also where it is written as a float; -1 is [`NO_LIMIT`], as in vLLM.
+fn count(raw: &RawConfig, key: &str) -> Result<Option<usize>, CheckpointError> {
+    let meaning = |value: &Value| match value.as_f64() {
+        Some(-1.0) => Some(NO_LIMIT),
+        Some(number) if number >= 0.0 && number.fract() == 0.0 => Some(number as usize),
+        _ => None,
+    };
+    let expected = "a whole number from 0, or -1 for no limit";
+    raw.get(key).map(|value| meaning(value).ok_or_else(|| raw.bad(key, expected))).transpose()
 }
 
 /// Copies `generation_config.json` from one model directory to another; does nothing where there is none.

@@ -27,12 +27,15 @@ pub use id::HubId;
 const NAMES: [&str; 7] = [
     "config.json",
     "generation_config.json",
-    "tokenizer.json",
+    TOKENIZER,
     "tokenizer_config.json",
     "special_tokens_map.json",
     "chat_template.jinja",
     INDEX,
 ];
+const TOKENIZER: &str = "tokenizer.json";
+/// What a tokenizer is made of where there is no `tokenizer.json`.
+const TOKENIZER_PARTS: [&str; 4] = ["tokenizer.model", "vocab.json", "merges.txt", "added_tokens.json"];
 const INDEX: &str = "model.safetensors.index.json";
 const WEIGHTS: &str = "model.safetensors";
 /// The same as PyTorch writes them, where there are no others.
@@ -142,7 +145,7 @@ impl Hub {
             get(name)?
         } else {
             let weights = Weights::choose(id, &names)?;
-            for name in names.iter().filter(|name| wanted(name)) {
+            for name in names.iter().filter(|name| wanted(name, &names)) {
                 get(name)?;
             }
             let weights = match weights {
@@ -159,11 +162,11 @@ impl Hub {
     }
 }
 
-/// Whether a file of a repository belongs to the model directory, weights aside.
-fn wanted(name: &str) -> bool {
+/// Whether a file of a repository that has `names` belongs to the model directory, weights aside.
+fn wanted(name: &str, names: &BTreeSet<String>) -> bool {
     let template =
         name.starts_with("additional_chat_templates/") && Path::new(name).extension() == Some("jinja".as_ref());
-    NAMES.contains(&name) || template
+    NAMES.contains(&name) || template || (TOKENIZER_PARTS.contains(&name) && !names.contains(TOKENIZER))
 }
 
 /// The weights of a repository.

@@ -64,7 +64,8 @@ impl ModelSource {
         if may { weights::other_parts(self) } else { Ok(OtherParts::default()) }
     }
 
-    /// The tokenizer, which must belong to a model of `config`.
+    /// The tokenizer, which must belong to a model of `config`. Tokens that the model has no embedding for are errors where
+    /// they stand in a text: see [`Tokenizer::for_rows`].
     ///
     /// # Errors
     /// A missing or unusable tokenizer, and those of [`check_vocabulary`].
@@ -74,7 +75,7 @@ impl ModelSource {
             None => Tokenizer::load(&self.path)?,
         };
         check_vocabulary(&tokenizer, config)?;
-        Ok(tokenizer)
+        Ok(tokenizer.for_rows(config.vocab_size))
     }
 
     /// How its publisher wants tokens drawn: see [`load_generation`](crate::load_generation).

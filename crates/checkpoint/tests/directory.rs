@@ -106,11 +106,11 @@ fn a_vocabulary_of_another_model_is_an_error_with_both_sizes() {
     let dir = tempfile::tempdir().unwrap();
     let tokenizer = byte_tokenizer(dir.path());
     let ids = tokenizer.vocab_size();
-    // As many rows as ids, or padded to a round number of them.
-    for rows in [ids, ids + 1, 512, 1024] {
+    // As many rows as ids, or padded to a round number of them; or no row for the end of the text, which was added.
+    for rows in [ids, ids + 1, 512, 1024, ids - 1] {
         check_vocabulary(&tokenizer, &config(Family::Llama, rows)).unwrap();
     }
-    for rows in [ids - 1, 1, 32_000] {
+    for rows in [ids - 2, 1, 2_000, 32_000] {
         let error = check_vocabulary(&tokenizer, &config(Family::Llama, rows)).unwrap_err();
         assert!(matches!(error, CheckpointError::Vocabulary { .. }));
         let text = error.to_string();
@@ -123,5 +123,5 @@ fn a_vocabulary_of_another_model_is_an_error_with_both_sizes() {
 fn a_directory_without_a_tokenizer_says_so() {
     let dir = tempfile::tempdir().unwrap();
     let error = load_tokenizer(dir.path(), &config(Family::Llama, 10)).unwrap_err().to_string();
-    assert!(error.contains("tokenizer.json") && error.contains("no such file"), "{error}");
+    assert!(error.contains("no tokenizer.json here") && error.contains("hint: "), "{error}");
 }

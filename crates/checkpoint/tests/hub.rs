@@ -37,6 +37,7 @@ fn sharded() -> SmallHub {
         .small("config.json", b"{\"a\": 1}")
         .small("tokenizer.json", b"{}")
         .small("README.md", b"not needed")
+        .small("vocab.json", b"not needed beside tokenizer.json")
         .small("model.safetensors.index.json", index.as_bytes())
         .large("model-00001-of-00002.safetensors", &bytes(70_000))
         .large(SHARD, &bytes(300_001))
@@ -86,6 +87,16 @@ fn a_model_is_downloaded_once_and_only_what_is_needed() {
     assert_eq!(server.requests().len(), before + 1, "only the revision is asked for");
     // A commit is its own name.
     assert_eq!(fetch(&hub, &format!("org/name@{SHA}")).unwrap(), dir);
+}
+
+#[test]
+fn the_parts_of_a_tokenizer_are_taken_where_it_is_not_whole() {
+    let parts = ["added_tokens.json", "merges.txt", "tokenizer.model", "vocab.json"];
+    let server = SmallHub::new().small("config.json", b"{}").large("model.safetensors", b"weights");
+    let server = parts.into_iter().fold(server, |server, part| server.small(part, b"part")).start();
+    let cache = tempfile::tempdir().unwrap();
+    let dir = fetch(&hub(&server, cache.path()), "org/name").unwrap();
+    assert!(parts.iter().all(|part| dir.join(part).exists()), "{:?}", names(&dir));
 }
 
 #[test]

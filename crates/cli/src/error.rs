@@ -96,6 +96,18 @@ pub enum CliError {
         path: PathBuf,
     },
 
+    /// Something that needs a chat template, and a model without one.
+    #[error(
+        "this model has no chat template\nhint: leave out --chat and --chat-template-kwargs, or take a model that was tuned for chat"
+    )]
+    NoTemplate,
+
+    /// Variables for a template that is not used.
+    #[error(
+        "--chat-template-kwargs is for --chat\nhint: add --chat to give the prompt to the model by its chat template"
+    )]
+    NotChat,
+
     /// No prompt, and a tokenizer that knows no token to begin with.
     #[error("the tokenizer names no token that begins or ends a text\nhint: give a --prompt")]
     NothingToBeginWith,

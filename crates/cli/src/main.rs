@@ -19,6 +19,7 @@ mod printer;
 mod progress;
 mod sampling;
 mod training_view;
+mod variables;
 
 use std::process::ExitCode;
 

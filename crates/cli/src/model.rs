@@ -11,6 +11,7 @@ use llm_data::{ChatTemplate, DataError, Tokenizer};
 use llm_model::{CausalLm, ModelConfig};
 use llm_train::FinetuneSection;
 
+use crate::adapters::AdapterArgs;
 use crate::error::CliError;
 use crate::hub;
 use crate::numbers::grouped;
@@ -130,6 +131,21 @@ impl ModelFiles {
     /// The model with its weights on `device`, for inference only.
     pub fn load(&self, device: &Device) -> Result<CausalLm, CliError> {
         Ok(self.source.load_for_inference(device)?)
+    }
+
+    /// The chat template in the file `given`, or the model's own, or else that of one of its adapters.
+    pub fn template(&self, given: Option<&Path>, adapters: &AdapterArgs) -> Result<Option<ChatTemplate>, CliError> {
+        let path = if let Some(path) = given {
+            path.to_owned()
+        } else if let Some(template) = self.chat_template()? {
+            return Ok(Some(template));
+        } else if let Some(path) = adapters.chat_template() {
+            path
+        } else {
+            return Ok(None);
+        };
+        let source = std::fs::read_to_string(&path).map_err(|source| CliError::TextFile { path, source })?;
+        Ok(Some(ChatTemplate::with_tokens_of(&self.tokenizer, &source)?))
     }
 
     /// Its chat template, if it has one.

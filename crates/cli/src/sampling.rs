@@ -16,7 +16,8 @@ pub struct SamplingArgs {
           value_parser = checked(|sampling, value| sampling.temperature = value))]
     temperature: Option<f32>,
 
-    #[arg(long, value_name = "K", help = help("Draw among this many most probable tokens; 0 for all", Sampling::default().top_k))]
+    #[arg(long, value_name = "K", allow_negative_numbers = true, value_parser = all_or,
+          help = help("Sample from the K most likely tokens; 0 or -1 for all", Sampling::default().top_k))]
     top_k: Option<usize>,
 
     #[arg(long, value_name = "P",
@@ -34,12 +35,56 @@ pub struct SamplingArgs {
           value_parser = checked(|sampling, value| sampling.repeat_penalty = value))]
     repeat_penalty: Option<f32>,
 
-    #[arg(long, value_name = "N", help = help("How many of the last tokens the penalty is for", Sampling::default().repeat_last_n))]
+    #[arg(long, value_name = "N", allow_negative_numbers = true, value_parser = unlimited_or,
+          help = help("How many of the last tokens the penalty is for; -1 for all", Sampling::default().repeat_last_n))]
     repeat_last_n: Option<usize>,
 
-    /// Same seed, same text; without it, another text each time.
-    #[arg(long, value_name = "SEED")]
-    seed: Option<u64>,
+    /// Same seed, same text; without it, or with -1, another text each time.
+    #[arg(long, value_name = "SEED", allow_negative_numbers = true, value_parser = seed)]
+    seed: Option<Seed>,
+}
+
+/// What `--seed` says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Seed {
+    /// Another one each time: -1.
+    Random,
+    /// This one.
+    Fixed(u64),
+}
+
+impl Seed {
+    /// The number to draw with.
+    pub fn value(self) -> u64 {
+        match self {
+            Self::Random => seed_of_now(),
+            Self::Fixed(seed) => seed,
+        }
+    }
+}
+
+/// A number of tokens, as it is typed for llama.cpp and vLLM: -1 is all of them, however many, which is `usize::MAX` here.
+pub fn unlimited_or(text: &str) -> Result<usize, String> {
+    match text {
+        "-1" => Ok(usize::MAX),
+        text => text.parse().map_err(|_| "it must be a whole number from 0, or -1 for all".to_owned()),
+    }
+}
+
+/// The same where 0 is all of them.
+pub fn all_or(text: &str) -> Result<usize, String> {
+    unlimited_or(text).map(|k| if k == usize::MAX { 0 } else { k })
+}
+
+/// A seed, or -1.
+pub fn seed(text: &str) -> Result<Seed, String> {
+    match text {
+        "-1" => Ok(Seed::Random),
+        text => {
+            let seed = text.parse().map_err(|_| "it must be a whole number from 0, or -1 for a random one".to_owned());
+            seed.map(Seed::Fixed)
+        }
+    }
 }
 
 fn help(text: &str, default: impl Display) -> String {
@@ -57,6 +102,16 @@ fn checked(set: fn(&mut Sampling, f32)) -> impl Fn(&str) -> Result<f32, String> 
             Err(error) => Err(error.to_string()),
             Ok(()) => Ok(value),
         }
+    }
+}
+
+/// A number of tokens, of which `usize::MAX` is all.
+#[derive(Debug, Clone, Copy)]
+pub struct Most(pub usize);
+
+impl Display for Most {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.0 == usize::MAX { f.write_str("all") } else { self.0.fmt(f) }
     }
 }
 
@@ -134,12 +189,9 @@ impl SamplingArgs {
                 repeat_penalty,
             ),
             repeat_last_n: self.repeat_last_n.or(whole_text).unwrap_or(repeat_last_n),
-            seed: self.seed.unwrap_or_else(seed_of_now),
+            seed: self.seed.unwrap_or(Seed::Random).value(),
         };
-        let last_n = match resolved.sampling.repeat_last_n {
-            usize::MAX => "all".to_owned(),
-            n => n.to_string(),
-        };
+        let last_n = Most(resolved.sampling.repeat_last_n).to_string();
         let origin = |given: bool, model: bool| match (given, model) {
             (true, _) => Origin::Given,
             (_, true) => Origin::Model,
@@ -147,9 +199,11 @@ impl SamplingArgs {
         };
         let from = origin(self.repeat_last_n.is_some(), whole_text.is_some());
         resolved.lines.push(("repeat-last-n", last_n, from));
-        let from = if self.seed.is_some() { Origin::Given } else { Origin::Clock };
+        let from = if matches!(self.seed, Some(Seed::Fixed(_))) { Origin::Given } else { Origin::Clock };
         resolved.lines.push(("seed", resolved.sampling.seed.to_string(), from));
-        resolved.max_tokens = resolved.pick("max-tokens", max_tokens, model.max_new_tokens, else_tokens);
+        let most = |given: Option<usize>| given.map(Most);
+        resolved.max_tokens =
+            resolved.pick("max-tokens", most(max_tokens), most(model.max_new_tokens), Most(else_tokens)).0;
         resolved
     }
 }
@@ -174,7 +228,7 @@ mod tests {
             max_new_tokens: Some(7),
             ..GenerationDefaults::default()
         };
-        let none = SamplingArgs { seed: Some(1), ..SamplingArgs::default() };
+        let none = SamplingArgs { seed: Some(Seed::Fixed(1)), ..SamplingArgs::default() };
         let resolved = none.resolve(None, 256, &model);
         assert_eq!(
             resolved.to_string(),
@@ -192,5 +246,15 @@ mod tests {
         let ours = none.resolve(None, 256, &GenerationDefaults::default());
         assert_eq!(ours.sampling, Sampling { seed: 1, ..Sampling::default() });
         assert_eq!(ours.max_tokens, 256);
+    }
+
+    #[test]
+    fn minus_one_is_what_it_is_elsewhere() {
+        assert_eq!([all_or("-1"), all_or("0"), all_or("40")], [Ok(0), Ok(0), Ok(40)]);
+        assert_eq!([unlimited_or("-1"), unlimited_or("0"), unlimited_or("64")], [Ok(usize::MAX), Ok(0), Ok(64)]);
+        assert_eq!([seed("-1"), seed("7")], [Ok(Seed::Random), Ok(Seed::Fixed(7))]);
+        for wrong in ["-2", "x", "1.5", ""] {
+            assert!(all_or(wrong).is_err() && unlimited_or(wrong).is_err() && seed(wrong).is_err(), "{wrong}");
+        }
     }
 }

@@ -213,7 +213,7 @@ fn generate(request: &SampleRequest, device: &Device) -> Result<String, CliError
         context_overflow: ContextOverflow::Slide,
         ..Options::default()
     };
-    let mut generator = Generator::new(&request.model, request.tokenizer, device)?;
+    let mut generator = Generator::new(&request.model, request.tokenizer, device);
     let made = generator.generate(&prompt, &options, &mut |_| ControlFlow::Continue(()))?;
     Ok(format!("{}{}", section.prompt.trim_start_matches('\n'), made.text))
 }

@@ -193,9 +193,9 @@ fn generation_config_sets_the_defaults() {
     let shown = err(&talk);
     assert!(shown.contains("temperature 0 (generation_config.json)"), "{shown}");
     assert!(shown.contains("max-tokens 4 (generation_config.json)"), "{shown}");
-    fs::write(sandbox.path("tiny/generation_config.json"), r#"{"top_p": 7}"#).unwrap();
+    fs::write(sandbox.path("tiny/generation_config.json"), r#"{"top_p": -7}"#).unwrap();
     let shown = err(&sandbox.run("chat", &[], "hello\n"));
-    assert!(shown.contains("generation_config.json: top_p is 7, but it must be"), "{shown}");
+    assert!(shown.contains("generation_config.json: top_p is -7, but it must be"), "{shown}");
 }
 
 #[test]
@@ -255,4 +255,54 @@ fn the_end_of_a_turn_ends_an_answer() {
     fs::write(sandbox.path("tiny/chat_template.jinja"), template).unwrap();
     let talk = sandbox.chat(&[], "hello\n");
     assert_eq!((out(&talk).as_str(), err(&talk).as_str()), ("\n", ""));
+}
+
+/// A template with variables, as Qwen 3 and SmolLM 3 have them.
+const THINKING: &str = "{% for m in messages %}{{ m.role[0] }}:{{ m.content }}\n{% endfor %}\
+                        {% if enable_thinking is defined and not enable_thinking %}-{% else %}+{% endif %}\
+                        {% if effort %}{{ effort }}{% endif %}a:";
+
+#[test]
+fn template_variables_come_from_the_command_line_and_from_set() {
+    let sandbox = Sandbox::new(Some(THINKING));
+    let [on, off, low] = ["u:cat\n+a:", "u:cat\n-a:", "u:cat\n+lowa:"].map(|prompt| sandbox.generate(prompt) + "\n");
+    assert!(on != off && on != low);
+    assert_eq!(out(&sandbox.chat(&[], "cat\n")), on);
+    let given = ["--chat-template-kwargs", r#"{"enable_thinking": false}"#];
+    assert_eq!(out(&sandbox.chat(&given, "cat\n")), off);
+    assert_eq!(out(&sandbox.chat(&given, "/set enable_thinking true\ncat\n")), on);
+    assert_eq!(out(&sandbox.chat(&[], "/set enable_thinking False\ncat\n")), off);
+    assert_eq!(out(&sandbox.chat(&given, "/set enable_thinking\ncat\n")), on);
+    assert_eq!(out(&sandbox.chat(&[], "/set effort low\ncat\n")), low);
+    let shown = out(&sandbox.chat(&given, "/set\n"));
+    assert!(shown.ends_with("effort (default)\nenable_thinking false\n"), "{shown}");
+    // The same of one answer.
+    let asked = ["--temp", "0", "-n", "4", "--chat", "--prompt", "cat"];
+    assert_eq!(out(&sandbox.run("generate", &asked, "")), on);
+    assert_eq!(out(&sandbox.run("generate", &[&asked[..], &given].concat(), "")), off);
+}
+
+#[test]
+fn variables_that_no_template_reads_are_told() {
+    let sandbox = Sandbox::new(Some(THINKING));
+    let talk = sandbox.chat(&["--chat-template-kwargs", r#"{"enable_thinkin": false}"#], "cat\n");
+    let expected = "warning: the chat template does not read \"enable_thinkin\"; it has no effect\n\
+                    hint: the template reads effort, enable_thinking\n";
+    assert!(err(&talk).contains(expected), "{}", err(&talk));
+    let talk = sandbox.chat(&[], "/set enable_thinkin false\n");
+    let expected = "error: there is no setting enable_thinkin, and the chat template reads only effort, enable_thinking\n\
+                    hint: /set shows the settings\n";
+    assert_eq!((talk.status.code(), err(&talk).as_str()), (Some(1), expected));
+    for wrong in ["enable_thinking=false", "[]", r#"{"messages": []}"#] {
+        let talk = sandbox.chat(&["--chat-template-kwargs", wrong], "cat\n");
+        assert_eq!(talk.status.code(), Some(2), "{wrong}");
+    }
+    let made = sandbox.run("generate", &["--prompt", "cat", "--chat-template-kwargs", "{}"], "");
+    assert!(err(&made).contains("error: --chat-template-kwargs is for --chat\nhint: add --chat"), "{}", err(&made));
+    // Without a template there is nothing to give them to.
+    let bare = Sandbox::new(None);
+    for (command, args) in [("chat", &[][..]), ("generate", &["--chat", "--prompt", "cat"])] {
+        let made = bare.run(command, &[args, &["--chat-template-kwargs", "{}"]].concat(), "cat\n");
+        assert!(err(&made).contains("error: this model has no chat template\nhint: "), "{}", err(&made));
+    }
 }

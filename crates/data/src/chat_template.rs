@@ -8,6 +8,7 @@ mod generation;
 mod methods;
 mod python;
 
+use std::collections::{BTreeSet, HashSet};
 use std::ops::Range;
 use std::panic::resume_unwind;
 use std::thread;
@@ -184,6 +185,17 @@ impl ChatTemplate {
             Err(error) => Err(DataError::ChatTemplate { line: None, message: error.to_string() }),
         })?;
         Ok(generation::extract(&text, mark))
+    }
+
+    /// Names of the variables that the template reads and that [`ChatInput::variables`] may give.
+    pub fn variables(&self) -> BTreeSet<String> {
+        const GIVEN: [&str; 3] = ["messages", "add_generation_prompt", generation::MARK];
+        let templates = self.environment.templates();
+        let read = templates.flat_map(|(_, template)| template.undeclared_variables(false));
+        let defined: HashSet<&str> = self.environment.globals().map(|(name, _)| name).collect();
+        let given = |name: &str| GIVEN.contains(&name) || defined.contains(name) || self.tokens.contains_key(name);
+        // Tokens that this tokenizer lacks are none of a person's business either.
+        read.filter(|name| !given(name) && !name.ends_with("_token")).collect()
     }
 
     /// The special token that the template writes after what the model said, by which the model ends its answers.

@@ -160,6 +160,20 @@ pub enum DataError {
         model: usize,
     },
 
+    /// A token that stands in a text and has no row in the model's embedding.
+    #[error(
+        "token {id}, {token:?}, is in the text, but the model has embeddings for the ids below {rows} only\nhint: take \
+             {token} out of the text; the tokenizer knows it, but the model was never trained with it"
+    )]
+    NoEmbedding {
+        /// The token's id.
+        id: u32,
+        /// The token as it is written.
+        token: String,
+        /// Rows of the embedding.
+        rows: usize,
+    },
+
     /// Shards that another tokenizer made.
     #[error("{}: the tokens were made by another tokenizer (hash {found} in the file, {expected} in use)\nhint: \
              delete the file and prepare again", path.display())]
@@ -186,6 +200,19 @@ pub enum DataError {
         path: PathBuf,
         /// What the `tokenizers` crate said.
         message: String,
+    },
+
+    /// A directory without a tokenizer that is read.
+    #[error(
+        "{}: no tokenizer.json here, and neither tokenizer.model nor vocab.json with merges.txt{}\nhint: to make one, \
+             run AutoTokenizer.from_pretrained(\"{}\").save_pretrained(\"{}\") with transformers",
+        path.display(), similar(there), path.display(), path.display()
+    )]
+    NoTokenizer {
+        /// The directory.
+        path: PathBuf,
+        /// Names of files that look like a tokenizer's.
+        there: Vec<String>,
     },
 
     /// Lines of a file of samples that cannot be used, all of them.
@@ -364,4 +391,8 @@ mod tests {
         let expected = "/dev/full: no space left on the disk after 96 bytes; the partial file was removed\nhint: free";
         assert!(text.starts_with(expected), "{text}");
     }
+}
+
+fn similar(names: &[String]) -> String {
+    if names.is_empty() { String::new() } else { format!("; there is {}", names.join(", ")) }
 }

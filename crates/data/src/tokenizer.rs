@@ -5,11 +5,14 @@
 //! (`encode`), text out of ids without ever breaking a character (`stream`), and the special tokens that the
 //! files beside `tokenizer.json` name (`files`).
 
+mod around;
 mod bytes;
 mod count;
 mod decode;
 mod encode;
 mod files;
+mod foreign;
+mod prompt;
 mod split;
 mod stream;
 mod train;
@@ -20,13 +23,16 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::sync::{Arc, OnceLock};
 
+use ahash::AHashMap;
 use serde::{Deserialize, Serialize};
+use tokenizers::AddedToken;
 
 use crate::DataError;
 use decode::Decoding;
 use encode::Encoder;
 use files::SpecialTokens;
 pub(crate) use files::{open_to_others, write_beside};
+use foreign::Files;
 pub use stream::TextStream;
 
 /// Ids between 0 and the largest that may have no token, beside 16 for each token; tables have a row for each.
@@ -108,6 +114,9 @@ pub struct Piece {
 #[derive(Clone)]
 pub struct Tokenizer {
     inner: Arc<Inner>,
+    special: Arc<SpecialTokens>,
+    /// Ids from here on have no embedding in the model.
+    rows: usize,
 }
 
 struct Inner {
@@ -118,33 +127,35 @@ struct Inner {
     /// Made when a text comes.
     encoder: OnceLock<Encoder>,
     decoding: Decoding,
-    special: SpecialTokens,
+    added: AHashMap<u32, AddedToken>,
     vocab_size: usize,
+    /// The same without added tokens.
+    core_size: usize,
     /// Made when it is asked for.
     hash: OnceLock<String>,
 }
 
 impl fmt::Debug for Tokenizer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Inner { vocab_size, special, .. } = &*self.inner;
-        f.debug_struct("Tokenizer").field("vocab_size", vocab_size).field("special", special).finish()
+        let Self { inner, special, rows } = self;
+        let mut shown = f.debug_struct("Tokenizer");
+        shown.field("vocab_size", &inner.vocab_size).field("rows", rows).field("special", special).finish()
     }
 }
 
 impl Tokenizer {
-    /// Reads a `tokenizer.json`, or the one in a directory, and the special tokens that `tokenizer_config.json`,
-    /// `config.json` and `generation_config.json` beside it name.
+    /// Reads the tokenizer in a directory and the special tokens that the files beside it name: a `tokenizer.json`, else a
+    /// SentencePiece `tokenizer.model`, else `vocab.json` with `merges.txt`. A path may name one of these files, too.
     ///
     /// # Errors
     /// A missing file, or [`DataError::Tokenizer`].
     pub fn load(path: &Path) -> Result<Self, DataError> {
-        let file = if path.is_dir() { path.join("tokenizer.json") } else { path.to_owned() };
-        let json = std::fs::read(&file).map_err(|e| DataError::io(&file, e))?;
-        let unusable = |message: String| DataError::Tokenizer { path: file.clone(), message };
-        let plain = tokenizers::Tokenizer::from_bytes(json).map_err(|e| unusable(e.to_string()))?;
-        let folder = file.parent().unwrap_or(Path::new("."));
-        let special = SpecialTokens::read(folder, &plain)?;
-        Self::from_parts(plain, special).map_err(|e| unusable(e.to_string()))
+        let files = Files::find(path)?;
+        let plain = files.build()?;
+        let file = files.path();
+        let special = SpecialTokens::read(file.parent().unwrap_or(Path::new(".")), &plain)?;
+        Self::from_parts(plain, special)
+            .map_err(|e| DataError::Tokenizer { path: file.to_owned(), message: e.to_string() })
     }
 
     /// A tokenizer out of what would stand in `tokenizer.json`, `tokenizer_config.json` and `generation_config.json`.
@@ -170,9 +181,10 @@ impl Tokenizer {
         serde_json::from_str(&json).map_err(|e| tokenize(e.into()))
     }
 
-    fn from_parts(mut plain: tokenizers::Tokenizer, special: SpecialTokens) -> Result<Self, DataError> {
+    fn from_parts(mut plain: tokenizers::Tokenizer, mut special: SpecialTokens) -> Result<Self, DataError> {
         plain.with_padding(None).with_truncation(None).map_err(tokenize)?;
         plain.set_encode_special_tokens(true);
+        special.put_around(&mut plain)?;
         // Ids may have gaps, so the embedding table needs the largest id, not the number of tokens.
         let vocab = plain.get_vocab(true);
         let vocab_size = vocab.values().max().map_or(0, |&id| id as usize + 1);
@@ -181,10 +193,35 @@ impl Tokenizer {
             let problem = format!("its largest id is {}, but it has {} tokens only", vocab_size - 1, vocab.len());
             return Err(DataError::Tokenize(problem));
         }
+        let added = plain.get_added_tokens_decoder();
+        let core = vocab.values().filter(|id| !added.contains_key(id));
+        let core_size = core.max().map_or(0, |&id| id as usize + 1);
         let decoding = Decoding::new(&plain, &vocab, vocab_size);
         let (prompting, encoder, hash) = (OnceLock::new(), OnceLock::new(), OnceLock::new());
-        let inner = Inner { plain, prompting, encoder, decoding, special, vocab_size, hash };
-        Ok(Self { inner: Arc::new(inner) })
+        let inner = Inner { plain, prompting, encoder, decoding, added, vocab_size, core_size, hash };
+        Ok(Self { inner: Arc::new(inner), special: Arc::new(special), rows: vocab_size })
+    }
+
+    /// The same tokenizer for a model with `rows` embeddings. Published tokenizers may have more tokens than that (Gemma 3
+    /// names a token for pictures that its text models lack): such a token is an error where it stands in a text, and
+    /// neither begins nor ends one.
+    #[must_use]
+    pub fn for_rows(&self, rows: usize) -> Self {
+        let rows = rows.min(self.inner.vocab_size);
+        if rows == self.rows {
+            return self.clone();
+        }
+        Self { inner: self.inner.clone(), special: Arc::new(self.special.below(rows)), rows }
+    }
+
+    /// Fails for ids that the model has no embedding for.
+    fn check_rows(&self, ids: impl IntoIterator<Item = u32>) -> Result<(), DataError> {
+        if self.rows == self.inner.vocab_size {
+            return Ok(());
+        }
+        let Some(id) = ids.into_iter().find(|&id| id as usize >= self.rows) else { return Ok(()) };
+        let token = self.token(id).unwrap_or_default();
+        Err(DataError::NoEmbedding { id, token, rows: self.rows })
     }
 
     /// Writes `tokenizer.json` and `tokenizer_config.json`, which Hugging Face transformers loads as a
@@ -195,7 +232,7 @@ impl Tokenizer {
     pub fn save(&self, dir: &Path) -> Result<(), DataError> {
         std::fs::create_dir_all(dir).map_err(|e| DataError::write(dir, 0, e))?;
         // tokenizer.json last: a directory that has it has both.
-        let config = serde_json::to_string_pretty(&self.inner.special.config).map_err(|e| tokenize(e.into()))?;
+        let config = serde_json::to_string_pretty(&self.special.config).map_err(|e| tokenize(e.into()))?;
         write_beside(&dir.join("tokenizer_config.json"), config.as_bytes())?;
         let json = self.inner.plain.to_string(true).map_err(tokenize)?;
         write_beside(&dir.join("tokenizer.json"), json.as_bytes())
@@ -215,82 +252,10 @@ impl Tokenizer {
     /// tokens are among them.
     pub(crate) fn encode_into(&self, text: &str, continues: bool, ids: &mut Vec<u32>) -> Result<u64, DataError> {
         let encoder = self.inner.encoder.get_or_init(|| Encoder::new(&self.inner.plain));
-        encoder.encode(&self.inner.plain, text, continues, ids)
-    }
-
-    /// Ids of a prompt: special tokens written in it are read, and those that the tokenizer adds by itself (a
-    /// beginning-of-text token for Llama) are added.
-    ///
-    /// # Errors
-    /// As [`encode`](Self::encode).
-    pub fn encode_prompt(&self, text: &str) -> Result<Vec<u32>, DataError> {
-        let mut ids = self.encode_with_special(text, true)?;
-        if let Some(bos) = self.inner.special.bos.filter(|_| self.inner.special.add_bos)
-            && ids.first() != Some(&bos)
-        {
-            ids.insert(0, bos);
-        }
-        Ok(ids)
-    }
-
-    /// Ids of a conversation that a chat template has rendered: special tokens written in it are read, and none are
-    /// added, as the template writes them all.
-    ///
-    /// # Errors
-    /// As [`encode`](Self::encode).
-    pub fn encode_rendered(&self, text: &str) -> Result<Vec<u32>, DataError> {
-        self.encode_with_special(text, false)
-    }
-
-    fn encode_with_special(&self, text: &str, add: bool) -> Result<Vec<u32>, DataError> {
-        Ok(self.prompting().encode_fast(text, add).map_err(tokenize)?.get_ids().to_vec())
-    }
-
-    fn prompting(&self) -> &tokenizers::Tokenizer {
-        self.inner.prompting.get_or_init(|| {
-            let mut prompting = self.inner.plain.clone();
-            prompting.set_encode_special_tokens(false);
-            prompting
-        })
-    }
-
-    /// Ids of a text in which special tokens are read, each with the bytes that it stands for: as a prompt, or else
-    /// with no token added. A token that the tokenizer adds stands for no bytes.
-    pub(crate) fn encode_with_places(
-        &self,
-        text: &str,
-        as_prompt: bool,
-    ) -> Result<Vec<(u32, Range<usize>)>, DataError> {
-        let encoding = self.prompting().encode(text, as_prompt).map_err(tokenize)?;
-        let places = encoding.get_offsets().iter().map(|&(start, end)| start..end);
-        let mut tokens: Vec<_> = encoding.get_ids().iter().copied().zip(places).collect();
-        if as_prompt && let Some(bos) = self.inner.special.bos {
-            let begins = tokens.iter().take_while(|(id, _)| *id == bos).count();
-            if begins > 1 {
-                // It was written in the text and added again.
-                tokens.drain(1..begins);
-            } else if begins == 0 && self.inner.special.add_bos {
-                tokens.insert(0, (bos, 0..0));
-            }
-        }
-        Ok(tokens)
-    }
-
-    /// The tokens of a text one by one, with what they stand for.
-    ///
-    /// # Errors
-    /// As [`encode`](Self::encode).
-    pub fn pieces(&self, text: &str) -> Result<Vec<Piece>, DataError> {
-        let encoding = self.inner.plain.encode(text, false).map_err(tokenize)?;
-        let offsets = encoding.get_offsets();
-        let ids = encoding.get_ids();
-        let byte_spans = self.inner.decoding.byte_spans(ids, text);
-        let piece = |(i, (&id, token)): (usize, (&u32, &String))| {
-            let span = byte_spans.as_ref().map_or(offsets[i].0..offsets[i].1, |spans| spans[i].clone());
-            let text = String::from_utf8_lossy(&text.as_bytes()[span.clone()]).into_owned();
-            Piece { id, token: token.clone(), text, span }
-        };
-        Ok(ids.iter().zip(encoding.get_tokens()).enumerate().map(piece).collect())
+        let before = ids.len();
+        let unknown = encoder.encode(&self.inner.plain, text, continues, ids)?;
+        self.check_rows(ids[before..].iter().copied())?;
+        Ok(unknown)
     }
 
     /// Text of the ids, without special tokens. Bytes that form no character become U+FFFD, ids that the vocabulary
@@ -319,19 +284,24 @@ impl Tokenizer {
         self.inner.vocab_size
     }
 
+    /// Rows that an embedding table needs for the tokens that a text is split into: without those that were added to them.
+    pub fn core_size(&self) -> usize {
+        self.inner.core_size
+    }
+
     /// Tokens after which generation stops; empty if none is known.
     pub fn eos_ids(&self) -> &[u32] {
-        &self.inner.special.eos
+        &self.special.eos
     }
 
     /// The token that begins a text.
     pub fn bos_id(&self) -> Option<u32> {
-        self.inner.special.bos
+        self.special.bos
     }
 
     /// The token that ends a document in training data.
     pub fn end_of_text_id(&self) -> Option<u32> {
-        self.inner.special.end_of_text
+        self.special.end_of_text
     }
 
     /// Whether an id is a special token, which stands for no text.
@@ -341,7 +311,9 @@ impl Tokenizer {
 
     /// The token of an id as `tokenizer.json` writes it.
     pub fn token(&self, id: u32) -> Option<String> {
-        self.inner.plain.id_to_token(id)
+        // Of an added token, the crate's `id_to_token` gives what the normalizer makes of it.
+        let added = self.inner.added.get(&id).map(|token| token.content.clone());
+        added.or_else(|| self.inner.plain.id_to_token(id))
     }
 
     /// The id of a token as `tokenizer.json` writes it.
@@ -351,7 +323,7 @@ impl Tokenizer {
 
     /// `tokenizer_config.json` as it was read or will be written; a chat template is under `chat_template`.
     pub fn config(&self) -> &serde_json::Map<String, serde_json::Value> {
-        &self.inner.special.config
+        &self.special.config
     }
 
     /// blake3 of the canonical `tokenizer.json`, in hex: equal for equal tokenizers.

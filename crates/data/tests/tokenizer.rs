@@ -37,7 +37,7 @@ fn shared(path: &str) -> Option<PathBuf> {
 
 #[test]
 fn words_are_words_and_punctuation() {
-    let pieces = train(TokenizerKind::Word, TEXT).pieces("I love AI!").unwrap();
+    let pieces = train(TokenizerKind::Word, TEXT).pieces("I love AI!", false).unwrap();
     let texts: Vec<_> = pieces.iter().map(|p| p.text.as_str()).collect();
     assert_eq!(texts, ["I", " love", " AI", "!"]);
     let spans: Vec<_> = pieces.iter().map(|p| p.span.clone()).collect();
@@ -102,7 +102,7 @@ fn ids_are_those_of_the_tokenizers_crate() {
         {
             let expected = reference.encode(text, false).unwrap();
             assert_eq!(tokenizer.encode(text).unwrap(), expected.get_ids(), "{kind}: {text:.40}");
-            let pieces = tokenizer.pieces(text).unwrap();
+            let pieces = tokenizer.pieces(text, false).unwrap();
             assert_eq!(pieces.iter().map(|p| p.id).collect::<Vec<_>>(), expected.get_ids(), "{kind}");
             assert_eq!(
                 tokenizer.decode(expected.get_ids()).unwrap(),
@@ -172,7 +172,8 @@ fn special_tokens_come_from_the_files_beside() {
 fn hostile_tokenizers_give_errors() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("tokenizer.json");
-    assert!(matches!(Tokenizer::load(folder.path()), Err(DataError::Missing { .. })));
+    assert!(matches!(Tokenizer::load(folder.path()), Err(DataError::NoTokenizer { .. })));
+    assert!(matches!(Tokenizer::load(&file), Err(DataError::Missing { .. })));
     for contents in ["", "{}", "{\"model\": 3}", "[1"] {
         fs::write(&file, contents).unwrap();
         let error = Tokenizer::load(&file).unwrap_err();
@@ -246,7 +247,7 @@ proptest! {
                 let ids = tokenizer.encode(text).unwrap();
                 prop_assert_eq!(&tokenizer.decode(&ids).unwrap(), text, "{}", kind);
                 prop_assert_eq!(&streamed(&tokenizer, &ids), text, "{}", kind);
-                let pieces = tokenizer.pieces(text).unwrap();
+                let pieces = tokenizer.pieces(text, false).unwrap();
                 prop_assert!(pieces.windows(2).all(|w| w[0].span.end == w[1].span.start));
             }
         }

@@ -17,20 +17,11 @@ pub enum GenerateError {
         context: usize,
     },
 
-    /// A tokenizer with ids that the model has no embedding for.
-    #[error(
-        "vocabulary is {tokenizer} in the tokenizer but {model} in the model\n\
-         hint: use the tokenizer.json that lies in the model's directory"
-    )]
-    Vocabulary {
-        /// Size by the tokenizer.
-        tokenizer: usize,
-        /// Size by the model.
-        model: usize,
-    },
-
     /// An id in the prompt that the model has no embedding for.
-    #[error("token id {id} is in the prompt, but the model's vocabulary is {vocab_size}")]
+    #[error(
+        "token id {id} is in the prompt, but the model has embeddings for the ids below {vocab_size} only\n\
+         hint: leave it out, or use the tokenizer that the model was trained with"
+    )]
     UnknownId {
         /// The id.
         id: u32,

@@ -8,6 +8,9 @@ use llm_model::{CausalLm, KvCache};
 use crate::stop::StopStrings;
 use crate::{ContextOverflow, Event, FinishReason, GenerateError, Generation, Options, Sampler, Timings};
 
+/// Room for tokens that is made before the first of them; a text without a limit gets more as it grows.
+const FIRST_ROOM: usize = 4096;
+
 /// A model and its tokenizer, ready to generate.
 ///
 /// Keeps the cache from one text to the next: what a new prompt has in common with the tokens in there is not computed
@@ -33,15 +36,8 @@ struct Progress<'e> {
 
 impl<'a> Generator<'a> {
     /// `device` is where the model's weights are, without autodiff.
-    ///
-    /// # Errors
-    /// [`GenerateError::Vocabulary`] if the tokenizer has ids that the model lacks.
-    pub fn new(model: &'a CausalLm, tokenizer: &'a Tokenizer, device: &Device) -> Result<Self, GenerateError> {
-        let [tokens, rows] = [tokenizer.vocab_size(), model.config().vocab_size];
-        if tokens > rows {
-            return Err(GenerateError::Vocabulary { tokenizer: tokens, model: rows });
-        }
-        Ok(Self { model, tokenizer, device: device.clone(), cache: None, held: Vec::new() })
+    pub fn new(model: &'a CausalLm, tokenizer: &'a Tokenizer, device: &Device) -> Self {
+        Self { model, tokenizer, device: device.clone(), cache: None, held: Vec::new() }
     }
 
     /// Generates after the tokens `prompt` until one of the ends that `options` name. `emit` is told what happens, and
@@ -63,7 +59,8 @@ impl<'a> Generator<'a> {
         }
         let mut sampler = Sampler::new(options.sampling, options.sample)?;
         let context = self.model.config().context_length;
-        self.reserve(context.min(prompt.len().saturating_add(options.max_tokens)));
+        let room = options.max_tokens.min(FIRST_ROOM);
+        self.reserve(context.min(prompt.len().saturating_add(room)));
 
         let timings = Timings { prompt_tokens: prompt.len(), ..Timings::default() };
         let mut progress = Progress { ids: prompt.to_vec(), text: String::new(), timings, emit };
@@ -159,13 +156,22 @@ impl<'a> Generator<'a> {
         let reason = loop {
             let id = sampler.sample(&logits, &progress.ids)?;
             progress.timings.generated_tokens += 1;
-            if !options.ignore_eos && (self.tokenizer.eos_ids().contains(&id) || options.ends.contains(&id)) {
+            let mut shown = String::new();
+            let ends = !options.ignore_eos && (self.tokenizer.eos_ids().contains(&id) || options.ends.contains(&id));
+            if !ends {
+                progress.ids.push(id);
+            }
+            // A special token has no text, but a stop string may name it.
+            let stopped = if self.tokenizer.is_special(id) && !options.stop.is_empty() {
+                stops.push_hidden(&self.tokenizer.token(id).unwrap_or_default(), &mut shown)
+            } else {
+                let piece = if ends { None } else { stream.push(id)? };
+                stops.push(&piece.unwrap_or_default(), &mut shown)
+            };
+            if ends && !stopped {
+                let _ = progress.show(&shown);
                 break FinishReason::EndOfText;
             }
-            progress.ids.push(id);
-            let piece = stream.push(id)?.unwrap_or_default();
-            let mut shown = String::new();
-            let stopped = stops.push(&piece, &mut shown);
             let cancelled = (progress.emit)(Event::Token(id)).is_break() | progress.show(&shown).is_break();
             if stopped {
                 return Ok(FinishReason::Stop);
@@ -237,6 +243,7 @@ impl<'a> Generator<'a> {
 
     /// The last hidden state, `(1, 1, d)`, after `ids`, which are added to the cache.
     fn forward(&mut self, ids: &[u32]) -> Tensor<3> {
+        self.reserve(self.held.len() + ids.len());
         self.held.extend_from_slice(ids);
         let values: Vec<i64> = ids.iter().map(|&id| i64::from(id)).collect();
         let ids = Tensor::<2, Int>::from_data(TensorData::new(values, [1, ids.len()]), &self.device);

@@ -73,7 +73,7 @@ fn lively() -> Sampling {
 
 fn run(model: &CausalLm, prompt: &[u32], options: &Options) -> Result<Generation, GenerateError> {
     let tokenizer = bytes();
-    Generator::new(model, &tokenizer, &Device::flex())?.generate(prompt, options, &mut |_| ControlFlow::Continue(()))
+    Generator::new(model, &tokenizer, &Device::flex()).generate(prompt, options, &mut |_| ControlFlow::Continue(()))
 }
 
 /// The same ids without cache and chunks; `window` says which tokens the model sees.
@@ -154,7 +154,7 @@ fn a_full_context_stops() {
 #[test]
 fn samples_share_the_prompt_but_not_the_random_numbers() {
     let (model, tokenizer) = (model(Family::Llama), bytes());
-    let mut generator = Generator::new(&model, &tokenizer, &Device::flex()).unwrap();
+    let mut generator = Generator::new(&model, &tokenizer, &Device::flex());
     let mut sample = |sample| {
         let options = Options { sampling: lively(), sample, max_tokens: 10, ignore_eos: true, ..Options::default() };
         generator.generate(&[1, 2, 3, 4], &options, &mut |_| ControlFlow::Continue(())).unwrap()
@@ -169,7 +169,7 @@ fn samples_share_the_prompt_but_not_the_random_numbers() {
 fn the_next_turn_of_a_chat_reads_its_new_tokens_only() {
     for model in families() {
         let tokenizer = bytes();
-        let mut generator = Generator::new(&model, &tokenizer, &Device::flex()).unwrap();
+        let mut generator = Generator::new(&model, &tokenizer, &Device::flex());
         let options = Options { sampling: lively(), max_tokens: 4, ignore_eos: true, ..Options::default() };
         let mut text: Vec<u32> = vec![72, 105];
         // Each turn is longer than the cache was made for.
@@ -210,7 +210,7 @@ fn a_stop_string_ends_the_text_before_it() {
     let before = &whole[..whole.find(&stop).unwrap()];
     let mut shown = String::new();
     let tokenizer = bytes();
-    let mut generator = Generator::new(&model, &tokenizer, &Device::flex()).unwrap();
+    let mut generator = Generator::new(&model, &tokenizer, &Device::flex());
     let options = Options { stop: vec!["never".into(), stop], ..options };
     let stopped = generator.generate(&[65], &options, &mut |event| {
         if let Event::Text(text) = event {
@@ -226,7 +226,7 @@ fn a_stop_string_ends_the_text_before_it() {
 #[test]
 fn what_is_shown_is_the_text_of_the_ids() {
     let (model, tokenizer) = (model(Family::Gpt2), bytes());
-    let mut generator = Generator::new(&model, &tokenizer, &Device::flex()).unwrap();
+    let mut generator = Generator::new(&model, &tokenizer, &Device::flex());
     for sample in 0..20 {
         let (mut shown, mut drawn) = (String::new(), Vec::new());
         let options = Options {
@@ -256,7 +256,7 @@ fn what_is_shown_is_the_text_of_the_ids() {
 #[test]
 fn an_end_of_text_token_ends_the_text() {
     let (model, tokenizer) = (model(Family::Gpt2), bytes());
-    let mut generator = Generator::new(&model, &tokenizer, &Device::flex()).unwrap();
+    let mut generator = Generator::new(&model, &tokenizer, &Device::flex());
     let mut ended = 0;
     for sample in 0..60 {
         let options = Options { sampling: lively(), sample, max_tokens: 20, ..Options::default() };
@@ -271,7 +271,7 @@ fn an_end_of_text_token_ends_the_text() {
 #[test]
 fn the_receiver_may_break_off() {
     let (model, tokenizer) = (model(Family::Gpt2), bytes());
-    let mut generator = Generator::new(&model, &tokenizer, &Device::flex()).unwrap();
+    let mut generator = Generator::new(&model, &tokenizer, &Device::flex());
     let options = Options { sampling: lively(), prefill_chunk: 2, ignore_eos: true, ..Options::default() };
     let mut tokens = 0;
     let after_three = generator.generate(&[65, 66, 67], &options, &mut |event| {
@@ -305,9 +305,34 @@ fn prompts_that_cannot_be_read_are_errors() {
 }
 
 #[test]
-fn a_tokenizer_of_another_model_is_an_error() {
+fn tokens_that_the_model_lacks_are_refused_only_where_they_stand_in_the_prompt() {
     let section = ModelSection { hidden_size: 8, num_heads: 2, ..ModelSection::default() };
-    let small = CausalLm::new(&section.resolve(100).unwrap(), &Device::flex());
-    let error = run(&small, &[1], &Options::default()).unwrap_err();
-    assert!(matches!(error, GenerateError::Vocabulary { tokenizer: 257, model: 100 }), "{error}");
+    let small = CausalLm::new(&section.resolve(100).unwrap(), &Device::flex()).initialize(1);
+    let options = Options { max_tokens: 4, ignore_eos: true, ..Options::default() };
+    assert_eq!(run(&small, &[1], &options).unwrap().ids.len(), 4);
+    let error = run(&small, &[1, 100], &options).unwrap_err();
+    assert!(matches!(error, GenerateError::UnknownId { id: 100, vocab_size: 100 }), "{error}");
+}
+
+#[test]
+fn a_stop_string_may_name_a_special_token() {
+    let (model, tokenizer) = (model(Family::Gpt2), bytes());
+    let stop = vec![tokenizer.token(256).unwrap()];
+    let mut stopped = 0;
+    for sample in 0..60 {
+        let free = Options { sampling: lively(), sample, max_tokens: 20, ignore_eos: true, ..Options::default() };
+        let whole = run(&model, &[65], &free).unwrap();
+        let made = run(&model, &[65], &Options { stop: stop.clone(), ..free }).unwrap();
+        let Some(end) = whole.ids.iter().position(|&id| id == 256) else {
+            assert_eq!((made.text, made.finish_reason), (whole.text, FinishReason::Length));
+            continue;
+        };
+        assert_eq!((made.ids.as_slice(), made.finish_reason), (&whole.ids[..=end], FinishReason::Stop));
+        // An unfinished character before it is not shown.
+        let before = tokenizer.decode(&whole.ids[..end]).unwrap();
+        let finished = |text: &str| text.trim_end_matches(char::REPLACEMENT_CHARACTER).to_owned();
+        assert!(before.starts_with(&made.text) && finished(&made.text) == finished(&before), "{before:?}");
+        stopped += 1;
+    }
+    assert!(stopped > 0, "20 · 60 draws from 257 tokens never gave the last one");
 }

@@ -5,6 +5,7 @@ mod conversation;
 mod error;
 mod lines;
 
+use std::collections::BTreeSet;
 use std::io::{IsTerminal, Write};
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
@@ -13,9 +14,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use clap::Args;
 use llm_checkpoint::write_atomic;
-use llm_data::ChatTemplate;
 use llm_generate::{Event, FinishReason, Generation, Generator, Options, Sampling};
 use llm_model::params;
+use serde_json::Value;
 
 use crate::adapters::AdapterArgs;
 use crate::device::DeviceArgs;
@@ -24,7 +25,8 @@ use crate::interrupt;
 use crate::model::{ModelArgs, ModelFiles};
 use crate::numbers::grouped;
 use crate::printer::{Printer, plain_stdout, stdout};
-use crate::sampling::SamplingArgs;
+use crate::sampling::{Most, SamplingArgs, unlimited_or};
+use crate::variables::VariableArgs;
 use command::{Command, HELP, Setting};
 use conversation::{Conversation, Form};
 pub use error::ChatError;
@@ -33,9 +35,10 @@ use lines::{Input, Lines};
 const EXAMPLES: &str = "Examples:
   llm chat --model HuggingFaceTB/SmolLM2-135M-Instruct
   llm chat --model runs/mine --system \"Answer in one sentence.\" --temp 0.3
+  llm chat --model Qwen/Qwen3-0.6B --chat-template-kwargs '{\"enable_thinking\": false}'
   echo \"What is a cat?\" | llm chat --model runs/mine --temp 0
 
-At the prompt, /help tells the commands. Ctrl-C stops an answer, Ctrl-D or /bye leaves.";
+At the prompt, /help lists the commands. Ctrl-C stops an answer, Ctrl-D or /bye leaves.";
 
 /// What `llm chat` takes.
 #[derive(Debug, Args)]
@@ -51,13 +54,16 @@ pub struct ChatArgs {
     #[arg(long, value_name = "TEXT")]
     system: Option<String>,
 
-    /// Most tokens of an answer [default: that of the model's generation_config.json, else what fits].
-    #[arg(short = 'n', long, value_name = "N")]
+    /// Maximum number of tokens of an answer; -1 for what fits [default: that of the model's generation_config.json, else -1].
+    #[arg(short = 'n', long, value_name = "N", allow_negative_numbers = true, value_parser = unlimited_or)]
     max_tokens: Option<usize>,
 
     /// A Jinja chat template to use instead of the model's own.
     #[arg(long, value_name = "FILE")]
     chat_template: Option<PathBuf>,
+
+    #[command(flatten)]
+    variables: VariableArgs,
 
     #[command(flatten)]
     device: DeviceArgs,
@@ -75,7 +81,7 @@ pub fn run(args: &ChatArgs, printer: Printer) -> Result<(), CliError> {
     let source = args.model.source(printer)?;
     let device = args.device.open(printer)?;
     let (files, model) = ModelFiles::read_with_weights(source, &device.device)?;
-    let template = template(args, &files)?;
+    let template = files.template(args.chat_template.as_deref(), &args.adapters)?;
     let model = args.adapters.apply(model, printer)?;
     let context = files.config.context_length;
     let settings = args.sampling.resolve(args.max_tokens, context, &files.generation);
@@ -89,6 +95,14 @@ pub fn run(args: &ChatArgs, printer: Printer) -> Result<(), CliError> {
         );
     }
     let end = template.as_ref().and_then(|template| template.end_of_turn(&files.tokenizer));
+    let form = match template {
+        None if !args.variables.is_empty() => return Err(CliError::NoTemplate),
+        None => Form::Plain,
+        Some(template) => {
+            let variables = args.variables.given(&template, printer);
+            Form::Template(Box::new(template), variables)
+        }
+    };
     let interactive = std::io::stdin().is_terminal() && std::io::stdout().is_terminal();
     if interactive {
         let parameters: usize = params(&model).iter().map(|info| info.shape.iter().product::<usize>()).sum();
@@ -100,9 +114,9 @@ pub fn run(args: &ChatArgs, printer: Printer) -> Result<(), CliError> {
         ));
     }
     let chat = Chat {
-        generator: Generator::new(&model, &files.tokenizer, &device.device)?,
+        generator: Generator::new(&model, &files.tokenizer, &device.device),
         files: &files,
-        form: template.map_or(Form::Plain, |template| Form::Template(Box::new(template))),
+        form,
         conversation: Conversation::new(args.system.clone()),
         options: Options {
             sampling: settings.sampling,
@@ -116,21 +130,6 @@ pub fn run(args: &ChatArgs, printer: Printer) -> Result<(), CliError> {
         printer,
     };
     chat.run(Lines::open(interactive, printer)?)
-}
-
-/// The template of the command line, or the model's own, or else its adapter's.
-fn template(args: &ChatArgs, files: &ModelFiles) -> Result<Option<ChatTemplate>, CliError> {
-    let path = if let Some(path) = &args.chat_template {
-        path.clone()
-    } else if let Some(template) = files.chat_template()? {
-        return Ok(Some(template));
-    } else if let Some(path) = args.adapters.chat_template() {
-        path
-    } else {
-        return Ok(None);
-    };
-    let source = std::fs::read_to_string(&path).map_err(|source| ChatError::File { path: path.clone(), source })?;
-    Ok(Some(ChatTemplate::with_tokens_of(&files.tokenizer, &source)?))
 }
 
 struct Chat<'a> {
@@ -205,28 +204,52 @@ impl Chat<'_> {
             Setting::MinP(value) => sampling.min_p = value,
             Setting::RepeatPenalty(value) => sampling.repeat_penalty = value,
             Setting::RepeatLastN(value) => sampling.repeat_last_n = value,
-            Setting::Seed(value) => {
-                sampling.seed = value;
+            Setting::Seed(seed) => {
+                sampling.seed = seed.value();
                 self.options.sample = 0;
             }
             Setting::MaxTokens(value) => self.options.max_tokens = value,
             Setting::System(text) => self.conversation.system = text,
+            Setting::Variable(name, value) => self.set_variable(name, value)?,
         }
         sampling.validate()?;
         self.options.sampling = sampling;
         Ok(())
     }
 
+    /// Gives the chat template a variable that it reads, or leaves it out.
+    fn set_variable(&mut self, name: String, value: Option<Value>) -> Result<(), CliError> {
+        let known = match &self.form {
+            Form::Template(template, _) => template.variables(),
+            Form::Plain => BTreeSet::new(),
+        };
+        if !known.contains(&name) {
+            return Err(ChatError::UnknownSetting { name, variables: known.into_iter().collect() }.into());
+        }
+        if let Form::Template(_, variables) = &mut self.form {
+            match value {
+                Some(value) => variables.insert(name, value),
+                None => variables.remove(&name),
+            };
+        }
+        Ok(())
+    }
+
     fn show(&self) -> Result<(), CliError> {
         let Sampling { temperature, top_k, top_p, min_p, repeat_penalty, repeat_last_n, seed } = self.options.sampling;
-        let repeat_last_n = if repeat_last_n == usize::MAX { "all".to_owned() } else { repeat_last_n.to_string() };
-        let max_tokens = self.options.max_tokens;
+        let [repeat_last_n, max_tokens] = [repeat_last_n, self.options.max_tokens].map(Most);
         writeln!(
             stdout(),
             "temperature {temperature}\ntop-k {top_k}\ntop-p {top_p}\nmin-p {min_p}\nrepeat-penalty {repeat_penalty}\n\
              repeat-last-n {repeat_last_n}\nseed {seed}\nmax-tokens {max_tokens}\nsystem {}",
             self.conversation.system.as_deref().unwrap_or_default()
         )?;
+        if let Form::Template(template, variables) = &self.form {
+            for name in template.variables() {
+                let value = variables.get(&name).map_or("(default)".to_owned(), Value::to_string);
+                writeln!(stdout(), "{name} {value}")?;
+            }
+        }
         Ok(())
     }
 

@@ -143,7 +143,7 @@ impl CompareArgs {
     fn texts(&self, files: &ModelFiles, model: &CausalLm, device: &Device) -> Result<Vec<String>, CliError> {
         let template = files.chat_template().ok().flatten();
         let stops = files.stop_tokens(template.as_ref());
-        let mut generator = Generator::new(model, &files.tokenizer, device)?;
+        let mut generator = Generator::new(model, &files.tokenizer, device);
         let text = |prompt: &str| {
             let ids = files.tokenizer.encode_prompt(prompt)?;
             likeliest(&mut generator, &ids, &stops, self.max_tokens)

@@ -3,7 +3,7 @@ use std::ops::ControlFlow;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use clap::{Args, ValueEnum};
-use llm_data::Tokenizer;
+use llm_data::{ChatInput, Tokenizer};
 use llm_generate::{ContextOverflow, Event, GenerateError, Generation, Generator, Options};
 use serde_json::json;
 
@@ -12,7 +12,8 @@ use crate::device::DeviceArgs;
 use crate::error::CliError;
 use crate::model::{ModelArgs, ModelFiles};
 use crate::printer::{Printer, plain_stdout, stdout};
-use crate::sampling::{Resolved, SamplingArgs};
+use crate::sampling::{Resolved, SamplingArgs, unlimited_or};
+use crate::variables::VariableArgs;
 use crate::{input, interrupt};
 
 const EXAMPLES: &str = "Examples:
@@ -30,15 +31,23 @@ pub struct GenerateArgs {
     #[command(flatten)]
     adapters: AdapterArgs,
 
-    /// The text to go on from; `-` reads stdin. Without it, the model begins a text.
+    /// The text to continue; `-` reads stdin. Without it, the model begins a text.
     #[arg(short, long, value_name = "TEXT", allow_hyphen_values = true)]
     prompt: Option<String>,
 
-    /// Most tokens to generate [default: that of the model's generation_config.json, else 256].
-    #[arg(short = 'n', long, value_name = "N")]
+    /// Give the prompt to the model as a message of a user, written by its chat template.
+    #[arg(long, requires = "prompt")]
+    chat: bool,
+
+    #[command(flatten)]
+    variables: VariableArgs,
+
+    /// Maximum number of tokens to generate; -1 for no limit but the end of the text or of the context [default: that of the
+    /// model's generation_config.json, else 256].
+    #[arg(short = 'n', long, value_name = "N", allow_negative_numbers = true, value_parser = unlimited_or)]
     max_tokens: Option<usize>,
 
-    /// End before this text (may be given several times).
+    /// Stop before this text, which may name special tokens (may be given several times).
     #[arg(long, value_name = "TEXT", allow_hyphen_values = true,
           value_parser = clap::builder::NonEmptyStringValueParser::new())]
     stop: Vec<String>,
@@ -87,6 +96,9 @@ enum Overflow {
 }
 
 pub fn run(args: &GenerateArgs, printer: Printer) -> Result<(), CliError> {
+    if !args.chat && !args.variables.is_empty() {
+        return Err(CliError::NotChat);
+    }
     let source = args.model.source(printer)?;
     let prompt = args.prompt.as_deref().map(input::text).transpose()?;
     if prompt.as_deref() == Some("") {
@@ -95,7 +107,10 @@ pub fn run(args: &GenerateArgs, printer: Printer) -> Result<(), CliError> {
     let device = args.device.open(printer)?;
     let (files, model) = ModelFiles::read_with_weights(source, &device.device)?;
     let tokenizer = &files.tokenizer;
-    let ids = prompt_ids(prompt.as_deref(), tokenizer)?;
+    let ids = match &prompt {
+        Some(text) if args.chat => chat_ids(text, args, &files, printer)?,
+        prompt => prompt_ids(prompt.as_deref(), tokenizer)?,
+    };
     let model = args.adapters.apply(model, printer)?;
     let settings = args.sampling.resolve(args.max_tokens, Options::default().max_tokens, &files.generation);
     if args.verbose {
@@ -104,7 +119,7 @@ pub fn run(args: &GenerateArgs, printer: Printer) -> Result<(), CliError> {
     let options = options(args, &settings, &files);
 
     let interrupted = interrupt::watch(printer, None);
-    let mut generator = Generator::new(&model, tokenizer, &device.device)?;
+    let mut generator = Generator::new(&model, tokenizer, &device.device);
     for sample in 0..args.num_samples {
         if sample > 0 && !args.json {
             writeln!(stdout(), "---")?;
@@ -138,9 +153,18 @@ fn prompt_ids(prompt: Option<&str>, tokenizer: &Tokenizer) -> Result<Vec<u32>, C
     Ok(vec![first.ok_or(CliError::NothingToBeginWith)?])
 }
 
+/// Tokens of the prompt as a message of a user, after which the answer begins.
+fn chat_ids(prompt: &str, args: &GenerateArgs, files: &ModelFiles, printer: Printer) -> Result<Vec<u32>, CliError> {
+    let template = files.template(None, &args.adapters)?.ok_or(CliError::NoTemplate)?;
+    let messages = [json!({ "role": "user", "content": prompt })];
+    let variables = args.variables.given(&template, printer);
+    let input = ChatInput { messages: &messages, add_generation_prompt: true, variables, ..ChatInput::default() };
+    Ok(files.tokenizer.encode_rendered(&template.render(&input)?.text)?)
+}
+
 fn options(args: &GenerateArgs, settings: &Resolved, files: &ModelFiles) -> Options {
-    // A prompt may be a chat in itself. A template that cannot be read is none of this command's business.
-    let template = files.chat_template().ok().flatten();
+    // A prompt may be a chat in itself. Without --chat, a template that cannot be read is none of this command's business.
+    let template = files.template(None, &args.adapters).ok().flatten();
     let end = template.and_then(|template| template.end_of_turn(&files.tokenizer));
     Options {
         sampling: settings.sampling,

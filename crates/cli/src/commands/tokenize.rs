@@ -31,7 +31,7 @@ const EXAMPLES: &str = "Examples:
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub struct TokenizeArgs {
-    /// A tokenizer.json, a directory that holds one, or a .gguf file.
+    /// A tokenizer.json or tokenizer.model, a directory that holds one, or a .gguf file.
     #[arg(short, long, value_name = "FILE|DIR", conflicts_with = "kind")]
     tokenizer: Option<PathBuf>,
 
@@ -42,6 +42,10 @@ pub struct TokenizeArgs {
     /// Print ids and pieces as JSON; `start` and `end` are bytes.
     #[arg(long)]
     json: bool,
+
+    /// Read special tokens written in the text, such as <|im_start|>, as `generate` and `chat` do; else they are plain text.
+    #[arg(long)]
+    special: bool,
 
     /// The text; `-` reads stdin. No token is added to it.
     #[arg(allow_hyphen_values = true)]
@@ -54,7 +58,7 @@ pub fn run(args: &TokenizeArgs) -> Result<(), CliError> {
         Some(path) => open_tokenizer(path)?,
         None => train_on(&text, args.kind)?,
     };
-    let pieces = tokenizer.pieces(&text)?;
+    let pieces = tokenizer.pieces(&text, args.special)?;
     if args.json { print_json(&pieces) } else { print_table(&pieces) }
 }
 
@@ -141,7 +145,8 @@ mod tests {
     #[test]
     fn words_and_punctuation_are_the_pieces_of_a_text() {
         let tokenizer = train_on("I love AI!", TokenizerKind::Word).unwrap();
-        let texts: Vec<_> = tokenizer.pieces("I love AI!").unwrap().into_iter().map(|piece| piece.text).collect();
+        let texts: Vec<_> =
+            tokenizer.pieces("I love AI!", false).unwrap().into_iter().map(|piece| piece.text).collect();
         assert_eq!(texts, ["I", " love", " AI", "!"]);
     }
 }

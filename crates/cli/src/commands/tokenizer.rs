@@ -62,7 +62,7 @@ pub struct TrainArgs {
 /// What `llm tokenizer show` takes.
 #[derive(Debug, Args)]
 pub struct ShowArgs {
-    /// A tokenizer.json, a directory that holds one, or a .gguf file.
+    /// A tokenizer.json or tokenizer.model, a directory that holds one, or a .gguf file.
     #[arg(value_name = "FILE|DIR")]
     tokenizer: PathBuf,
 

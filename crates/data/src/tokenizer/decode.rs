@@ -86,16 +86,22 @@ impl Decoding {
         Ok(text)
     }
 
-    /// The bytes of `text` that each token covers, exact within characters, where tokens are bytes of the text.
-    pub(super) fn byte_spans(&self, ids: &[u32], text: &str) -> Option<Vec<Range<usize>>> {
+    /// The bytes of `text` that each token covers, exact within characters, where tokens are bytes of the text; `written`
+    /// gives those of the `i`-th token, if it is special.
+    pub(super) fn byte_spans(
+        &self,
+        ids: &[u32],
+        text: &str,
+        written: impl Fn(usize) -> usize,
+    ) -> Option<Vec<Range<usize>>> {
         let Self::Bytes(table) = self else { return None };
         let mut at = 0;
-        let mut span = |&id: &u32| {
+        let mut span = |(i, &id): (usize, &u32)| {
             let start = at;
-            at += table.get(id).len();
+            at += table.get(id).len() + written(i);
             start..at
         };
-        let spans: Vec<_> = ids.iter().map(&mut span).collect();
+        let spans: Vec<_> = ids.iter().enumerate().map(&mut span).collect();
         (table.lossless && at == text.len()).then_some(spans)
     }
 }

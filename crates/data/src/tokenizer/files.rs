@@ -6,7 +6,7 @@ use std::path::Path;
 use serde_json::{Map, Value, json};
 use tokenizers::Tokenizer;
 
-use super::END_OF_TEXT;
+use super::{END_OF_TEXT, around};
 use crate::DataError;
 
 /// Tokens that end a text, by the names that published models give them, for directories that do not say.
@@ -18,8 +18,10 @@ pub(super) struct SpecialTokens {
     pub(super) bos: Option<u32>,
     pub(super) eos: Vec<u32>,
     pub(super) end_of_text: Option<u32>,
-    /// Prompts begin with `bos` even if `tokenizer.json` does not say so, as for Llama.
-    pub(super) add_bos: bool,
+    /// Prompts begin with `bos`.
+    pub(super) adds_bos: bool,
+    /// What the settings say of tokens around a text; else `tokenizer.json` says it.
+    around: Option<around::Around>,
     /// `tokenizer_config.json`.
     pub(super) config: Map<String, Value>,
 }
@@ -59,11 +61,7 @@ impl SpecialTokens {
         models: [&Map<String, Value>; N],
         tokenizer: &Tokenizer,
     ) -> Self {
-        let named = |key: &str| {
-            let value = config.get(key)?;
-            let content = value.as_str().or_else(|| value["content"].as_str())?;
-            tokenizer.token_to_id(content)
-        };
+        let named = |key: &str| named(&config, key, tokenizer);
         let mut eos: Vec<u32> = Vec::new();
         for id in models.iter().flat_map(|model| ids(model.get("eos_token_id"))).chain(named("eos_token")) {
             if !eos.contains(&id) && tokenizer.id_to_token(id).is_some() {
@@ -77,14 +75,46 @@ impl SpecialTokens {
         let bos =
             named("bos_token").or_else(|| models.iter().find_map(|m| ids(m.get("bos_token_id")).first().copied()));
         let document_end = KNOWN_ENDS[..2].iter().find_map(|token| tokenizer.token_to_id(token));
-        let add_bos = config.get("add_bos_token").and_then(Value::as_bool).unwrap_or(false);
+        let around = around::Around::read(&config, &models);
+        let bos = bos.or_else(|| tokenizer.token_to_id(around.as_ref()?.default_bos()?));
         // A directory without settings must still load in transformers once we have saved it.
         config.entry("tokenizer_class").or_insert_with(|| "PreTrainedTokenizerFast".into());
         if let Some(token) = eos.first().and_then(|&id| tokenizer.id_to_token(id)) {
             config.entry("eos_token").or_insert_with(|| token.into());
         }
-        Self { bos, end_of_text: document_end.or(eos.first().copied()), eos, add_bos, config }
+        let end_of_text = document_end.or(eos.first().copied());
+        Self { bos, end_of_text, eos, adds_bos: false, around, config }
     }
+
+    /// Makes `tokenizer` put the tokens around a text that the settings ask for.
+    pub(super) fn put_around(&mut self, tokenizer: &mut Tokenizer) -> Result<(), DataError> {
+        if let Some(around) = &self.around {
+            around.put(tokenizer, [self.bos, self.named_eos(tokenizer)])?;
+        }
+        self.adds_bos = self.bos.is_some() && around::of(tokenizer)?.first().copied() == self.bos;
+        Ok(())
+    }
+
+    /// The one token that ends a text by `tokenizer_config.json`, or else the first that is known.
+    fn named_eos(&self, tokenizer: &Tokenizer) -> Option<u32> {
+        named(&self.config, "eos_token", tokenizer).or(self.eos.first().copied())
+    }
+
+    /// Those of them that a model with `rows` embeddings has.
+    pub(super) fn below(&self, rows: usize) -> Self {
+        let known = |id: &u32| (*id as usize) < rows;
+        let mut below = self.clone();
+        below.eos.retain(known);
+        below.bos = below.bos.filter(known);
+        below.end_of_text = below.end_of_text.filter(known).or(below.eos.first().copied());
+        below
+    }
+}
+
+/// The id of a token that `tokenizer_config.json` names.
+fn named(config: &Map<String, Value>, key: &str, tokenizer: &Tokenizer) -> Option<u32> {
+    let value = config.get(key)?;
+    tokenizer.token_to_id(value.as_str().or_else(|| value["content"].as_str())?)
 }
 
 /// `chat_template.jinja` and, beside it, `additional_chat_templates/NAME.jinja`, as `tokenizer_config.json` has them.
@@ -119,7 +149,7 @@ fn ids(value: Option<&Value>) -> Vec<u32> {
 }
 
 /// The JSON object in a file; empty if there is no file.
-fn object(path: &Path) -> Result<Map<String, Value>, DataError> {
+pub(super) fn object(path: &Path) -> Result<Map<String, Value>, DataError> {
     let text = match std::fs::read(path) {
         Ok(text) => text,
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Map::new()),

@@ -3,13 +3,18 @@
 use std::path::PathBuf;
 use std::str::FromStr;
 
+use serde_json::Value;
+
 use super::ChatError;
+use crate::sampling::{Seed, all_or, seed, unlimited_or};
+use crate::variables;
 
 pub const HELP: &str = "\
 /help                this text
 /system [TEXT]       show or set what the model is told before the conversation
 /set [NAME VALUE]    show or change settings: temperature, top-k, top-p, min-p, repeat-penalty,
-                     repeat-last-n, seed, max-tokens, system
+                     repeat-last-n, seed, max-tokens, system, and variables of the model's
+                     chat template, such as enable_thinking; without VALUE, its default
 /save FILE           write the conversation as JSON
 /load FILE           go on with a conversation that was saved
 /reset               forget the conversation; settings and system message stay
@@ -39,9 +44,11 @@ pub enum Setting {
     MinP(f32),
     RepeatPenalty(f32),
     RepeatLastN(usize),
-    Seed(u64),
+    Seed(Seed),
     MaxTokens(usize),
     System(Option<String>),
+    /// A variable of the chat template, if it has one of this name; without a value, the template's own.
+    Variable(String, Option<Value>),
 }
 
 impl Command {
@@ -69,27 +76,38 @@ impl Command {
 impl Setting {
     /// Reads `name value`; names are those of the flags.
     fn parse(line: &str) -> Result<Self, ChatError> {
-        let (name, value) = split(line);
-        let name = name.replace('_', "-").to_lowercase();
+        let (typed, value) = split(line);
+        let name = typed.replace('_', "-").to_lowercase();
         Ok(match name.as_str() {
             "temperature" | "temp" => Self::Temperature(number(&name, value, "a number")?),
-            "top-k" => Self::TopK(number(&name, value, WHOLE)?),
+            "top-k" => Self::TopK(with(all_or, &name, value, ALL)?),
             "top-p" => Self::TopP(number(&name, value, "a number")?),
             "min-p" => Self::MinP(number(&name, value, "a number")?),
             "repeat-penalty" => Self::RepeatPenalty(number(&name, value, "a number")?),
-            "repeat-last-n" => Self::RepeatLastN(number(&name, value, WHOLE)?),
-            "seed" => Self::Seed(number(&name, value, WHOLE)?),
-            "max-tokens" => Self::MaxTokens(number(&name, value, "a whole number from 1").and_then(|n| match n {
-                0 => Err(ChatError::Value { name: name.clone(), value: "0".into(), expected: "a whole number from 1" }),
-                n => Ok(n),
-            })?),
+            "repeat-last-n" => Self::RepeatLastN(with(unlimited_or, &name, value, ALL)?),
+            "seed" => Self::Seed(with(seed, &name, value, "a whole number from 0, or -1 for a random one")?),
+            "max-tokens" => Self::MaxTokens(with(most_tokens, &name, value, "a whole number from 1, or -1 for all")?),
             "system" => Self::System(text(value)),
-            _ => return Err(ChatError::UnknownSetting(name)),
+            _ => Self::Variable(typed.to_owned(), (!value.is_empty()).then(|| variables::value(value))),
         })
     }
 }
 
-const WHOLE: &str = "a whole number from 0";
+const ALL: &str = "a whole number from 0, or -1 for all";
+
+fn most_tokens(value: &str) -> Result<usize, String> {
+    unlimited_or(value).and_then(|most| if most == 0 { Err(String::new()) } else { Ok(most) })
+}
+
+/// Reads a value as the flag of that name is read.
+fn with<T>(
+    read: fn(&str) -> Result<T, String>,
+    name: &str,
+    value: &str,
+    expected: &'static str,
+) -> Result<T, ChatError> {
+    read(value).map_err(|_| ChatError::Value { name: name.to_owned(), value: value.to_owned(), expected })
+}
 
 fn number<T: FromStr>(name: &str, value: &str, expected: &'static str) -> Result<T, ChatError> {
     value.parse().map_err(|_| ChatError::Value { name: name.to_owned(), value: value.to_owned(), expected })
@@ -111,6 +129,10 @@ fn text(typed: &str) -> Option<String> {
 mod tests {
     use super::*;
 
+    fn variable(name: &str, value: Option<Value>) -> Command {
+        Command::Set(Setting::Variable(name.into(), value))
+    }
+
     #[test]
     fn commands_are_read_as_meant() {
         for (line, command) in [
@@ -125,7 +147,13 @@ mod tests {
             ("/set", Command::Show),
             ("/set temperature 0.2", Command::Set(Setting::Temperature(0.2))),
             ("/set top_k\t5", Command::Set(Setting::TopK(5))),
-            ("/set seed 18446744073709551615", Command::Set(Setting::Seed(u64::MAX))),
+            ("/set seed 18446744073709551615", Command::Set(Setting::Seed(Seed::Fixed(u64::MAX)))),
+            ("/set seed -1", Command::Set(Setting::Seed(Seed::Random))),
+            ("/set top-k -1", Command::Set(Setting::TopK(0))),
+            ("/set max_tokens -1", Command::Set(Setting::MaxTokens(usize::MAX))),
+            ("/set enable_thinking false", variable("enable_thinking", Some(false.into()))),
+            ("/set Effort very low", variable("Effort", Some("very low".into()))),
+            ("/set Effort", variable("Effort", None)),
             ("/save my chat.json", Command::Save("my chat.json".into())),
         ] {
             assert_eq!(Command::parse(line).unwrap(), command, "{line}");
@@ -138,10 +166,9 @@ mod tests {
             ("/hlep", "no command /hlep\nhint: /help"),
             ("/", "no command /"),
             ("/save", "/save takes the name of a file\nhint: for example /save chat.json"),
-            ("/set heat 3", "no setting heat\nhint: /set shows"),
             ("/set temperature warm", "temperature is \"warm\", but it must be a number"),
-            ("/set top-k -1", "top-k is \"-1\", but it must be a whole number from 0"),
-            ("/set max-tokens 0", "max-tokens is \"0\", but it must be a whole number from 1"),
+            ("/set top-k -2", "top-k is \"-2\", but it must be a whole number from 0, or -1 for all"),
+            ("/set max-tokens 0", "max-tokens is \"0\", but it must be a whole number from 1, or -1 for all"),
             ("/set seed", "seed is \"\""),
         ] {
             let shown = Command::parse(line).unwrap_err().to_string();

@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 
 use super::ChatError;
 use crate::error::CliError;
+use crate::variables::Variables;
 
 /// What was said.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -19,8 +20,8 @@ pub struct Conversation {
 /// How a conversation becomes tokens.
 #[derive(Debug)]
 pub enum Form {
-    /// By the model's chat template.
-    Template(Box<ChatTemplate>),
+    /// By the model's chat template, with variables that it is given.
+    Template(Box<ChatTemplate>, Variables),
     /// For models that know no turns: one text that goes on, each message of the person on a line of its own.
     Plain,
 }
@@ -30,8 +31,10 @@ impl Form {
     pub fn ids(&self, conversation: &Conversation, tokenizer: &Tokenizer) -> Result<Vec<u32>, CliError> {
         let messages = conversation.all();
         match self {
-            Self::Template(template) => {
-                let input = ChatInput { messages: &messages, add_generation_prompt: true, ..ChatInput::default() };
+            Self::Template(template, variables) => {
+                let variables = variables.clone();
+                let input =
+                    ChatInput { messages: &messages, add_generation_prompt: true, variables, ..ChatInput::default() };
                 Ok(tokenizer.encode_rendered(&template.render(&input)?.text)?)
             }
             Self::Plain => {

@@ -20,8 +20,16 @@ pub enum ChatError {
     },
 
     /// A setting that there is not.
-    #[error("there is no setting {0}\nhint: /set shows them all")]
-    UnknownSetting(String),
+    #[error(
+        "there is no setting {name}{}\nhint: /set shows the settings",
+        if variables.is_empty() { String::new() } else { format!(", and the chat template reads only {}", variables.join(", ")) }
+    )]
+    UnknownSetting {
+        /// What was typed.
+        name: String,
+        /// Variables of the chat template that may be set.
+        variables: Vec<String>,
+    },
 
     /// A value of another kind.
     #[error("{name} is {value:?}, but it must be {expected}")]

@@ -52,7 +52,7 @@ pub fn run(args: &AnswersArgs, printer: Printer) -> Result<(), CliError> {
     let model = args.adapters.apply(files.load(&device)?, printer)?;
 
     let interrupted = interrupt::watch(printer, None);
-    let mut generator = Generator::new(&model, &files.tokenizer, &device)?;
+    let mut generator = Generator::new(&model, &files.tokenizer, &device);
     let bar = printer.steps_bar(samples.len() as u64);
     let mut exact = 0;
     for sample in &samples {

@@ -95,7 +95,7 @@ impl Finished<'_> {
         writeln!(out, "\nprompt: {}", one_line(&tokenizer.decode(shown)?))?;
         writeln!(out, "sample: {}", one_line(&tokenizer.decode(expected)?))?;
         for (name, model) in ["before", "after "].into_iter().zip(models) {
-            let mut generator = Generator::new(model, tokenizer, self.device)?;
+            let mut generator = Generator::new(model, tokenizer, self.device);
             writeln!(out, "{name}: {}", one_line(&question.ask(&mut generator, stops, TOKENS)?))?;
         }
         Ok(())

@@ -3,7 +3,8 @@ use std::io::Write;
 use burn::tensor::{Device, Int, Tensor, TensorData};
 use clap::Args;
 use comfy_table::{Cell, CellAlignment};
-use llm_data::Tokenizer;
+use llm_checkpoint::CheckpointError;
+use llm_data::{DataError, Tokenizer};
 use llm_generate::GenerateError;
 use llm_model::{CausalLm, ModelConfig, Position};
 use serde_json::json;
@@ -54,9 +55,9 @@ pub fn run(args: &LogitsArgs, printer: Printer) -> Result<(), CliError> {
     let (model, source, device) = args.load.load(printer)?;
     let config = model.config().clone();
     // Ids need no tokenizer; a directory without one shows them bare.
-    let tokenizer = match &args.tokens.prompt {
-        None if source.path().is_dir() && !source.path().join("tokenizer.json").exists() => None,
-        _ => Some(source.tokenizer(&config)?),
+    let tokenizer = match source.tokenizer(&config) {
+        Err(CheckpointError::Tokenizer(DataError::NoTokenizer { .. })) if args.tokens.prompt.is_none() => None,
+        other => Some(other?),
     };
     let ids = match (&args.tokens.prompt, &tokenizer) {
         (Some(prompt), Some(tokenizer)) => tokenizer.encode_prompt(&input::text(prompt)?)?,

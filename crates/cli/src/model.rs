@@ -43,6 +43,11 @@ pub struct ModelFiles {
 }
 
 impl ModelArgs {
+    /// What was typed.
+    pub fn name(&self) -> &str {
+        &self.model
+    }
+
     /// Where the model's files are, downloaded if need be.
     pub fn locate(&self, printer: Printer) -> Result<PathBuf, CliError> {
         locate(&self.model, self.revision.as_deref(), printer)

@@ -56,7 +56,8 @@ impl Sandbox {
         config.finetune.method = Some(method);
         config.finetune.layers = 1;
         config.finetune.model = "base".into();
-        config.data.path = self.dir.path().join(if method == Method::Dpo { "pairs.jsonl" } else { "samples.jsonl" });
+        config.data.paths =
+            vec![self.dir.path().join(if method == Method::Dpo { "pairs.jsonl" } else { "samples.jsonl" })];
         config.data.valid_fraction = 0.2;
         config.lora.dropout = 0.1;
         config.train.epochs = None;
@@ -218,7 +219,7 @@ fn what_cannot_be_trained_on_is_said() {
     config.lora.target_modules = serde_json::from_str("[\"x_proj\"]").unwrap();
     assert!(error(&config, "targets", false).contains("no linear layer is named x_proj\nhint: the model has"));
     let mut dpo = sandbox.config(Method::Dpo);
-    dpo.data.path = sandbox.dir.path().join("samples.jsonl");
+    dpo.data.paths = vec![sandbox.dir.path().join("samples.jsonl")];
     assert!(error(&dpo, "pairs", false).contains("samples.jsonl:1: "));
 
     // What a run began with must be what it goes on with.
@@ -252,7 +253,7 @@ fn a_sample_keeps_its_place() {
     let sandbox = Sandbox::new();
     let config = sandbox.config(Method::Lora);
     let set = SampleSet::load(&config.data, 1).unwrap();
-    let path: &Path = &config.data.path;
+    let path: &Path = &config.data.paths[0];
     assert!(set.all().all(|sample| matches!(&sample.origin, Origin { file, .. } if **file == *path)));
     assert_eq!(set.all().count(), 60);
 }

@@ -13,7 +13,7 @@ use crate::adapters::CHAT_TEMPLATE;
 use crate::device::DeviceArgs;
 use crate::error::CliError;
 use crate::interrupt;
-use crate::measure::warn_left_out;
+use crate::measure::{MeasureArgs, warn_left_out};
 use crate::model::{self, ModelFiles};
 use crate::numbers::{duration, grouped};
 use crate::printer::Printer;
@@ -41,12 +41,12 @@ pub struct FinetuneArgs {
     #[arg(short, long, value_name = "MODEL")]
     model: Option<String>,
 
-    /// Samples: a .jsonl or .json file, or a folder with train.jsonl, valid.jsonl and test.jsonl.
+    /// Samples: .jsonl and .json files, also with .gz or .zst, or folders with train.jsonl, valid.jsonl and test.jsonl.
     ///
     /// A sample has `messages`, or `instruction`, `input` and `output`, or `prompt` and `completion`, or `text`; for
     /// --method dpo `prompt`, `chosen` and `rejected`.
-    #[arg(long, value_name = "PATH")]
-    data: Option<PathBuf>,
+    #[arg(long, value_name = "PATH", num_args = 1..)]
+    data: Vec<PathBuf>,
 
     /// The run directory: adapter or model, metrics, checkpoints [default: runs/NAME-METHOD, after the data].
     #[arg(short, long, value_name = "DIR")]
@@ -127,9 +127,9 @@ pub struct FinetuneArgs {
     #[arg(long, value_name = "KEY=VALUE", value_parser = super::train::key_value)]
     set: Vec<(String, String)>,
 
-    /// Old data, to measure what is forgotten: a text, or samples as --data takes them.
-    #[arg(long, value_name = "PATH")]
-    keep: Option<PathBuf>,
+    /// Old data, to measure what is forgotten: texts as `llm train` takes them, or samples as --data does.
+    #[arg(long, value_name = "PATH", num_args = 1..)]
+    keep: Vec<PathBuf>,
 
     /// Write event files for TensorBoard too, in training/tensorboard.
     #[arg(long)]
@@ -177,7 +177,9 @@ impl FinetuneArgs {
             None => FinetuneConfig::default(),
         };
         put(&mut config.finetune.model, self.model.as_ref());
-        put(&mut config.data.path, self.data.as_ref());
+        if !self.data.is_empty() {
+            config.data.paths.clone_from(&self.data);
+        }
         put(&mut config.finetune.layers, self.layers.as_ref());
         put(&mut config.data.valid_fraction, self.valid_fraction.as_ref());
         put(&mut config.data.train_on, self.train_on.as_ref());
@@ -209,9 +211,7 @@ impl FinetuneArgs {
         for (key, value) in &self.set {
             config.set(key, value)?;
         }
-        for (empty, flag) in
-            [(config.finetune.model.is_empty(), "--model"), (config.data.path.as_os_str().is_empty(), "--data")]
-        {
+        for (empty, flag) in [(config.finetune.model.is_empty(), "--model"), (config.data.paths.is_empty(), "--data")] {
             if empty {
                 return Err(CliError::Needed { flag });
             }
@@ -220,7 +220,11 @@ impl FinetuneArgs {
     }
 
     fn out(&self, config: &FinetuneConfig, method: Method) -> PathBuf {
-        let name = config.data.path.file_stem().map_or("run".into(), |name| name.to_string_lossy());
+        let first = config.data.paths.first().and_then(|path| path.file_stem()).map(Path::new);
+        // Of a compressed file there is another extension.
+        let is_kind = |name: &Path| name.extension().is_some_and(|kind| kind == "jsonl" || kind == "json");
+        let name = first.and_then(|name| if is_kind(name) { name.file_stem() } else { Some(name.as_os_str()) });
+        let name = name.map_or("run".into(), |name| name.to_string_lossy());
         let method = method.name();
         self.out.clone().unwrap_or_else(|| Path::new("runs").join(format!("{name}-{method}")))
     }
@@ -253,11 +257,17 @@ pub fn run(args: &FinetuneArgs, printer: Printer) -> Result<(), CliError> {
         device_name: device.name.clone(),
     };
     Finetuning::check(&config, &files.config, &options)?;
+    // What is wrong with this data is said now, not after the training.
+    let kept = match args.keep.as_slice() {
+        [] => None,
+        paths => Some(MeasureArgs::of(paths).read(&files, printer)?),
+    };
 
     let template = files.chat_template()?;
     let stops = files.stop_tokens(template.as_ref());
     let limits = config.data.limits(files.config.context_length);
     let set = SampleSet::load(&config.data, config.train.seed)?;
+    set.notes.iter().for_each(|note| printer.data_note(note));
     let tokenizer = &files.tokenizer;
     let tuning = |config: FinetuneConfig| -> Result<Finetuning, CliError> {
         let model = files.load_to_train(&options.device, &config.finetune)?;
@@ -294,7 +304,7 @@ pub fn run(args: &FinetuneArgs, printer: Printer) -> Result<(), CliError> {
         return Err(CliError::Interrupted);
     }
     let result = report::Finished { files: &files, method, out: &out, device: &device.device, outcome: &outcome };
-    result.print(&shown, args.keep.as_deref(), &stops, printer)?;
+    result.print(&shown, kept.as_ref(), &stops, printer)?;
     let time = duration(outcome.seconds);
     printer.note(format_args!("done: {} steps in {time}; the result: {}", grouped(outcome.step), out.display()));
     let (model, out) = (&config.finetune.model, out.display());

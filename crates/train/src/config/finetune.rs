@@ -173,6 +173,16 @@ impl PreferenceSection {
     }
 }
 
+/// `data.paths` was `data.path` when it was one file only: runs that were begun then can still be resumed.
+fn with_paths(mut data: Value) -> Value {
+    if let Value::Table(keys) = &mut data
+        && let Some(path) = keys.remove("path")
+    {
+        keys.insert("paths".into(), path);
+    }
+    data
+}
+
 impl ConfigFile for FinetuneConfig {
     const SECTIONS: &'static [&'static str] =
         &["finetune", "data", "lora", "preference", "train", "optimizer", "schedule", "eval"];
@@ -190,7 +200,7 @@ impl ConfigFile for FinetuneConfig {
     fn set_section(&mut self, name: &str, value: Value, origin: &str) -> Result<bool, RunConfigError> {
         match name {
             "finetune" => self.finetune = section_over(&self.finetune, name, value, origin)?,
-            "data" => self.data = section_over(&self.data, name, value, origin)?,
+            "data" => self.data = section_over(&self.data, name, with_paths(value), origin)?,
             "lora" => self.lora = section_over(&self.lora, name, value, origin)?,
             "preference" => self.preference = section_over(&self.preference, name, value, origin)?,
             "train" => self.train = section_over(&self.train, name, value, origin)?,

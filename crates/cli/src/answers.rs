@@ -19,11 +19,20 @@ impl<'a> Question<'a> {
     /// The last tokens of a sample that are learned in a row, after those before. Of a sample that is learned as a
     /// whole, a text, some tokens are given.
     pub fn of(sample: &'a TokenizedSample) -> Self {
-        let trained = &sample.trained;
-        let end = trained.iter().rposition(|&trained| trained).map_or(trained.len(), |last| last + 1);
-        let start = trained[..end].iter().rposition(|&trained| !trained).map_or(0, |given| given + 1);
-        let start = if start > 1 { start } else { end.div_ceil(2).min(16) };
-        Self { prompt: &sample.ids[..start], answer: &sample.ids[start..end] }
+        Self::asked(sample).unwrap_or_else(|| {
+            let end = end(sample);
+            let (prompt, answer) = sample.ids[..end].split_at(end.div_ceil(2).min(16));
+            Self { prompt, answer }
+        })
+    }
+
+    /// As [`of`](Self::of); `None` for a sample that is learned as a whole.
+    pub fn asked(sample: &'a TokenizedSample) -> Option<Self> {
+        let end = end(sample);
+        let given = sample.trained[..end].iter().rposition(|&trained| !trained)?;
+        // A token before all the others only begins a text.
+        let (prompt, answer) = sample.ids[..end].split_at(given + 1);
+        (given > 0).then_some(Self { prompt, answer })
     }
 
     /// What the model says, at most `tokens` tokens, up to one of `stops`.
@@ -35,6 +44,11 @@ impl<'a> Question<'a> {
     pub fn expected(&self, tokenizer: &Tokenizer) -> Result<String, CliError> {
         Ok(tokenizer.decode(self.answer)?)
     }
+}
+
+/// Where the last token that is learned ends.
+fn end(sample: &TokenizedSample) -> usize {
+    sample.trained.iter().rposition(|&trained| trained).map_or(sample.trained.len(), |last| last + 1)
 }
 
 /// What follows the tokens `prompt` by the likeliest token each time: at most `tokens` tokens, up to one of `stops`.
@@ -69,5 +83,16 @@ mod tests {
         assert_eq!(question("...xx"), (3, vec![3, 4]));
         assert_eq!(question(".xxxx"), (3, vec![3, 4])); // a text behind its first token
         assert_eq!(question(&"x".repeat(100)).0, 16);
+    }
+
+    #[test]
+    fn nothing_is_asked_by_a_text() {
+        let asked = |trained: &str| {
+            let trained: Vec<bool> = trained.chars().map(|c| c == 'x').collect();
+            let origin = Origin { file: Path::new("a.jsonl").into(), line: 1 };
+            let sample = TokenizedSample { ids: (0..trained.len() as u32).collect(), trained, origin };
+            Question::asked(&sample).is_some()
+        };
+        assert_eq!([asked(".xxxx"), asked("xxxx"), asked("..xx"), asked("..xx.")], [false, false, true, true]);
     }
 }

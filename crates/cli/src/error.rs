@@ -3,7 +3,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use llm_checkpoint::CheckpointError;
-use llm_data::DataError;
+use llm_data::{DataError, Encoding, Unreadable};
 use llm_generate::GenerateError;
 use llm_model::{ConfigError, LoraError};
 use llm_train::RunConfigError;
@@ -25,13 +25,24 @@ pub enum CliError {
     Input(#[source] io::Error),
 
     /// Stdin holds something else than text.
+    #[error("standard input: {} at byte {position}\nhint: convert it first, for example by: iconv -f WINDOWS-1252 -t UTF-8",
+            if *fault == Unreadable::Nul { "a NUL character".to_owned() } else { format!("invalid {encoding}") })]
+    InputNotText {
+        /// How it is encoded.
+        encoding: Encoding,
+        /// What is there.
+        fault: Unreadable,
+        /// Byte position, from 0.
+        position: u64,
+    },
+
+    /// Stdin holds a text in another encoding than UTF-8 that has no mark to say so.
     #[error(
-        "standard input: invalid UTF-8 at byte {position}\n\
-         hint: convert it first, for example with iconv -t UTF-8"
+        "standard input: this seems to be {encoding} without a byte order mark\nhint: convert it first: iconv -f {encoding} -t UTF-8"
     )]
-    InputNotUtf8 {
-        /// Byte position of the first invalid sequence, from 0.
-        position: usize,
+    InputUnmarked {
+        /// What it seems to be.
+        encoding: Encoding,
     },
 
     /// A temporary file cannot be written.
@@ -42,9 +53,30 @@ pub enum CliError {
     #[error("the text is empty\nhint: give some text, or a tokenizer with --tokenizer")]
     NoText,
 
-    /// A text that cannot be read.
-    #[error("{}: {source}\nhint: it must be a text in UTF-8", path.display())]
-    TextFile {
+    /// Texts and samples, which are measured in different ways.
+    #[error("{} is a text, but {} holds samples\nhint: measure one kind at a time; --text-key KEY reads .jsonl files as texts", text.display(), samples.display())]
+    TextsAndSamples {
+        /// A file or folder of samples.
+        samples: PathBuf,
+        /// One of texts.
+        text: PathBuf,
+    },
+
+    /// Samples of which nothing could be asked.
+    #[error(
+        "{data}: there is nothing to answer: the samples are plain texts\n\
+             hint: measure how well the model predicts them: llm eval perplexity --model {model} --data {data}"
+    )]
+    NothingToAnswer {
+        /// The files and folders, as they were typed.
+        data: String,
+        /// The model, as it was typed.
+        model: String,
+    },
+
+    /// A chat template that cannot be read.
+    #[error("{}: {source}\nhint: --chat-template takes a file of Jinja, in UTF-8", path.display())]
+    TemplateFile {
         /// The file.
         path: PathBuf,
         /// Why.
@@ -61,7 +93,7 @@ pub enum CliError {
     /// A configuration file for a run that has its own.
     #[error(
         "{}: another configuration than that of the run, whose {}\nhint: leave out -c; a resumed run uses {}",
-        file.display(), first_line(error), out.join("training/config.toml").display()
+        file.display(), first_line(&error.to_string()), out.join("training/config.toml").display()
     )]
     ConfigOnResume {
         /// The file.
@@ -69,7 +101,7 @@ pub enum CliError {
         /// The run directory.
         out: PathBuf,
         /// The first key that differs.
-        error: RunConfigError,
+        error: Box<RunConfigError>,
     },
 
     /// `llm finetune --resume` of what `llm train` began.
@@ -250,11 +282,11 @@ pub enum CliError {
     },
 
     /// Samples that training would go wrong on.
-    #[error("{}: training on this would go wrong: {problems} {} above\nhint: mend the data, or the options of the check",
-            path.display(), if *problems == 1 { "problem" } else { "problems" })]
+    #[error("{data}: training on this would go wrong: {problems} {} above\nhint: fix the data, or the options of the check",
+            if *problems == 1 { "problem" } else { "problems" })]
     BadData {
-        /// The file or folder.
-        path: PathBuf,
+        /// The files and folders.
+        data: String,
         /// Kinds of problems.
         problems: usize,
     },
@@ -287,8 +319,8 @@ pub enum CliError {
 }
 
 /// What an error says, without its hint.
-fn first_line(error: &impl ToString) -> String {
-    error.to_string().lines().next().unwrap_or_default().to_owned()
+fn first_line(error: &str) -> &str {
+    error.lines().next().unwrap_or_default()
 }
 
 impl CliError {

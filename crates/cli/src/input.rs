@@ -1,6 +1,6 @@
-use std::fs;
 use std::io::Read;
-use std::path::Path;
+
+use llm_data::{DataError, FileError, decode_text};
 
 use crate::error::CliError;
 
@@ -11,8 +11,17 @@ pub fn text(typed: &str) -> Result<String, CliError> {
     }
     let mut bytes = Vec::new();
     std::io::stdin().read_to_end(&mut bytes).map_err(CliError::Input)?;
-    let mut text = String::from_utf8(bytes)
-        .map_err(|error| CliError::InputNotUtf8 { position: error.utf8_error().valid_up_to() })?;
+    decoded(bytes)
+}
+
+fn decoded(bytes: Vec<u8>) -> Result<String, CliError> {
+    let mut text = decode_text(bytes).map_err(|error| match error {
+        DataError::File(FileError::NotText { encoding, fault, position, .. }) => {
+            CliError::InputNotText { encoding, fault, position }
+        }
+        DataError::File(FileError::Unmarked { encoding, .. }) => CliError::InputUnmarked { encoding },
+        other => other.into(),
+    })?;
     if text.ends_with('\n') {
         text.pop();
         if text.ends_with('\r') {
@@ -22,7 +31,18 @@ pub fn text(typed: &str) -> Result<String, CliError> {
     Ok(text)
 }
 
-/// The text of a file.
-pub fn file(path: &Path) -> Result<String, CliError> {
-    fs::read_to_string(path).map_err(|source| CliError::TextFile { path: path.to_owned(), source })
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn standard_input_is_text_as_shells_write_it() {
+        let utf16 = |text: &str| text.encode_utf16().flat_map(u16::to_le_bytes).collect::<Vec<u8>>();
+        assert_eq!(decoded(b"\xef\xbb\xbfcaf\xc3\xa9\r\n".into()).unwrap(), "café");
+        assert_eq!(decoded(utf16("\u{feff}café\r\n")).unwrap(), "café");
+        let error = |bytes: &[u8]| decoded(bytes.into()).unwrap_err().to_string();
+        assert!(error(b"caf\xe9").starts_with("standard input: invalid UTF-8 at byte 3\nhint: "));
+        assert!(error(b"a\0").starts_with("standard input: a NUL character at byte 1\nhint: "));
+        assert!(error(&utf16("a text")).starts_with("standard input: this seems to be UTF-16LE"));
+    }
 }

@@ -1,18 +1,18 @@
 //! How well a model predicts data.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use burn::tensor::Device;
 use clap::Args;
 use llm_data::{
-    Batch, DataError, SampleSampler, SampleSection, SampleSet, SampleSummary, TokenizedSample, TrainOn, row_length,
+    Batch, Corpus, CorpusOptions, DataError, SampleSampler, SampleSection, SampleSet, SampleSummary, TokenizedSample,
+    TrainOn, encode_corpus, row_length,
 };
 use llm_model::CausalLm;
 use llm_train::{Objective, text_windows};
 use serde_json::{Value, json};
 
 use crate::error::CliError;
-use crate::input;
 use crate::model::ModelFiles;
 use crate::printer::Printer;
 
@@ -24,13 +24,21 @@ const BATCH_TOKENS: usize = 1024;
 /// Data to measure a model on.
 #[derive(Debug, Clone, Args)]
 pub struct MeasureArgs {
-    /// A text, or samples as `llm finetune` takes them: a .jsonl or .json file, or a folder of them, whose
-    /// validation samples are taken.
+    /// Texts as `llm train` takes them: .txt and .md files, also with .gz or .zst, and folders; or samples as `llm
+    /// finetune` takes them: .jsonl and .json files, or folders with train.jsonl, whose validation samples are taken.
     ///
     /// Every token of a text counts but the first, which nothing stands before; of samples those that fine-tuning would
     /// learn.
-    #[arg(long, value_name = "PATH")]
-    data: PathBuf,
+    #[arg(long, value_name = "PATH", num_args = 1.., required = true)]
+    data: Vec<PathBuf>,
+
+    /// Read .jsonl files as texts, which their lines hold under this key.
+    #[arg(long, value_name = "KEY")]
+    text_key: Option<String>,
+
+    /// Replace what is no text in the encoding of a file by U+FFFD instead of stopping.
+    #[arg(long)]
+    lossy: bool,
 
     /// Tokens of a window over a text, and most tokens of a sample [default: the model's context, for a text at most
     /// 1024].
@@ -47,8 +55,8 @@ pub struct MeasureArgs {
     train_on: TrainOn,
 }
 
-/// Batches, and how many bytes of text their targets stand for.
-struct Batches {
+/// Data that was read, as batches, and how many bytes of text their targets stand for.
+pub struct Measured {
     batches: Vec<Batch>,
     bytes: usize,
 }
@@ -87,66 +95,81 @@ impl Score {
     }
 }
 
-impl MeasureArgs {
-    /// The data at `path`, measured in the usual way.
-    pub fn of(path: &Path) -> Self {
-        Self { data: path.to_owned(), context: None, stride: None, train_on: TrainOn::All }
-    }
-
-    /// What is measured on.
-    pub fn data(&self) -> &Path {
-        &self.data
-    }
-
-    /// How well `model` of `files` predicts the data.
-    pub fn score(
-        &self,
-        files: &ModelFiles,
-        model: &CausalLm,
-        device: &Device,
-        printer: Printer,
-    ) -> Result<Score, CliError> {
-        let is_samples = self.data.is_dir()
-            || self
-                .data
-                .extension()
-                .is_some_and(|kind| kind.eq_ignore_ascii_case("jsonl") || kind.eq_ignore_ascii_case("json"));
-        let positions = files.config.context_length;
-        let context = self.context.map(|context| usize::try_from(context).unwrap_or(usize::MAX));
-        if let Some(tokens) = context.filter(|&context| context > positions) {
-            return Err(CliError::TooManyTokens { tokens, context: positions });
-        }
-        let Batches { batches, bytes } = if is_samples {
-            self.packed(files, context.unwrap_or(positions), printer)?
-        } else {
-            self.text(files, context.unwrap_or(positions.min(CONTEXT)))?
-        };
-        let bar = printer.steps_bar(batches.len() as u64);
+impl Measured {
+    /// How well `model` predicts the data.
+    pub fn score(&self, model: &CausalLm, device: &Device, printer: Printer) -> Score {
+        let bar = printer.steps_bar(self.batches.len() as u64);
         let (mut nats, mut tokens) = (0.0, 0);
-        for batch in &batches {
+        for batch in &self.batches {
             let measure = batch.measure(model, device);
             nats += measure.loss;
             tokens += measure.count;
             bar.inc(1);
         }
         bar.finish_and_clear();
-        Ok(Score { loss: nats / tokens.max(1) as f64, tokens, bytes })
+        Score { loss: nats / tokens.max(1) as f64, tokens, bytes: self.bytes }
+    }
+}
+
+impl MeasureArgs {
+    /// The data at `paths`, measured in the usual way.
+    pub fn of(paths: &[PathBuf]) -> Self {
+        let data = paths.to_vec();
+        Self { data, text_key: None, lossy: false, context: None, stride: None, train_on: TrainOn::All }
     }
 
-    fn text(&self, files: &ModelFiles, context: usize) -> Result<Batches, CliError> {
+    /// What is measured on.
+    pub fn name(&self) -> String {
+        names(&self.data)
+    }
+
+    /// What is measured on, as it was typed.
+    pub fn typed(&self) -> String {
+        self.data.iter().map(|path| path.display().to_string()).collect::<Vec<_>>().join(" ")
+    }
+
+    /// Reads the data for the model of `files`.
+    pub fn read(&self, files: &ModelFiles, printer: Printer) -> Result<Measured, CliError> {
+        let positions = files.config.context_length;
+        let context = self.context.map(|context| usize::try_from(context).unwrap_or(usize::MAX));
+        if let Some(tokens) = context.filter(|&context| context > positions) {
+            return Err(CliError::TooManyTokens { tokens, context: positions });
+        }
+        let is_samples = |path: &PathBuf| self.text_key.is_none() && SampleSet::is_at(path);
+        match (self.data.iter().find(|path| is_samples(path)), self.data.iter().find(|path| !is_samples(path))) {
+            (Some(samples), Some(text)) => {
+                Err(CliError::TextsAndSamples { samples: samples.clone(), text: text.clone() })
+            }
+            (Some(_), None) => self.packed(files, context.unwrap_or(positions), printer),
+            _ => self.text(files, context.unwrap_or(positions.min(CONTEXT)), printer),
+        }
+    }
+
+    fn text(&self, files: &ModelFiles, context: usize, printer: Printer) -> Result<Measured, CliError> {
         let stride = self.stride.map_or(context.div_ceil(2), |stride| usize::try_from(stride).unwrap_or(usize::MAX));
         if stride > context {
             return Err(CliError::StrideBeyondContext { stride, context });
         }
-        let text = input::file(&self.data)?;
-        let ids = plain_ids(files, &text)?;
+        let mut options = CorpusOptions { lossy: self.lossy, ..CorpusOptions::default() };
+        if let Some(key) = &self.text_key {
+            options.text_key.clone_from(key);
+        }
+        let mut corpus = Corpus::open(&self.data, options)?;
+        let stats = corpus.scan_all(|_| None)?;
+        corpus.notes(&stats).iter().for_each(|note| printer.data_note(note));
+        let tokenizer = &files.tokenizer;
+        // The token that begins a text, where the model has it.
+        let begins = tokenizer.encode_prompt("")?;
+        let mut ids: Vec<u32> = tokenizer.bos_id().filter(|bos| begins.first() == Some(bos)).into_iter().collect();
+        let text = encode_corpus(&corpus, tokenizer)?;
+        ids.extend(text.ids);
         if ids.len() < 2 {
-            return Err(DataError::ValidationTooShort { tokens: ids.len() as u64 }.into());
+            return Err(DataError::TooShortToMeasure { tokens: ids.len() }.into());
         }
         // Without a token that begins the text, the first one is not predicted.
-        let given = files.tokenizer.decode(&ids[..1])?.len();
+        let given = tokenizer.decode(&ids[..1])?.len();
         let batches = text_windows(&ids, context, stride, (BATCH_TOKENS / context).max(1)).collect();
-        Ok(Batches { batches, bytes: text.len() - given.min(text.len()) })
+        Ok(Measured { batches, bytes: text.bytes - given.min(text.bytes) })
     }
 
     /// The samples, of a folder those to validate on, and the tokens of a row that fits all of them.
@@ -157,7 +180,7 @@ impl MeasureArgs {
         printer: Printer,
     ) -> Result<(Vec<TokenizedSample>, usize), CliError> {
         let section = SampleSection {
-            path: self.data.clone(),
+            paths: self.data.clone(),
             valid_fraction: 0.0,
             train_on: self.train_on,
             max_length: Some(context),
@@ -166,6 +189,7 @@ impl MeasureArgs {
         let template = files.chat_template()?;
         let stops = files.stop_tokens(template.as_ref());
         let set = SampleSet::load(&section, 0)?;
+        set.notes.iter().for_each(|note| printer.data_note(note));
         let limits = section.limits(files.config.context_length);
         let tokenized = set.tokenize(&files.tokenizer, template.as_ref(), &stops, limits)?;
         warn_left_out(&tokenized.summary, printer);
@@ -174,7 +198,7 @@ impl MeasureArgs {
         Ok((samples, length))
     }
 
-    fn packed(&self, files: &ModelFiles, context: usize, printer: Printer) -> Result<Batches, CliError> {
+    fn packed(&self, files: &ModelFiles, context: usize, printer: Printer) -> Result<Measured, CliError> {
         let (samples, length) = self.samples(files, context, printer)?;
         let target_bytes = |sample: &TokenizedSample| {
             let learned = sample.ids.iter().zip(&sample.trained).skip(1);
@@ -183,7 +207,7 @@ impl MeasureArgs {
         };
         let bytes = samples.iter().map(target_bytes).sum::<Result<usize, _>>()?;
         let sampler = SampleSampler::new(samples, (BATCH_TOKENS / length).max(1), length, 1, true, 0)?;
-        Ok(Batches { batches: sampler.evaluation().collect(), bytes })
+        Ok(Measured { batches: sampler.evaluation().collect(), bytes })
     }
 }
 
@@ -196,14 +220,9 @@ fn warn_left_out(summary: &SampleSummary, printer: Printer) {
     }
 }
 
-/// Ids of a text, of which no part is read as a special token, behind the one that begins a text where the model has it.
-fn plain_ids(files: &ModelFiles, text: &str) -> Result<Vec<u32>, DataError> {
-    let tokenizer = &files.tokenizer;
-    let begins = tokenizer.encode_prompt("")?;
-    let first = tokenizer.bos_id().filter(|bos| begins.first() == Some(bos));
-    let mut ids: Vec<u32> = first.into_iter().collect();
-    ids.extend(tokenizer.encode(text)?);
-    Ok(ids)
+/// Files and folders in a row.
+pub fn names(paths: &[PathBuf]) -> String {
+    paths.iter().map(|path| path.display().to_string()).collect::<Vec<_>>().join(", ")
 }
 
 #[cfg(test)]

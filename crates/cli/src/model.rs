@@ -45,6 +45,11 @@ pub struct ModelFiles {
 }
 
 impl ModelArgs {
+    /// What was typed.
+    pub fn name(&self) -> &str {
+        &self.model
+    }
+
     /// Where the model's files are, downloaded if need be.
     pub fn locate(&self, printer: Printer) -> Result<PathBuf, CliError> {
         locate(&self.model, self.revision.as_deref(), printer)
@@ -144,7 +149,7 @@ impl ModelFiles {
         } else {
             return Ok(None);
         };
-        let source = std::fs::read_to_string(&path).map_err(|source| CliError::TextFile { path, source })?;
+        let source = std::fs::read_to_string(&path).map_err(|source| CliError::TemplateFile { path, source })?;
         Ok(Some(ChatTemplate::with_tokens_of(&self.tokenizer, &source)?))
     }
 

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use anstyle::{AnsiColor, Style};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use llm_data::Note;
 
 use crate::error::CliError;
 
@@ -43,6 +44,11 @@ impl Printer {
     /// Something that is probably not what was meant.
     pub fn warn(self, text: impl Display) {
         self.line(format_args!("{WARNING}warning{WARNING:#}: {text}"));
+    }
+
+    /// What is to be known about files of text.
+    pub fn data_note(self, note: &Note) {
+        if note.is_warning() { self.warn(note) } else { self.note(note) }
     }
 
     /// The error, with its hints.

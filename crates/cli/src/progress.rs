@@ -16,7 +16,17 @@ impl PreparationBar {
     }
 
     /// What `llm_data` calls with its progress.
-    pub fn update(&mut self, Progress { stage, done, total }: Progress) {
+    pub fn update(&mut self, progress: Progress) {
+        match progress {
+            Progress::Stage { stage, done, total } => self.stage(stage, done, total),
+            Progress::Note(note) => {
+                self.clear();
+                self.printer.data_note(&note);
+            }
+        }
+    }
+
+    fn stage(&mut self, stage: Stage, done: u64, total: u64) {
         if self.shown.as_ref().is_none_or(|(shown, _)| *shown != stage) {
             self.clear();
             let bar = self.printer.bytes_bar(total);

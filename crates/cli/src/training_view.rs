@@ -293,7 +293,8 @@ pub fn stopped(outcome: &Outcome, command: &str, out: &Path, device: &DeviceArgs
 pub fn resuming(error: TrainError, config_file: Option<&Path>, out: &Path) -> CliError {
     match (error, config_file) {
         (TrainError::Config(error @ RunConfigError::ChangedOnResume { .. }), Some(file)) => {
-            CliError::ConfigOnResume { file: file.to_path_buf(), out: out.to_path_buf(), error }
+            let (file, out) = (file.to_path_buf(), out.to_path_buf());
+            CliError::ConfigOnResume { file, out, error: Box::new(error) }
         }
         (error, _) => error.into(),
     }

@@ -1,22 +1,29 @@
 //! Text files as a stream of documents.
 //!
 //! A corpus is a list of files: `.txt`, `.md`, `.jsonl`, and each of them with `.gz` or `.zst`. Folders are searched
-//! recursively and in sorted order, so that the same folder always gives the same tokens. Documents come out in
+//! recursively, through links too, and read in sorted order, so that the same folder always gives the same tokens. What
+//! was skipped, and how the files are written, is told by [`Corpus::notes`]. Documents come out in
 //! [`Segment`]s of about [`SEGMENT_BYTES`], so that one file of many gigabytes needs no more memory than a small one.
 
 mod blocks;
 mod lines;
+mod note;
 mod source;
 mod text;
 
+use std::collections::HashSet;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::UNIX_EPOCH;
 
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use crate::DataError;
+use crate::files::{Encoding, Skipped, find};
 pub(crate) use blocks::for_each_block;
+pub use note::Note;
+pub(crate) use note::named;
 pub use source::Segments;
 pub(crate) use text::cut;
 
@@ -67,6 +74,10 @@ pub struct FileStats {
     pub characters: u64,
     /// UTF-8 bytes of these documents.
     pub bytes: u64,
+    /// Lines of these documents that end in a carriage return and a line feed.
+    pub windows_line_ends: u64,
+    /// How the file is encoded.
+    pub encoding: Encoding,
 }
 
 /// Files that are read as one text.
@@ -74,6 +85,13 @@ pub struct FileStats {
 pub struct Corpus {
     files: Vec<PathBuf>,
     options: CorpusOptions,
+    /// Folders that were named, and what is in them beside the files.
+    folders: Vec<PathBuf>,
+    skipped: Skipped,
+    /// Files in these folders that hold no text; they are not among the others.
+    empty: Vec<PathBuf>,
+    /// Files that were named themselves, which may not be empty.
+    named: HashSet<PathBuf>,
 }
 
 impl Corpus {
@@ -81,33 +99,54 @@ impl Corpus {
     ///
     /// # Errors
     /// [`DataError::NoPaths`], [`DataError::Missing`], [`DataError::UnknownExtension`] for a file named outright,
-    /// [`DataError::NothingToRead`] for a folder without readable files (others in it are passed over),
-    /// [`DataError::Empty`] for a file of zero bytes.
+    /// [`DataError::NothingToRead`] for a folder without readable files (others in it are skipped),
+    /// [`DataError::Empty`] for a file of zero bytes that was named, [`DataError::OnlyEmpty`] where folders have no
+    /// others.
     pub fn open(paths: &[PathBuf], options: CorpusOptions) -> Result<Self, DataError> {
         if paths.is_empty() {
             return Err(DataError::NoPaths);
         }
-        let mut files = Vec::new();
+        let mut corpus = Self {
+            files: Vec::new(),
+            options,
+            folders: Vec::new(),
+            skipped: Skipped::default(),
+            empty: Vec::new(),
+            named: HashSet::new(),
+        };
         for path in paths {
             let meta = std::fs::metadata(path).map_err(|e| DataError::io(path, e))?;
             if meta.is_dir() {
-                let before = files.len();
-                walk(path, &mut files)?;
-                if files.len() == before {
-                    return Err(DataError::NothingToRead { path: path.clone() });
-                }
+                corpus.add_folder(path)?;
             } else if source::Format::of(path).is_none() {
                 return Err(DataError::UnknownExtension { path: path.clone() });
-            } else {
-                files.push(path.clone());
-            }
-        }
-        for path in &files {
-            if std::fs::metadata(path).map_err(|e| DataError::io(path, e))?.len() == 0 {
+            } else if meta.len() == 0 {
                 return Err(DataError::Empty { path: path.clone() });
+            } else {
+                corpus.named.insert(path.clone());
+                corpus.files.push(path.clone());
             }
         }
-        Ok(Self { files, options })
+        corpus.check_any()?;
+        Ok(corpus)
+    }
+
+    fn add_folder(&mut self, folder: &Path) -> Result<(), DataError> {
+        let (files, skipped) = find(folder, |path| source::Format::of(path).is_some())?;
+        if files.is_empty() {
+            return Err(DataError::NothingToRead { path: folder.to_owned(), skipped });
+        }
+        for path in files {
+            let is_empty = std::fs::metadata(&path).map_err(|e| DataError::io(&path, e))?.len() == 0;
+            if is_empty { self.empty.push(path) } else { self.files.push(path) }
+        }
+        self.folders.push(folder.to_owned());
+        self.skipped.extend(skipped);
+        Ok(())
+    }
+
+    fn check_any(&self) -> Result<(), DataError> {
+        if self.files.is_empty() { Err(DataError::OnlyEmpty { files: self.empty.clone() }) } else { Ok(()) }
     }
 
     /// Whether the name of a file is that of plain text: `.txt` or `.md`, also with `.gz` or `.zst`. A `.jsonl` file may
@@ -165,13 +204,17 @@ impl Corpus {
         let file = std::fs::File::open(path).map_err(|e| DataError::io(path, e))?;
         hasher.update_reader(file).map_err(|e| DataError::io(path, e))?;
         let hash = hasher.finalize().to_hex().to_string();
-        let mut stats = FileStats { size, modified, hash, documents: 0, characters: 0, bytes: 0 };
-        let files = [path.to_owned()];
-        for segment in Segments::new(&files, &self.options) {
-            let segment = segment?;
+        let mut reader = source::Reader::open(path, &self.options, Arc::default())?;
+        let encoding = reader.encoding();
+        let mut stats =
+            FileStats { size, modified, hash, documents: 0, characters: 0, bytes: 0, windows_line_ends: 0, encoding };
+        while let Some(segment) = reader.next_segment()? {
             stats.documents += u64::from(segment.ends_document);
             stats.characters += segment.text.chars().count() as u64;
             stats.bytes += segment.text.len() as u64;
+            if segment.text.contains('\r') {
+                stats.windows_line_ends += segment.text.matches("\r\n").count() as u64;
+            }
         }
         if stats.documents == 0 {
             return Err(DataError::Empty { path: path.to_owned() });
@@ -179,15 +222,30 @@ impl Corpus {
         Ok(stats)
     }
 
-    /// [`scan`](Self::scan) of every file, in parallel, in the order of [`files`](Self::files). `known` may already
-    /// have the answer for a file.
+    /// [`scan`](Self::scan) of every file, in parallel, in the order of [`files`](Self::files), from which those of
+    /// folders that turn out to hold no text are removed. `known` may already have the answer for a file.
     ///
     /// # Errors
-    /// The first error in the order of the files.
-    pub fn scan_all(&self, known: impl Fn(&Path) -> Option<FileStats> + Sync) -> Result<Vec<FileStats>, DataError> {
-        let results: Vec<_> =
-            self.files.par_iter().map(|path| known(path).map_or_else(|| self.scan(path), Ok)).collect();
-        results.into_iter().collect()
+    /// What is wrong with the files, all of them; [`DataError::OnlyEmpty`].
+    pub fn scan_all(&mut self, known: impl Fn(&Path) -> Option<FileStats> + Sync) -> Result<Vec<FileStats>, DataError> {
+        let scan = |path: &PathBuf| known(path).map_or_else(|| self.scan(path), Ok);
+        let results: Vec<_> = self.files.par_iter().map(scan).collect();
+        let (mut stats, mut errors) = (Vec::with_capacity(results.len()), Vec::new());
+        for (path, result) in std::mem::take(&mut self.files).into_iter().zip(results) {
+            match result {
+                Ok(known) => {
+                    stats.push(known);
+                    self.files.push(path);
+                }
+                Err(DataError::Empty { path }) if !self.named.contains(&path) => self.empty.push(path),
+                Err(error) => errors.push(error),
+            }
+        }
+        match errors.len() {
+            0 => self.check_any().map(|()| stats),
+            1 => Err(errors.remove(0)),
+            _ => Err(DataError::Several { errors }),
+        }
     }
 }
 
@@ -197,23 +255,4 @@ pub(crate) fn stamp(path: &Path) -> Result<(u64, u64), DataError> {
     let modified =
         meta.modified().ok().and_then(|t| t.duration_since(UNIX_EPOCH).ok()).map_or(0, |d| d.as_nanos() as u64);
     Ok((meta.len(), modified))
-}
-
-/// Adds the readable files under `folder`, sorted by path; hidden ones are passed over.
-fn walk(folder: &Path, files: &mut Vec<PathBuf>) -> Result<(), DataError> {
-    let mut entries = std::fs::read_dir(folder)
-        .and_then(|entries| entries.map(|entry| entry.map(|e| e.path())).collect::<Result<Vec<_>, _>>())
-        .map_err(|e| DataError::io(folder, e))?;
-    entries.sort();
-    for path in entries {
-        if path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b".")) {
-            continue;
-        }
-        if path.is_dir() && !path.is_symlink() {
-            walk(&path, files)?;
-        } else if path.is_file() && source::Format::of(&path).is_some() {
-            files.push(path);
-        }
-    }
-    Ok(())
 }

@@ -3,6 +3,8 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use crate::corpus::named;
+use crate::files::{FileError, Skipped, converted, kind, typed, with_kind};
 use crate::samples::{BadLine, LeftOut, Origin};
 
 /// An error of the data room. The text says what happened, where, and what to do next.
@@ -28,54 +30,51 @@ pub enum DataError {
         path: PathBuf,
     },
 
+    /// No file in the folders that has any text in it.
+    #[error("the files found hold no text: {}\nhint: check how they were written", named(files))]
+    OnlyEmpty {
+        /// The empty files.
+        files: Vec<PathBuf>,
+    },
+
     /// A folder without a single readable file.
-    #[error("{}: nothing to read in this folder\nhint: the files read are .txt, .md and .jsonl, also with .gz or .zst", path.display())]
+    #[error("{}: nothing to read in this folder{}\nhint: the files read are .txt, .md and .jsonl, also with .gz or .zst",
+            path.display(), but_has(skipped))]
     NothingToRead {
         /// The folder.
         path: PathBuf,
+        /// What is in it.
+        skipped: Skipped,
     },
 
     /// A file of a kind that is not read.
-    #[error("{}: unknown kind of file\nhint: the files read are .txt, .md and .jsonl, also with .gz or .zst", path.display())]
+    #[error("{}: unknown kind of file\nhint: the files read are .txt, .md and .jsonl, also with .gz or .zst{}",
+            path.display(), no_text(path))]
     UnknownExtension {
         /// The file.
         path: PathBuf,
     },
 
-    /// Bytes that are not UTF-8.
-    #[error("{}: invalid UTF-8 at byte {position}\nhint: --lossy replaces what cannot be read by U+FFFD; \
-             or convert the file, for example with iconv -t UTF-8", path.display())]
-    InvalidUtf8 {
-        /// The file.
-        path: PathBuf,
-        /// Byte position of the first invalid sequence, from 0, in the (decompressed) file.
-        position: u64,
+    /// What is wrong with a file before its contents mean anything.
+    #[error(transparent)]
+    File(#[from] FileError),
+
+    /// Lines of a `.jsonl` file that are no documents.
+    #[error("{}", bad_texts(lines, *all, hint))]
+    BadTexts {
+        /// What is wrong with each.
+        lines: Vec<BadLine>,
+        /// Whether these are all.
+        all: bool,
+        /// What may help.
+        hint: String,
     },
 
-    /// A line of a `.jsonl` file that is not a JSON object.
-    #[error("{}: line {line} is not a JSON object: {message}\nhint: .jsonl has one object a line, \
-             for example {{\"text\": \"…\"}}", path.display())]
-    MalformedJson {
-        /// The file.
-        path: PathBuf,
-        /// Line number from 1.
-        line: u64,
-        /// What the parser said.
-        message: String,
-    },
-
-    /// A line of a `.jsonl` file without the text key.
-    #[error("{}: line {line} has no text under the key \"{key}\"; its keys are {}\nhint: --text-key NAME \
-             selects another key", path.display(), quoted(found))]
-    UnknownKey {
-        /// The file.
-        path: PathBuf,
-        /// Line number from 1.
-        line: u64,
-        /// The key looked for.
-        key: String,
-        /// The keys of that line.
-        found: Vec<String>,
+    /// Several files that cannot be used.
+    #[error("{}", several(errors))]
+    Several {
+        /// What is wrong with each.
+        errors: Vec<DataError>,
     },
 
     /// A text too short for a single training window.
@@ -93,6 +92,14 @@ pub enum DataError {
     ValidationTooShort {
         /// Tokens there are.
         tokens: u64,
+    },
+
+    /// A text without a single token that could be predicted.
+    #[error("the text has {tokens} {}, too few to measure a loss on\nhint: give a longer one with --data",
+            if *tokens == 1 { "token" } else { "tokens" })]
+    TooShortToMeasure {
+        /// Tokens there are.
+        tokens: usize,
     },
 
     /// No text to train on beside the one to validate on.
@@ -229,8 +236,25 @@ pub enum DataError {
         samples: Vec<LeftOut>,
     },
 
+    /// A file that is none of samples.
+    #[error("{}: unknown kind of file\nhint: {}", path.display(), no_samples(path))]
+    UnknownSamples {
+        /// The file.
+        path: PathBuf,
+    },
+
+    /// An object of a `.jsonl` file of samples that spans several lines.
+    #[error("{}:{line}: an object spans several lines, but .jsonl has one per line\nhint: call it .json, where it may: \
+             mv {} {}", path.display(), typed(path), typed(&with_kind(path, "json")))]
+    SpansLines {
+        /// The file.
+        path: PathBuf,
+        /// The line that it begins in, from 1.
+        line: u64,
+    },
+
     /// A folder without samples to train on.
-    #[error("{}: no train.jsonl or train.json in this folder\nhint: name a file, or a folder with train.jsonl and, if \
+    #[error("{}: no train.jsonl or train.json in this folder\nhint: name its files, or a folder with train.jsonl and, if \
              there are any, valid.jsonl and test.jsonl", path.display())]
     NoTrainFile {
         /// The folder.
@@ -340,13 +364,18 @@ impl DataError {
 const SHOWN: usize = 20;
 
 /// One line each, up to [`SHOWN`] of them.
-fn bad_samples(lines: &[BadLine]) -> String {
+fn listed(lines: &[BadLine]) -> Vec<String> {
     let mut text: Vec<String> = lines.iter().take(SHOWN).map(BadLine::to_string).collect();
     if lines.len() > SHOWN {
         text.push(format!("and {} more", lines.len() - SHOWN));
     }
+    text
+}
+
+fn bad_samples(lines: &[BadLine]) -> String {
+    let mut text = listed(lines);
     let what = if lines.len() == 1 { "line is" } else { "lines are" };
-    text.push(format!("{} {what} not usable, and nothing was trained\nhint: mend them or take them out", lines.len()));
+    text.push(format!("{} {what} not usable, and nothing was trained\nhint: fix or remove them", lines.len()));
     text.join("\n")
 }
 
@@ -365,17 +394,59 @@ fn not_written(samples: &[LeftOut]) -> String {
     text.join("\n")
 }
 
+fn bad_texts(lines: &[BadLine], all: bool, hint: &str) -> String {
+    let mut text = listed(lines);
+    let what = match (lines.len(), all) {
+        (1, true) => "1 line is",
+        (n, true) => &format!("{n} lines are"),
+        (n, false) => &format!("{n} lines or more are"),
+    };
+    text.push(format!("{what} not usable\nhint: {hint}"));
+    text.join("\n")
+}
+
+/// What is wrong with each file, with the hint of the first.
+fn several(errors: &[DataError]) -> String {
+    let texts: Vec<_> = errors.iter().map(DataError::to_string).collect();
+    let mut lines: Vec<_> = texts.iter().take(SHOWN).filter_map(|text| text.lines().next()).collect();
+    let more = format!("and {} more", errors.len().saturating_sub(SHOWN));
+    if errors.len() > SHOWN {
+        lines.push(&more);
+    }
+    let hint = texts.iter().find_map(|text| text.split_once("\nhint: ")).map_or("", |(_, hint)| hint);
+    format!("{}\n{} files cannot be read\nhint: for the first: {hint}", lines.join("\n"), errors.len())
+}
+
+/// What to do with a file that is none of texts.
+fn no_text(path: &Path) -> String {
+    if kind(path).as_deref() == Some("json") {
+        return format!(
+            "; one object per line is written by: {}",
+            converted(path, "jq -c '.[]'", "lines", Some("jsonl"))
+        );
+    }
+    "; if it is plain text, rename it to .txt".into()
+}
+
+/// What to do with a file that is none of samples.
+fn no_samples(path: &Path) -> String {
+    const FORMS: &str = "samples are .jsonl and .json files, also with .gz or .zst";
+    match kind(path).as_deref() {
+        Some("txt" | "md") => {
+            format!("{FORMS}; to train on plain text: llm train --model MODEL --data {}", typed(path))
+        }
+        _ => format!("{FORMS}; a line is an object such as {{\"prompt\": \"…\", \"completion\": \"…\"}}"),
+    }
+}
+
+/// `; it has 2 .json`
+fn but_has(skipped: &Skipped) -> String {
+    if skipped.count() > 0 { format!("; it has {skipped}") } else { String::new() }
+}
+
 /// `, line 3`, where the line is known.
 fn in_line(line: Option<usize>) -> String {
     line.map(|line| format!(", line {line}")).unwrap_or_default()
-}
-
-/// `"a", "b"`, or a word that there is none.
-fn quoted(keys: &[String]) -> String {
-    if keys.is_empty() {
-        return "none".into();
-    }
-    keys.iter().map(|key| format!("{key:?}")).collect::<Vec<_>>().join(", ")
 }
 
 #[cfg(test)]

@@ -15,6 +15,7 @@ mod batch;
 mod chat_template;
 mod corpus;
 mod error;
+mod files;
 mod mmap;
 mod prepare;
 mod samples;
@@ -23,10 +24,14 @@ mod tokenizer;
 
 pub use batch::{Batch, BatchSampler, evaluation_windows};
 pub use chat_template::{ChatInput, ChatTemplate, RenderedChat};
-pub use corpus::{Corpus, CorpusOptions, FileStats, Segment, Segments};
+pub use corpus::{Corpus, CorpusOptions, FileStats, Note, Segment, Segments};
 pub use error::DataError;
+pub use files::{Encoding, FileError, Skipped, Unreadable, decode_text};
 pub use mmap::MappedFile;
-pub use prepare::{DataSection, Prepared, Progress, Split, Stage, default_cache_dir, prepare, prepare_split};
+pub use prepare::{
+    DataSection, EncodedText, Prepared, Progress, Split, Stage, default_cache_dir, encode_corpus, prepare,
+    prepare_split,
+};
 pub use samples::{
     BadLine, Chat, Content, Finding, FindingKind, LeftOut, LeftOutReason, Origin, Place, PreferenceBatch,
     PreferenceSampler, Remark, RemarkKind, Rendering, Sample, SampleLimits, SampleSampler, SampleSection, SampleSet,

@@ -8,13 +8,14 @@ mod encode;
 
 use std::path::{Path, PathBuf};
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 
-use crate::corpus::{Corpus, CorpusOptions, FileStats};
+use crate::corpus::{Corpus, CorpusOptions, FileStats, Note};
 use crate::{DataError, TokenShards, Tokenizer, TokenizerSection};
 use cache::Cache;
 pub use cache::default_cache_dir;
 use encode::Plan;
+pub use encode::{EncodedText, encode_corpus};
 
 /// Documents that must fall to validation for a split by documents; with fewer, one odd document would say too much.
 const LEAST_VALIDATION_DOCUMENTS: f64 = 10.0;
@@ -23,9 +24,11 @@ const LEAST_VALIDATION_DOCUMENTS: f64 = 10.0;
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct DataSection {
-    /// Files and folders to train on: `.txt`, `.md`, `.jsonl`, also with `.gz` or `.zst`.
+    /// Files and folders to train on: `.txt`, `.md`, `.jsonl`, also with `.gz` or `.zst`; one may stand without a list.
+    #[serde(deserialize_with = "one_or_several")]
     pub paths: Vec<PathBuf>,
     /// Files and folders to validate on. Without them, a share of the text is set aside.
+    #[serde(deserialize_with = "one_or_several")]
     pub valid: Vec<PathBuf>,
     /// The share that is set aside; 0 for none: then the last weights of a run are its result.
     pub valid_fraction: f64,
@@ -50,6 +53,20 @@ impl Default for DataSection {
     }
 }
 
+/// Reads a path, or a list of them.
+pub(crate) fn one_or_several<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<PathBuf>, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged, expecting = "expected a path or a list of paths")]
+    enum Paths {
+        One(PathBuf),
+        Several(Vec<PathBuf>),
+    }
+    Ok(match Paths::deserialize(deserializer)? {
+        Paths::One(path) => vec![path],
+        Paths::Several(paths) => paths,
+    })
+}
+
 /// What preparation is doing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Stage {
@@ -61,15 +78,20 @@ pub enum Stage {
     Encode,
 }
 
-/// How far a stage is, in bytes on disk.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Progress {
-    /// The stage.
-    pub stage: Stage,
-    /// Bytes done.
-    pub done: u64,
-    /// Bytes in all.
-    pub total: u64,
+/// What preparation tells while it works.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Progress {
+    /// How far a stage is, in bytes on disk.
+    Stage {
+        /// The stage.
+        stage: Stage,
+        /// Bytes done.
+        done: u64,
+        /// Bytes in all.
+        total: u64,
+    },
+    /// Something about the files, whether they were read before or not.
+    Note(Note),
 }
 
 /// Tokens to train on and tokens to validate on.
@@ -181,11 +203,14 @@ impl Sources {
         let left_out = valid.as_ref().map_or(Ok(0), |valid| text.leave_out(valid))?;
         let mut cache = Cache::open(data.cache_dir.clone().unwrap_or_else(default_cache_dir))?;
         let total = text.disk_bytes()? + valid.as_ref().map_or(Ok(0), Corpus::disk_bytes)?;
-        progress(Progress { stage: Stage::Scan, done: 0, total });
+        progress(Progress::Stage { stage: Stage::Scan, done: 0, total });
         let text = cache.scan(text)?;
         let valid = valid.map(|valid| cache.scan(valid)).transpose()?;
         cache.save_index()?;
-        progress(Progress { stage: Stage::Scan, done: total, total });
+        progress(Progress::Stage { stage: Stage::Scan, done: total, total });
+        for source in [Some(&text), valid.as_ref()].into_iter().flatten() {
+            source.corpus.notes(&source.stats).into_iter().map(Progress::Note).for_each(&mut *progress);
+        }
         Ok(Self { cache, text, valid, left_out })
     }
 
@@ -205,7 +230,7 @@ impl Sources {
             return Ok((tokenizer, true));
         }
         let total = self.text.size();
-        let mut report = |done| progress(Progress { stage: Stage::TrainTokenizer, done, total });
+        let mut report = |done| progress(Progress::Stage { stage: Stage::TrainTokenizer, done, total });
         report(0);
         let tokenizer = Tokenizer::train_with(section, &self.text.corpus, &mut report)?;
         tokenizer.save(&folder)?;
@@ -233,7 +258,7 @@ impl Sources {
         }
         // Not there, or damaged: made again.
         let total = self.text.size() + self.valid.as_ref().map_or(0, Source::size);
-        let mut report = |done| progress(Progress { stage: Stage::Encode, done, total });
+        let mut report = |done| progress(Progress::Stage { stage: Stage::Encode, done, total });
         report(0);
         let corpora = (&self.text.corpus, self.valid.as_ref().map(|valid| &valid.corpus));
         let (train, valid) = encode::write(corpora, plan, tokenizer, [&train_path, &valid_path], &mut report)?;

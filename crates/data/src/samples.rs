@@ -13,6 +13,7 @@ mod calls;
 mod check;
 mod duplicates;
 mod format;
+mod json;
 mod marks;
 mod pack;
 mod preference;
@@ -31,9 +32,12 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize, Serializer};
 use serde_json::{Value, json};
 
+use crate::prepare::one_or_several;
+
 pub use batch::SampleSampler;
 pub use check::{Finding, FindingKind, Place, Severity, check_samples};
 pub use format::BadLine;
+pub(crate) use format::{describe, is_sample};
 pub use preference::{PreferenceBatch, PreferenceSampler};
 pub use read::SampleSet;
 pub use render::Rendering;
@@ -46,9 +50,11 @@ pub use tokenize::{TokenizedPair, TokenizedSample};
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct SampleSection {
-    /// A `.jsonl` or `.json` file, or a folder with `train`, `valid` and `test` files of these kinds.
-    pub path: PathBuf,
-    /// Share of a file that is set aside for validation, 0 for none; a folder without a `valid` file counts as a file.
+    /// `.jsonl` and `.json` files, also with `.gz` or `.zst`, and folders with `train`, `valid` and `test` files of
+    /// these kinds; one may stand without a list.
+    #[serde(deserialize_with = "one_or_several")]
+    pub paths: Vec<PathBuf>,
+    /// Share of the samples that is set aside for validation, 0 for none; not where a folder has a `valid` file.
     pub valid_fraction: f64,
     /// Which tokens of a conversation are learned.
     pub train_on: TrainOn,
@@ -63,7 +69,7 @@ pub struct SampleSection {
 impl Default for SampleSection {
     fn default() -> Self {
         Self {
-            path: PathBuf::new(),
+            paths: Vec::new(),
             valid_fraction: 0.05,
             train_on: TrainOn::All,
             max_length: None,

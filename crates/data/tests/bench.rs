@@ -4,7 +4,7 @@
 use std::path::PathBuf;
 use std::time::Instant;
 
-use llm_data::{DataSection, TokenizerKind, TokenizerSection, prepare};
+use llm_data::{DataSection, Progress, TokenizerKind, TokenizerSection, prepare};
 
 /// `LLM_BENCH_FILE=text.txt cargo test --release -p llm-data --test bench -- --ignored --nocapture`
 #[test]
@@ -23,8 +23,8 @@ fn prepare_a_file() {
     let start = Instant::now();
     let mut stages: Vec<(String, f64)> = Vec::new();
     let prepared = prepare(&data, &section, &mut |progress| {
-        if progress.done == 0 {
-            stages.push((format!("{:?}", progress.stage), start.elapsed().as_secs_f64()));
+        if let Progress::Stage { stage, done: 0, .. } = progress {
+            stages.push((format!("{stage:?}"), start.elapsed().as_secs_f64()));
         }
     })
     .expect("the file can be prepared");

@@ -98,6 +98,8 @@ fn missing_and_empty_files() {
     let blank = folder(&[("a.txt", b" \n\n")]);
     let corpus = Corpus::open(&[blank.path().to_owned()], CorpusOptions::default()).unwrap();
     assert!(matches!(corpus.scan(&corpus.files()[0]), Err(DataError::Empty { .. })));
+    let named = Corpus::open(&[blank.path().join("a.txt")], CorpusOptions::default()).unwrap().scan_all(|_| None);
+    assert!(matches!(named, Err(DataError::Empty { .. })));
 }
 
 #[test]
@@ -105,39 +107,128 @@ fn unknown_kinds_of_files() {
     assert!(
         error_of("a.pdf", b"x").contains("a.pdf: unknown kind of file\nhint: the files read are .txt, .md and .jsonl")
     );
+    assert!(error_of("a.json", b"[]").ends_with("a-lines.jsonl"), "{}", error_of("a.json", b"[]"));
     let folder = folder(&[("a.pdf", b"x")]);
     let error = documents(folder.path(), &[""]).unwrap_err().to_string();
-    assert!(error.contains("nothing to read in this folder\nhint: "), "{error}");
+    assert!(error.contains("nothing to read in this folder; it has 1 .pdf\nhint: "), "{error}");
 }
 
 #[test]
 fn invalid_utf8_is_found_where_it_is() {
     let error = error_of("a.txt", b"caf\xe9 au lait");
-    assert!(error.contains("a.txt: invalid UTF-8 at byte 3\nhint: --lossy"), "{error}");
-    assert!(error_of("a.md", b"caf\xc3").contains("invalid UTF-8 at byte 3"));
-    assert!(error_of("a.jsonl", b"{\"text\": \"x\"}\n{\"text\": \"\xff\"}").contains("invalid UTF-8 at byte 24"));
+    assert!(
+        error.contains("a.txt: invalid UTF-8 at byte 3, line 1\nhint: convert it, for example by: iconv"),
+        "{error}"
+    );
+    assert!(error_of("a.md", b"a\ncaf\xc3").contains("invalid UTF-8 at byte 5, line 2"));
+    assert!(
+        error_of("a.jsonl", b"{\"text\": \"x\"}\n{\"text\": \"\xff\"}").contains("invalid UTF-8 at byte 24, line 2")
+    );
     // Beyond the first block, and in decompressed bytes.
     let mut long = "é".repeat(400_000).into_bytes();
     long.push(0x80);
-    assert!(error_of("a.txt.gz", &gzip(&long)).contains("invalid UTF-8 at byte 800000"));
+    assert!(error_of("a.txt.gz", &gzip(&long)).contains("invalid UTF-8 at byte 800000, line 1"));
 }
 
 #[test]
-fn json_errors_name_the_line() {
-    let error = error_of("a.jsonl", b"{\"text\": \"x\"}\n{\"prompt\": 1, \"story\": \"y\"}\n");
-    assert!(
-        error.contains(
-            "line 2 has no text under the key \"text\"; its keys are \"prompt\", \"story\"\nhint: --text-key"
-        ),
-        "{error}"
+fn bad_lines_are_all_named_with_what_may_help() {
+    let lines = "{\"text\": \"x\"}\n{\"prompt_\": 1, \"story\": \"y\"}\n\n{\"text\": \"b}\n{\"text\": null}\n{\"text\": 5}\n[1, 2]\n";
+    let folder = folder(&[("a.jsonl", lines.as_bytes())]);
+    let error = documents(folder.path(), &["a.jsonl"]).unwrap_err().to_string();
+    let file = folder.path().join("a.jsonl").display().to_string();
+    assert_eq!(
+        error.replace(&file, "F"),
+        "F:2: expected a text under the key \"text\", found an object with \"prompt_\", \"story\"\n\
+         F:4: expected a JSON object, found \"{\\\"text\\\": \\\"b}\" (EOF while parsing a string, column 12)\n\
+         F:5: expected \"text\" to be a text, found null\n\
+         F:6: expected \"text\" to be a text, found 5\n\
+         F:7: expected a JSON object, found a list of 2\n\
+         5 lines are not usable\nhint: --text-key NAME selects another key"
     );
-    assert!(error_of("a.jsonl", b"{\"text\": 5}").contains("line 1 has no text under the key \"text\""));
+    let hint = |lines: &str| {
+        let error = error_of("a.jsonl", lines.as_bytes());
+        error.split_once("\nhint: ").unwrap().1.to_owned()
+    };
+    assert_eq!(hint("{\"text\": null}"), "fix or remove such lines");
+    assert_eq!(hint("5"), ".jsonl has one object per line, for example {\"text\": \"…\"}");
     assert!(
-        error_of("a.jsonl", b"{\"text\": \"x\"}\n{\"text\": \n")
-            .contains("line 2 is not a JSON object: EOF while parsing")
+        hint("{\"messages\": []}")
+            .starts_with("these are samples, to fine-tune on: llm finetune --model MODEL --data ")
     );
-    assert!(error_of("a.jsonl", b"[1, 2]").contains("line 1 is not a JSON object"));
-    assert!(error_of("a.txt.gz", b"no gzip at all").contains("a.txt.gz: "));
+    assert!(hint("[{\"text\": \"a\"}]").starts_with("write one object per line: jq -c '.[]' "));
+    assert!(hint("{\n  \"text\": \"a\"\n}\n").starts_with("write one object per line: jq -c . "));
+    let many = error_of("a.jsonl", "x\n".repeat(5000).as_bytes());
+    assert!(many.contains("\nand 980 more\n1000 lines or more are not usable\n"), "{many}");
+}
+
+/// The notes on a folder of these files.
+fn notes(folder: &TempDir) -> Result<Vec<String>, DataError> {
+    let mut corpus = Corpus::open(&[folder.path().to_owned()], CorpusOptions::default())?;
+    let stats = corpus.scan_all(|_| None)?;
+    assert_eq!(stats.len(), corpus.files().len());
+    let place = format!("{}/", folder.path().display());
+    let notes =
+        corpus.notes(&stats).iter().map(|note| (note.to_string() + "/").replace(&place, "")).collect::<Vec<_>>();
+    Ok(notes.iter().map(|note| note.trim_end_matches('/').replace(&place[..place.len() - 1], "D")).collect())
+}
+
+#[test]
+fn what_is_found_and_skipped_is_told() {
+    let empty_gz = gzip(b" \n");
+    let utf16: Vec<u8> = "\u{feff}zwei\r\n".encode_utf16().flat_map(u16::to_le_bytes).collect();
+    let folder = folder(&[
+        ("a.txt", b"one\r\ntwo\r\n"),
+        ("b.txt", b""),
+        ("c.txt.gz", &empty_gz),
+        ("d/e.md", &utf16),
+        ("d/f.json", b"[]"),
+        ("d/g.json", b"[]"),
+        ("h.html", b"x"),
+    ]);
+    assert_eq!(
+        notes(&folder).unwrap(),
+        [
+            "D: 2 files; skipped: 2 .json, 1 .html",
+            "2 empty files are skipped: b.txt, c.txt.gz",
+            "d/e.md: read as UTF-16LE",
+            "a.txt and 1 more: 3 Windows line ends (CR LF), kept as they are",
+        ]
+    );
+    let plain = self::folder(&[("a.txt", b"one\n")]);
+    assert_eq!(notes(&plain).unwrap(), ["D: 1 file"]);
+    let empty = self::folder(&[("a.txt", b""), ("b.txt", b"")]);
+    let error = notes(&empty).unwrap_err().to_string();
+    assert!(error.starts_with("the files found hold no text: ") && error.contains("b.txt\nhint: "), "{error}");
+    // A file named outright has nothing of a folder to tell.
+    let mut corpus = Corpus::open(&[plain.path().join("a.txt")], CorpusOptions::default()).unwrap();
+    let stats = corpus.scan_all(|_| None).unwrap();
+    assert_eq!(corpus.notes(&stats), []);
+}
+
+#[test]
+fn all_files_that_cannot_be_read_are_named_at_once() {
+    let folder = folder(&[("a.txt", b"caf\xe9"), ("b.txt", b"good"), ("c.jsonl", b"{}"), ("d.txt", b"a\0")]);
+    let error = notes(&folder).unwrap_err().to_string();
+    for part in [
+        "a.txt: invalid UTF-8 at byte 3",
+        "c.jsonl:1: expected a text",
+        "d.txt: a NUL character",
+        "\n3 files cannot be read\nhint: for the first: convert it",
+    ] {
+        assert!(error.contains(part), "{error}");
+    }
+    assert!(!error.contains("b.txt"), "{error}");
+}
+
+#[test]
+fn utf16_is_the_same_text_compressed_or_not() {
+    let text = "Grüße 👩\nline two\n".repeat(20_000);
+    let utf16: Vec<u8> = format!("\u{feff}{text}").encode_utf16().flat_map(u16::to_be_bytes).collect();
+    let line: Vec<u8> =
+        "\u{feff}{\"text\": \"é\"}\r\n{\"text\": \"日\"}".encode_utf16().flat_map(u16::to_le_bytes).collect();
+    let zst = zstd::encode_all(&utf16[..], 1).unwrap();
+    let folder = folder(&[("a.txt", &utf16), ("b.md.zst", &zst), ("c.jsonl", &line)]);
+    assert!(documents(folder.path(), &["a.txt", "b.md.zst", "c.jsonl"]).unwrap() == [&text, &text, "é", "日"]);
 }
 
 #[test]

@@ -4,8 +4,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use llm_data::{
-    BatchSampler, DataError, DataSection, Prepared, ShardWriter, Stage, TokenShards, Tokenizer, TokenizerKind,
-    TokenizerSection, evaluation_windows, prepare,
+    BatchSampler, DataError, DataSection, Note, Prepared, Progress, ShardWriter, Stage, TokenShards, Tokenizer,
+    TokenizerKind, TokenizerSection, evaluation_windows, prepare,
 };
 use proptest::prelude::*;
 use tempfile::TempDir;
@@ -20,6 +20,7 @@ impl Fixture {
     fn new(name: &str, text: &str, kind: TokenizerKind) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
         fs::write(&path, text).unwrap();
         let cache_dir = Some(folder.path().join("cache"));
         let data = DataSection { paths: vec![path], cache_dir, ..DataSection::default() };
@@ -91,9 +92,9 @@ fn the_second_time_everything_is_there() {
     let fixture = Fixture::new("a.txt", &"the cat sat on the mat. ".repeat(200), TokenizerKind::Bpe);
     let first = fixture.prepare().unwrap();
     let mut stages = Vec::new();
-    let second = prepare(&fixture.data, &fixture.tokenizer, &mut |p| stages.push(p.stage)).unwrap();
+    let second = prepare(&fixture.data, &fixture.tokenizer, &mut |progress| stages.push(progress)).unwrap();
     assert!(!first.cached && second.cached);
-    assert!(stages.iter().all(|&stage| stage == Stage::Scan), "{stages:?}");
+    assert!(stages.iter().all(|p| matches!(p, Progress::Stage { stage: Stage::Scan, .. })), "{stages:?}");
     assert_eq!(second.tokenizer.hash(), first.tokenizer.hash());
     assert_eq!(ids(&second.split.train), ids(&first.split.train));
     // Another text under the same name is another text.
@@ -337,4 +338,34 @@ fn seeds_and_epochs_give_other_orders() {
     assert_ne!(sampler.batch(1, 0, 0).unwrap(), sampler.batch(2, 0, 0).unwrap());
     assert_ne!(sampler.batch(1, 0, 0).unwrap(), sampler.batch(1, 1, 0).unwrap());
     assert!((sampler.steps_per_epoch() - 12.5).abs() < 1e-9);
+}
+
+#[test]
+fn notes_come_with_the_cache_too() {
+    let mut fixture = Fixture::new("a/b.txt", "one\r\ntwo\r\nthree\r\n", TokenizerKind::Char);
+    fixture.data.paths = vec![fixture.folder.path().join("a")];
+    fs::write(fixture.data.paths[0].join("c.txt"), "").unwrap();
+    fs::write(fixture.data.paths[0].join("d.json"), "[]").unwrap();
+    let notes = || {
+        let mut notes = Vec::new();
+        let mut take = |progress| notes.extend(if let Progress::Note(note) = progress { Some(note) } else { None });
+        let cached = prepare(&fixture.data, &fixture.tokenizer, &mut take).unwrap().cached;
+        (cached, notes)
+    };
+    let (first, again) = (notes(), notes());
+    assert_eq!([first.0, again.0], [false, true]);
+    assert_eq!(first.1, again.1);
+    assert!(matches!(
+        &first.1[..],
+        [Note::Found { files: 1, .. }, Note::Empty { .. }, Note::WindowsLineEnds { lines: 3, .. }]
+    ));
+    assert!(first.1[0].to_string().ends_with("a: 1 file; skipped: 1 .json"), "{}", first.1[0]);
+}
+
+#[test]
+fn one_path_needs_no_list() {
+    let section = |text: &str| toml::from_str::<DataSection>(text);
+    let written = section("paths = \"a.txt\"\nvalid = [\"b.txt\", \"c\"]").unwrap();
+    assert_eq!((written.paths, written.valid), (vec!["a.txt".into()], vec!["b.txt".into(), "c".into()]));
+    assert!(section("paths = 5").unwrap_err().to_string().contains("expected a path or a list of paths"));
 }

@@ -33,7 +33,8 @@ fn template(tokenizer: &Tokenizer, name: &str) -> ChatTemplate {
 fn samples(lines: &[Value]) -> SampleSet {
     let file = tempfile::Builder::new().suffix(".jsonl").tempfile().unwrap();
     fs::write(file.path(), lines.iter().flat_map(|line| [line.to_string(), "\n".into()]).collect::<String>()).unwrap();
-    let section = SampleSection { path: file.path().to_owned(), valid_fraction: 0.0, ..SampleSection::default() };
+    let section =
+        SampleSection { paths: vec![file.path().to_owned()], valid_fraction: 0.0, ..SampleSection::default() };
     SampleSet::load(&section, 0).unwrap()
 }
 

@@ -60,7 +60,8 @@ impl Sandbox {
         config.finetune.method = Some(method);
         config.finetune.layers = 1;
         config.finetune.model = "base".into();
-        config.data.path = self.dir.path().join(if method == Method::Dpo { "pairs.jsonl" } else { "samples.jsonl" });
+        config.data.paths =
+            vec![self.dir.path().join(if method == Method::Dpo { "pairs.jsonl" } else { "samples.jsonl" })];
         config.data.valid_fraction = 0.2;
         config.lora.dropout = 0.1;
         config.train.epochs = None;
@@ -258,7 +259,7 @@ fn what_cannot_be_trained_on_is_said() {
     config.lora.target_modules = serde_json::from_str("[\"x_proj\"]").unwrap();
     assert!(error(&config, "targets", false).contains("no linear layer is named x_proj\nhint: the model has"));
     let mut dpo = sandbox.config(Method::Dpo);
-    dpo.data.path = sandbox.dir.path().join("samples.jsonl");
+    dpo.data.paths = vec![sandbox.dir.path().join("samples.jsonl")];
     assert!(error(&dpo, "pairs", false).contains("samples.jsonl:1: "));
 
     // What a run began with must be what it goes on with.
@@ -313,9 +314,9 @@ fn what_is_left_out_changes_no_row() {
     config.data.max_length = Some(40);
     let good = sandbox.run(&config, "good", false, None).unwrap();
     let long = format!("{{\"prompt\": \"q\", \"completion\": \"{}\"}}\n", "long ".repeat(50));
-    let samples = std::fs::read_to_string(&config.data.path).unwrap() + &long;
-    config.data.path = sandbox.dir.path().join("more.jsonl");
-    std::fs::write(&config.data.path, samples).unwrap();
+    let samples = std::fs::read_to_string(&config.data.paths[0]).unwrap() + &long;
+    config.data.paths = vec![sandbox.dir.path().join("more.jsonl")];
+    std::fs::write(&config.data.paths[0], samples).unwrap();
     let more = sandbox.run(&config, "more", false, None).unwrap();
     assert_eq!((good.steps, good.tokens, good.best), (more.steps, more.tokens, more.best));
 }
@@ -339,7 +340,7 @@ fn a_sample_keeps_its_place() {
     let sandbox = Sandbox::new();
     let config = sandbox.config(Method::Lora);
     let set = SampleSet::load(&config.data, 1).unwrap();
-    let path: &Path = &config.data.path;
+    let path: &Path = &config.data.paths[0];
     assert!(set.all().all(|sample| matches!(&sample.origin, Origin { file, .. } if **file == *path)));
     assert_eq!(set.all().count(), 60);
 }

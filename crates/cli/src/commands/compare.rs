@@ -44,9 +44,9 @@ pub struct CompareArgs {
     #[command(flatten)]
     adapters: AdapterArgs,
 
-    /// Measure both on this, as `llm eval perplexity` does: a text, or samples.
+    /// Measure both on this, as `llm eval perplexity` does: texts, or samples (may be given several times).
     #[arg(long, value_name = "PATH")]
-    data: Option<PathBuf>,
+    data: Vec<PathBuf>,
 
     /// A text that both go on with, greedily (may be given several times) [default: three of our own].
     #[arg(short, long, value_name = "TEXT", allow_hyphen_values = true,
@@ -133,8 +133,11 @@ impl CompareArgs {
         let files = &compared.files;
         let config = compared.config()?;
         let model = compared.adapters.apply(files.load(device)?, printer)?;
-        let score = |data: &PathBuf| MeasureArgs::of(data).score(files, &model, device, printer);
-        let score = self.data.as_ref().map(score).transpose()?;
+        let score = if self.data.is_empty() {
+            None
+        } else {
+            Some(MeasureArgs::of(&self.data).read(files, printer)?.score(&model, device, printer))
+        };
         let parameters = params(&model).iter().map(ParamInfo::len).sum::<usize>() as u64;
         Ok(Side { parameters, config, score, texts: self.texts(files, &model, device)? })
     }

@@ -5,8 +5,8 @@ use burn::tensor::Device;
 use clap::{Args, ValueEnum};
 use llm_checkpoint::{Quantize, copy_generation, write_atomic};
 use llm_data::{
-    Corpus, DataError, Finding, FindingKind, Origin, Place, Rendering, SampleSet, SampleSummary, TokenShards,
-    TokenizedSample, TrainOn, check_samples, prepare_split,
+    Corpus, DataError, DataSection, Finding, FindingKind, Origin, Place, Rendering, SampleSet, SampleSummary,
+    TokenShards, TokenizedSample, TrainOn, check_samples, prepare_split,
 };
 use llm_train::{
     ConfigFile, Ending, FinetuneConfig, Finetuning, Method, Outcome, RunOptions, Source, TrainError, Trainer,
@@ -16,6 +16,7 @@ use crate::adapters::CHAT_TEMPLATE;
 use crate::device::DeviceArgs;
 use crate::error::CliError;
 use crate::interrupt;
+use crate::measure::MeasureArgs;
 use crate::model::{self, ModelFiles};
 use crate::numbers::{duration, grouped};
 use crate::printer::Printer;
@@ -44,13 +45,13 @@ pub struct FinetuneArgs {
     #[arg(short, long, value_name = "MODEL")]
     model: Option<String>,
 
-    /// Samples: a .jsonl or .json file, or a folder with train.jsonl, valid.jsonl and test.jsonl; or plain text: .txt or
-    /// .md.
+    /// Samples: .jsonl and .json files, also with .gz or .zst, or folders with train.jsonl, valid.jsonl and test.jsonl; or
+    /// plain text: .txt and .md.
     ///
     /// A sample has `messages`, or `instruction`, `input` and `output`, or `prompt` and `completion`, or `text`; for
     /// --method dpo `prompt`, `chosen` and `rejected`.
-    #[arg(long, value_name = "PATH")]
-    data: Option<PathBuf>,
+    #[arg(long, value_name = "PATH", num_args = 1..)]
+    data: Vec<PathBuf>,
 
     /// The run directory: adapter or model, metrics, checkpoints [default: runs/NAME-METHOD, after the data].
     #[arg(short, long, value_name = "DIR")]
@@ -131,9 +132,9 @@ pub struct FinetuneArgs {
     #[arg(long, value_name = "KEY=VALUE", value_parser = super::train::key_value)]
     set: Vec<(String, String)>,
 
-    /// Old data, to measure what is forgotten: a text, or samples as --data takes them.
-    #[arg(long, value_name = "PATH")]
-    keep: Option<PathBuf>,
+    /// Old data, to measure what is forgotten: texts as `llm train` takes them, or samples as --data does.
+    #[arg(long, value_name = "PATH", num_args = 1..)]
+    keep: Vec<PathBuf>,
 
     /// Write event files for TensorBoard too, in training/tensorboard.
     #[arg(long)]
@@ -181,17 +182,15 @@ impl FinetuneArgs {
             None => FinetuneConfig::default(),
         };
         put(&mut config.finetune.model, self.model.as_ref());
-        match &self.data {
-            Some(path) if Corpus::is_text(path) => {
-                // On a new run only: one that is resumed learns in the way it did.
-                if saved.is_none() && self.config.is_none() {
-                    config =
-                        FinetuneConfig { finetune: config.finetune, ..FinetuneConfig::on_text(Default::default()) };
-                }
-                config.text.get_or_insert_default().paths = vec![path.clone()];
+        if !self.data.is_empty() && self.data.iter().all(|path| Corpus::is_text(path)) {
+            // On a new run only: one that is resumed learns in the way it did.
+            if saved.is_none() && self.config.is_none() {
+                let finetune = config.finetune;
+                config = FinetuneConfig { finetune, ..FinetuneConfig::on_text(DataSection::default()) };
             }
-            Some(path) => config.data.path.clone_from(path),
-            None => {}
+            config.text.get_or_insert_default().paths.clone_from(&self.data);
+        } else if !self.data.is_empty() {
+            config.data.paths.clone_from(&self.data);
         }
         put(&mut config.finetune.layers, self.layers.as_ref());
         put(&mut config.data.valid_fraction, self.valid_fraction.as_ref());
@@ -227,7 +226,7 @@ impl FinetuneArgs {
         for (key, value) in &self.set {
             config.set(key, value)?;
         }
-        let no_data = config.data.path.as_os_str().is_empty() && config.text.is_none();
+        let no_data = config.data.paths.is_empty() && config.text.is_none();
         for (empty, flag) in [(config.finetune.model.is_empty(), "--model"), (no_data, "--data")] {
             if empty {
                 return Err(CliError::Needed { flag });
@@ -249,7 +248,7 @@ pub struct Start<'a> {
     pub tensorboard: bool,
     pub device: &'a DeviceArgs,
     /// Old data, to measure what is forgotten.
-    pub keep: Option<&'a Path>,
+    pub keep: &'a [PathBuf],
 }
 
 pub fn run(args: &FinetuneArgs, printer: Printer) -> Result<(), CliError> {
@@ -276,7 +275,7 @@ pub fn run(args: &FinetuneArgs, printer: Printer) -> Result<(), CliError> {
         resume: args.resume,
         tensorboard: args.tensorboard,
         device: &args.device,
-        keep: args.keep.as_deref(),
+        keep: &args.keep,
     };
     start.run(printer)
 }
@@ -285,7 +284,11 @@ impl Start<'_> {
     /// The run directory, by default named after the data.
     fn out(&self, method: Method) -> PathBuf {
         let text = self.config.text.as_ref().and_then(|text| text.paths.first());
-        let name = text.unwrap_or(&self.config.data.path).file_stem();
+        let first = text.or(self.config.data.paths.first());
+        let first = first.and_then(|path| path.file_stem()).map(Path::new);
+        // Of a compressed file there is another extension.
+        let name =
+            first.and_then(|name| if name.extension().is_some() { name.file_stem() } else { Some(name.as_os_str()) });
         let name = name.map_or("run".into(), |name| name.to_string_lossy());
         self.out.clone().unwrap_or_else(|| Path::new("runs").join(format!("{name}-{}", method.name())))
     }
@@ -308,6 +311,11 @@ impl Start<'_> {
         };
         Finetuning::check(&config, &files.config, &options).map_err(|error| resuming(error, self.config_file, &out))?;
 
+        // What is wrong with this data is said now, not after the training.
+        let kept = match self.keep {
+            [] => None,
+            paths => Some(MeasureArgs::of(paths).read(&files, printer)?),
+        };
         let learned = self.learn(&config, &files, options, printer)?;
         let Learned { outcome, shown, stops } = &learned;
         if outcome.ending == Ending::Interrupted {
@@ -315,7 +323,7 @@ impl Start<'_> {
             return Err(CliError::Interrupted);
         }
         let result = report::Finished { files: &files, method, out: &out, device: &device.device, outcome };
-        result.print(shown, self.keep, stops, printer)?;
+        result.print(shown, kept.as_ref(), stops, printer)?;
         let time = duration(outcome.seconds);
         printer.note(format_args!("done: {} steps in {time}; the result: {}", grouped(outcome.step), out.display()));
         let (model, out) = (&config.finetune.model, out.display());
@@ -363,6 +371,7 @@ impl Start<'_> {
         }
         let set = SampleSet::load(&config.data, config.train.seed)
             .map_err(|error| TrainError::of_text(error, self.resume))?;
+        set.notes.iter().for_each(|note| printer.data_note(note));
         if template.is_none() && set.all().any(|sample| sample.content.is_conversation()) {
             // Whoever talks with the model writes as its samples were written.
             beside.template = Some(Rendering::default_of(tokenizer)?.1);

@@ -88,10 +88,14 @@ pub fn run(command: TokenizerCommand, printer: Printer) -> Result<(), CliError> 
 
 fn train(args: TrainArgs, printer: Printer) -> Result<(), CliError> {
     let CorpusArgs { data, text_key, lossy } = args.corpus;
-    let corpus = Corpus::open(&data, CorpusOptions { text_key, lossy })?;
+    let mut corpus = Corpus::open(&data, CorpusOptions { text_key, lossy })?;
     let total = corpus.disk_bytes()?;
     let mut bar = PreparationBar::new(printer);
-    let mut report = |done| bar.update(Progress { stage: Stage::TrainTokenizer, done, total });
+    // What is wrong with the files is said at once, not after an hour.
+    bar.update(Progress::Stage { stage: Stage::Scan, done: 0, total });
+    let stats = corpus.scan_all(|_| None)?;
+    corpus.notes(&stats).into_iter().for_each(|note| bar.update(Progress::Note(note)));
+    let mut report = |done| bar.update(Progress::Stage { stage: Stage::TrainTokenizer, done, total });
     let tokenizer = Tokenizer::train_with(&args.kind.section(), &corpus, &mut report)?;
     drop(bar);
     tokenizer.save(&args.out)?;

@@ -250,7 +250,7 @@ pub fn run(args: &TrainArgs, printer: Printer) -> Result<(), CliError> {
             resume: args.resume,
             tensorboard: args.tensorboard,
             device: &args.device,
-            keep: None,
+            keep: &[],
         };
         return start.run(printer);
     }

@@ -1,45 +1,47 @@
-//! `.jsonl`: one JSON object a line, one document each.
+//! `.jsonl`: one JSON object per line, one document each.
 
-use std::io::{BufRead, Read};
-use std::path::{Path, PathBuf};
+use std::path::Path;
+use std::sync::Arc;
 
 use serde_json::Value;
 
-use super::source::Bytes;
 use super::text::cut;
-use super::{CorpusOptions, SEGMENT_BYTES, Segment};
+use super::{SEGMENT_BYTES, Segment};
 use crate::DataError;
+use crate::files::{Encoding, Lines, converted, typed};
+use crate::samples::{BadLine, Origin, describe, is_sample};
 
-/// A line is parsed as a whole, in memory.
-const LONGEST_LINE: u64 = 64 << 20;
+/// Bad lines after which a file is not read any further.
+const MOST_BAD: usize = 1000;
 
 pub(super) struct LineReader {
-    path: PathBuf,
-    bytes: Bytes,
+    lines: Lines,
+    file: Arc<Path>,
     text_key: String,
-    lossy: bool,
-    line: u64,
-    /// Byte position of the current line.
-    position: u64,
-    raw: Vec<u8>,
+    /// Lines that cannot be used. With the first, all that is looked for are others.
+    bad: Vec<BadLine>,
+    /// What to do about the first of them.
+    hint: String,
     /// A document that is handed out in segments, from `handed_out` on.
     document: String,
     handed_out: usize,
 }
 
 impl LineReader {
-    pub(super) fn new(path: &Path, bytes: Bytes, options: &CorpusOptions) -> Self {
+    pub(super) fn new(lines: Lines, text_key: &str) -> Self {
         Self {
-            path: path.to_owned(),
-            bytes,
-            text_key: options.text_key.clone(),
-            lossy: options.lossy,
-            line: 0,
-            position: 0,
-            raw: Vec::new(),
+            file: lines.decoder().path().into(),
+            lines,
+            text_key: text_key.to_owned(),
+            bad: Vec::new(),
+            hint: String::new(),
             document: String::new(),
             handed_out: 0,
         }
+    }
+
+    pub(super) fn encoding(&self) -> Encoding {
+        self.lines.decoder().encoding()
     }
 
     pub(super) fn next_segment(&mut self) -> Result<Option<Segment>, DataError> {
@@ -57,55 +59,90 @@ impl LineReader {
         Ok(Some(Segment { text, starts_document, ends_document: self.handed_out == self.document.len() }))
     }
 
-    /// The text of the next line that has any; blank lines and blank texts are passed over.
+    /// The text of the next line that has any; blank lines and blank texts are skipped.
     fn next_document(&mut self) -> Result<Option<String>, DataError> {
-        loop {
-            self.raw.clear();
-            let line = self.bytes.by_ref().take(LONGEST_LINE + 1).read_until(b'\n', &mut self.raw);
-            let n = line.map_err(|e| DataError::io(&self.path, e))?;
-            if n == 0 {
-                return Ok(None);
-            }
-            self.line += 1;
-            if n as u64 > LONGEST_LINE {
-                let message = format!("it is longer than {} MiB", LONGEST_LINE >> 20);
-                return Err(DataError::MalformedJson { path: self.path.clone(), line: self.line, message });
-            }
-            let start = self.position;
-            self.position += n as u64;
-            let text = match std::str::from_utf8(&self.raw) {
-                Ok(line) => self.parse(line)?,
-                Err(_) if self.lossy => self.parse(&String::from_utf8_lossy(&self.raw))?,
-                Err(error) => {
-                    let position = start + error.valid_up_to() as u64;
-                    return Err(DataError::InvalidUtf8 { path: self.path.clone(), position });
+        while self.bad.len() < MOST_BAD
+            && let Some((line, text)) = self.lines.next_line()?
+        {
+            let origin = Origin { file: Arc::clone(&self.file), line };
+            match document(text.trim(), &self.text_key, origin) {
+                Ok(Some(text)) if self.bad.is_empty() && !text.trim().is_empty() => return Ok(Some(text)),
+                Ok(_) => {}
+                Err((bad, hint)) => {
+                    if self.bad.is_empty() {
+                        self.hint = hint.text(&self.file);
+                    }
+                    self.bad.push(bad);
                 }
-            };
-            if let Some(text) = text.filter(|text| !text.trim().is_empty()) {
-                return Ok(Some(text));
             }
         }
-    }
-
-    fn parse(&self, line: &str) -> Result<Option<String>, DataError> {
-        let line = line.trim_start_matches('\u{feff}').trim();
-        if line.is_empty() {
+        if self.bad.is_empty() {
             return Ok(None);
         }
-        let malformed =
-            |message: String| DataError::MalformedJson { path: self.path.clone(), line: self.line, message };
-        match serde_json::from_str(line) {
-            Err(error) => Err(malformed(error.to_string())),
-            Ok(Value::Object(mut object)) => match object.get_mut(&self.text_key).map(Value::take) {
-                Some(Value::String(text)) => Ok(Some(text)),
-                _ => Err(DataError::UnknownKey {
-                    path: self.path.clone(),
-                    line: self.line,
-                    key: self.text_key.clone(),
-                    found: object.keys().cloned().collect(),
-                }),
-            },
-            Ok(_) => Err(malformed("the line is another JSON value".into())),
+        let (lines, hint) = (std::mem::take(&mut self.bad), std::mem::take(&mut self.hint));
+        Err(DataError::BadTexts { all: lines.len() < MOST_BAD, lines, hint })
+    }
+}
+
+/// What may help where a line cannot be used.
+enum Hint {
+    /// The file is a JSON array.
+    Array,
+    /// Objects span several lines.
+    Spread,
+    /// The form of a line.
+    Form,
+    /// The lines are samples to fine-tune on.
+    Samples,
+    /// The text may be under another key.
+    Key,
+    /// Some lines are wrong.
+    Line,
+}
+
+impl Hint {
+    fn text(&self, file: &Path) -> String {
+        match self {
+            Self::Array => format!("write one object per line: {}", converted(file, "jq -c '.[]'", "lines", None)),
+            Self::Spread => format!("write one object per line: {}", converted(file, "jq -c .", "lines", None)),
+            Self::Form => ".jsonl has one object per line, for example {\"text\": \"…\"}".into(),
+            Self::Samples => {
+                format!("these are samples, to fine-tune on: llm finetune --model MODEL --data {}", typed(file))
+            }
+            Self::Key => "--text-key NAME selects another key".into(),
+            Self::Line => "fix or remove such lines".into(),
+        }
+    }
+}
+
+/// The text under `key` of the object that `line` writes; `None` for a blank line.
+fn document(line: &str, key: &str, origin: Origin) -> Result<Option<String>, (BadLine, Hint)> {
+    if line.is_empty() {
+        return Ok(None);
+    }
+    let is_first = origin.line == 1;
+    let bad = |origin, expected, found| BadLine { origin, expected, found };
+    match serde_json::from_str(line) {
+        Err(error) => {
+            let hint = match line {
+                "{" => Hint::Spread,
+                _ if is_first && line.starts_with('[') => Hint::Array,
+                _ => Hint::Form,
+            };
+            Err((BadLine::no_json(origin, &error, line), hint))
+        }
+        Ok(Value::Object(mut object)) => match object.get_mut(key).map(Value::take) {
+            Some(Value::String(text)) => Ok(Some(text)),
+            Some(other) => Err((bad(origin, format!("{key:?} to be a text"), describe(Some(&other))), Hint::Line)),
+            None => {
+                let hint = if is_sample(&object) { Hint::Samples } else { Hint::Key };
+                let found = describe(Some(&Value::Object(object)));
+                Err((bad(origin, format!("a text under the key {key:?}"), found), hint))
+            }
+        },
+        Ok(other) => {
+            let hint = if is_first && other.is_array() { Hint::Array } else { Hint::Form };
+            Err((bad(origin, "a JSON object".into(), describe(Some(&other))), hint))
         }
     }
 }

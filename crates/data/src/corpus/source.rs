@@ -1,7 +1,5 @@
-//! Opening files: kind, compression, and the iterator over all of them.
+//! The kinds of files, and the iterator over all of them.
 
-use std::fs::File;
-use std::io::{self, BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -10,6 +8,7 @@ use super::lines::LineReader;
 use super::text::TextReader;
 use super::{CorpusOptions, Segment};
 use crate::DataError;
+use crate::files::{Decoder, Encoding, Lines, kind};
 
 /// What a file name says about the contents.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -22,21 +21,10 @@ pub(super) enum Format {
     JsonLines,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Compression {
-    None,
-    Gzip,
-    Zstd,
-}
-
 impl Format {
     /// The format by the extension, whatever the compression; `None` for files that are not read.
     pub(super) fn of(path: &Path) -> Option<Self> {
-        let stem = match compression(path) {
-            Compression::None => path.to_owned(),
-            _ => path.with_extension(""),
-        };
-        match extension(&stem)?.as_str() {
+        match kind(path)?.as_str() {
             "txt" => Some(Self::Text),
             "md" => Some(Self::Markdown),
             "jsonl" => Some(Self::JsonLines),
@@ -45,70 +33,34 @@ impl Format {
     }
 }
 
-fn extension(path: &Path) -> Option<String> {
-    path.extension().and_then(|e| e.to_str()).map(str::to_ascii_lowercase)
-}
-
-fn compression(path: &Path) -> Compression {
-    match extension(path).as_deref() {
-        Some("gz") => Compression::Gzip,
-        Some("zst") => Compression::Zstd,
-        _ => Compression::None,
-    }
-}
-
-/// Bytes of a file, decompressed.
-pub(super) type Bytes = Box<dyn BufRead + Send>;
-
-/// Counts what is read from disk, before decompression, for a progress bar.
-struct Counted {
-    file: File,
-    read: Arc<AtomicU64>,
-}
-
-impl Read for Counted {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let n = self.file.read(buffer)?;
-        self.read.fetch_add(n as u64, Ordering::Relaxed);
-        Ok(n)
-    }
-}
-
-const BUFFER: usize = 256 << 10;
-
-fn open(path: &Path, read: Arc<AtomicU64>) -> Result<Bytes, DataError> {
-    let file = File::open(path).map_err(|e| DataError::io(path, e))?;
-    let raw = BufReader::with_capacity(BUFFER, Counted { file, read });
-    Ok(match compression(path) {
-        Compression::None => Box::new(raw),
-        Compression::Gzip => Box::new(BufReader::with_capacity(BUFFER, flate2::bufread::MultiGzDecoder::new(raw))),
-        Compression::Zstd => {
-            let decoder = zstd::stream::read::Decoder::with_buffer(raw).map_err(|e| DataError::io(path, e))?;
-            Box::new(BufReader::with_capacity(BUFFER, decoder))
-        }
-    })
-}
-
-enum Reader {
+/// Reads one file.
+pub(super) enum Reader {
     Text(TextReader),
     Lines(LineReader),
 }
 
 impl Reader {
-    fn open(path: &Path, options: &CorpusOptions, read: Arc<AtomicU64>) -> Result<Self, DataError> {
+    pub(super) fn open(path: &Path, options: &CorpusOptions, read: Arc<AtomicU64>) -> Result<Self, DataError> {
         let format = Format::of(path).ok_or_else(|| DataError::UnknownExtension { path: path.to_owned() })?;
-        let bytes = open(path, read)?;
+        let text = Decoder::open(path, options.lossy, read)?;
         Ok(match format {
-            Format::Text => Self::Text(TextReader::new(path, bytes, true, options.lossy)),
-            Format::Markdown => Self::Text(TextReader::new(path, bytes, false, options.lossy)),
-            Format::JsonLines => Self::Lines(LineReader::new(path, bytes, options)),
+            Format::Text => Self::Text(TextReader::new(text, true)),
+            Format::Markdown => Self::Text(TextReader::new(text, false)),
+            Format::JsonLines => Self::Lines(LineReader::new(Lines::new(text), &options.text_key)),
         })
     }
 
-    fn next_segment(&mut self) -> Result<Option<Segment>, DataError> {
+    pub(super) fn next_segment(&mut self) -> Result<Option<Segment>, DataError> {
         match self {
             Self::Text(reader) => reader.next_segment(),
             Self::Lines(reader) => reader.next_segment(),
+        }
+    }
+
+    pub(super) fn encoding(&self) -> Encoding {
+        match self {
+            Self::Text(reader) => reader.encoding(),
+            Self::Lines(reader) => reader.encoding(),
         }
     }
 }

@@ -1,18 +1,15 @@
-//! `.txt` and `.md`: plain text, decoded and cut into segments as it is read.
+//! `.txt` and `.md`: plain text, cut into segments as it is read.
 
-use std::io::BufRead;
-use std::path::{Path, PathBuf};
-
-use super::source::Bytes;
 use super::{SEGMENT_BYTES, Segment};
 use crate::DataError;
+use crate::files::{Decoder, Encoding};
 use crate::tokenizer::END_OF_TEXT;
 
 /// Bytes that stay in the buffer when a segment is cut, so that a separator line is never cut in two.
 const MARGIN: usize = 64;
 
 pub(super) struct TextReader {
-    bytes: Utf8Reader,
+    text: Decoder,
     /// Whether lines `<|endoftext|>` separate documents.
     separated: bool,
     buffer: String,
@@ -27,9 +24,9 @@ pub(super) struct TextReader {
 }
 
 impl TextReader {
-    pub(super) fn new(path: &Path, bytes: Bytes, separated: bool, lossy: bool) -> Self {
+    pub(super) fn new(text: Decoder, separated: bool) -> Self {
         Self {
-            bytes: Utf8Reader { path: path.to_owned(), bytes, lossy, position: 0, carry: Vec::new() },
+            text,
             separated,
             buffer: String::new(),
             start: 0,
@@ -38,6 +35,10 @@ impl TextReader {
             in_document: false,
             end_of_file: false,
         }
+    }
+
+    pub(super) fn encoding(&self) -> Encoding {
+        self.text.encoding()
     }
 
     pub(super) fn next_segment(&mut self) -> Result<Option<Segment>, DataError> {
@@ -63,7 +64,7 @@ impl TextReader {
         self.buffer.drain(..self.start);
         self.searched = self.searched.saturating_sub(self.start);
         self.start = 0;
-        self.end_of_file = !self.bytes.read_into(&mut self.buffer)?;
+        self.end_of_file = !self.text.read_into(&mut self.buffer)?;
         Ok(())
     }
 
@@ -125,79 +126,5 @@ pub(crate) fn cut(text: &str, limit: usize) -> usize {
     match head.rfind(['\n', ' ']) {
         Some(i) if i > 0 => i,
         _ => limit,
-    }
-}
-
-/// Reads bytes as UTF-8, block by block.
-struct Utf8Reader {
-    path: PathBuf,
-    bytes: Bytes,
-    lossy: bool,
-    /// Bytes decoded so far.
-    position: u64,
-    /// Start of a character whose rest is in the next block.
-    carry: Vec<u8>,
-}
-
-impl Utf8Reader {
-    /// Appends the next block of text; `false` at the end of the file.
-    fn read_into(&mut self, text: &mut String) -> Result<bool, DataError> {
-        let block = self.bytes.fill_buf().map_err(|e| DataError::io(&self.path, e))?;
-        let n = block.len();
-        if n == 0 {
-            let rest = std::mem::take(&mut self.carry);
-            if !rest.is_empty() {
-                if !self.lossy {
-                    return Err(DataError::InvalidUtf8 { path: self.path.clone(), position: self.position });
-                }
-                text.push(char::REPLACEMENT_CHARACTER);
-            }
-            return Ok(false);
-        }
-        let mut joined = std::mem::take(&mut self.carry);
-        // Only a few bytes are ever carried, so the copy happens once a block at most.
-        let bytes = if joined.is_empty() {
-            block
-        } else {
-            joined.extend_from_slice(block);
-            &joined
-        };
-        let first = self.position == 0;
-        let before = text.len();
-        let mut rest = bytes;
-        let outcome = loop {
-            match std::str::from_utf8(rest) {
-                Ok(valid) => {
-                    text.push_str(valid);
-                    self.position += valid.len() as u64;
-                    break Ok(());
-                }
-                Err(error) => {
-                    let (valid, bad) = rest.split_at(error.valid_up_to());
-                    text.push_str(&String::from_utf8_lossy(valid));
-                    self.position += valid.len() as u64;
-                    match error.error_len() {
-                        None => {
-                            self.carry = bad.to_vec();
-                            break Ok(());
-                        }
-                        Some(_) if !self.lossy => {
-                            break Err(DataError::InvalidUtf8 { path: self.path.clone(), position: self.position });
-                        }
-                        Some(len) => {
-                            text.push(char::REPLACEMENT_CHARACTER);
-                            self.position += len as u64;
-                            rest = &bad[len..];
-                        }
-                    }
-                }
-            }
-        };
-        self.bytes.consume(n);
-        if first && text[before..].starts_with('\u{feff}') {
-            // A byte order mark is not text.
-            text.drain(before..before + '\u{feff}'.len_utf8());
-        }
-        outcome.map(|()| true)
     }
 }

@@ -64,10 +64,11 @@ impl Cache {
     }
 
     /// Reads the files that are not known, or not as they are now.
-    pub(super) fn scan(&mut self, corpus: Corpus) -> Result<Source, DataError> {
+    pub(super) fn scan(&mut self, mut corpus: Corpus) -> Result<Source, DataError> {
+        let options = format!("{:?}", corpus.options());
         let key = |path: &Path| {
             let path = path.canonicalize().unwrap_or_else(|_| path.to_owned());
-            format!("{} {:?}", path.display(), corpus.options())
+            format!("{} {options}", path.display())
         };
         let stats = corpus.scan_all(|path| {
             let known = self.index.get(&key(path))?;

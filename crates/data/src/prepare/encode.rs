@@ -110,6 +110,40 @@ impl Divider {
     }
 }
 
+/// A text as tokens, all of it in memory.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EncodedText {
+    /// The ids, with the token that ends a text between documents, as in training.
+    pub ids: Vec<u32>,
+    /// Bytes of UTF-8 that they stand for.
+    pub bytes: usize,
+}
+
+/// Reads and encodes all of `corpus`.
+///
+/// # Errors
+/// What is wrong with the files; [`DataError::NoEndOfText`] for several documents; a failure of the tokenizer.
+pub fn encode_corpus(corpus: &Corpus, tokenizer: &Tokenizer) -> Result<EncodedText, DataError> {
+    let mut text = EncodedText { ids: Vec::new(), bytes: 0 };
+    let mut ended = false;
+    for_each_block(corpus, &mut |_| (), |block| {
+        let encode = |segment: &Segment| {
+            let mut ids = Vec::new();
+            tokenizer.encode_into(&segment.text, !segment.starts_document, &mut ids).map(|_| ids)
+        };
+        let encoded = block.par_iter().map(encode).collect::<Result<Vec<_>, _>>()?;
+        for (segment, ids) in block.iter().zip(encoded) {
+            if std::mem::replace(&mut ended, segment.ends_document) {
+                text.ids.push(tokenizer.end_of_text_id().ok_or(DataError::NoEndOfText)?);
+            }
+            text.ids.extend(ids);
+            text.bytes += segment.text.len();
+        }
+        Ok(())
+    })?;
+    Ok(text)
+}
+
 /// Encodes the parts in parallel and appends them in order.
 fn append(sides: &mut [ShardWriter; 2], parts: &[Part<'_>], tokenizer: &Tokenizer) -> Result<(), DataError> {
     let encode = |part: &Part<'_>| {

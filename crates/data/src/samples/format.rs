@@ -11,6 +11,8 @@ mod preference;
 
 pub(super) const KINDS: &str = "an object with \"messages\" (role and content), \"conversations\" (from and value), \"instruction\" \
                      and \"output\", \"prompt\" and \"completion\", \"prompt\", \"chosen\" and \"rejected\", or \"text\"";
+/// Keys that only samples have, all but `text`.
+pub(super) const SAMPLE_KEYS: [&str; 6] = ["messages", "conversations", "instruction", "prompt", "chosen", "rejected"];
 const ROLES: [&str; 4] = ["system", "user", "assistant", "tool"];
 /// Keys of samples that other programs act on and this one does not.
 const UNUSED: [&str; 14] = [
@@ -50,26 +52,20 @@ impl fmt::Display for BadLine {
 }
 
 impl BadLine {
-    /// What is no JSON; `rest` begins with it.
-    pub(super) fn no_json(origin: Origin, error: &serde_json::Error, rest: &[u8]) -> Self {
-        let line = rest.split(|&byte| byte == b'\n').next().unwrap_or_default();
-        let text = match std::str::from_utf8(line) {
-            Ok(text) => shown(text),
-            Err(bad) => format!("bytes that are not UTF-8, at byte {} of the line", bad.valid_up_to()),
-        };
+    /// What is no JSON; `rest` begins with it, in the line of `origin`.
+    pub(crate) fn no_json(mut origin: Origin, error: &serde_json::Error, rest: &str) -> Self {
+        let lines_before = error.line().saturating_sub(1);
+        origin.line += lines_before as u64;
+        let line = rest.split('\n').nth(lines_before).unwrap_or_default().trim_end();
         let message = error.to_string();
         let message = message.split(" at line ").next().unwrap_or_default();
-        Self { origin, expected: "a JSON object".into(), found: format!("{text} ({message})") }
+        let found = format!("{} ({message}, column {})", shown_at(line, error.column()), error.column());
+        Self { origin, expected: "a JSON object".into(), found }
     }
 
     /// An array that goes on in another way than with `,` or `]`, or something behind it.
-    pub(super) fn no_array_end(origin: Origin, rest: &[u8]) -> Self {
-        let text = String::from_utf8_lossy(&rest[..rest.len().min(4 * SHOWN_CHARACTERS)]);
-        let found = if rest.is_empty() {
-            "the end of the file".to_owned()
-        } else {
-            shown(text.lines().next().unwrap_or_default())
-        };
+    pub(super) fn no_array_end(origin: Origin, rest: &str) -> Self {
+        let found = rest.lines().next().map_or("the end of the file".to_owned(), shown);
         Self { origin, expected: "one array of objects, with , between them and ] at its end".into(), found }
     }
 
@@ -95,6 +91,11 @@ impl Problem {
     pub(super) fn at(self, origin: Origin) -> BadLine {
         BadLine { origin, expected: self.expected, found: self.found }
     }
+}
+
+/// Whether an object is meant as a sample that is more than a text.
+pub(crate) fn is_sample(object: &Map<String, Value>) -> bool {
+    SAMPLE_KEYS.iter().any(|key| object.contains_key(*key))
 }
 
 /// A line that can be used.
@@ -326,7 +327,7 @@ fn share_gpt(value: &Value) -> Result<Value, Problem> {
 }
 
 /// A value as an error shows it.
-fn describe(value: Option<&Value>) -> String {
+pub(crate) fn describe(value: Option<&Value>) -> String {
     match value {
         None => "nothing".into(),
         Some(Value::Null) => "null".into(),
@@ -348,6 +349,20 @@ fn shown(text: &str) -> String {
     let start: String = characters.by_ref().take(SHOWN_CHARACTERS).collect();
     let more = if characters.next().is_some() { "…" } else { "" };
     format!("\"{}{more}\"", start.escape_debug())
+}
+
+/// The text around a column, counted in bytes from 1, in quotation marks; from its beginning if that is near.
+fn shown_at(text: &str, column: usize) -> String {
+    const BEHIND: usize = 10;
+    let at = text.floor_char_boundary(column.saturating_sub(1));
+    let before = text[..at].chars().count();
+    if before + BEHIND <= SHOWN_CHARACTERS {
+        return shown(text);
+    }
+    let skipped = before + BEHIND - SHOWN_CHARACTERS;
+    let rest: String = text.chars().skip(skipped).take(SHOWN_CHARACTERS).collect();
+    let more = if text.chars().count() > skipped + SHOWN_CHARACTERS { "…" } else { "" };
+    format!("\"…{}{more}\"", rest.escape_debug())
 }
 
 #[cfg(test)]

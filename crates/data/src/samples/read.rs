@@ -4,19 +4,20 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use serde_json::{Deserializer, Value};
-
 use super::format::{BadLine, parse};
+use super::json::{self, Values};
 use super::split::{Share, split};
 use super::{Origin, Sample, SampleSection};
 use crate::DataError;
+use crate::corpus::Note;
+use crate::files::{Skipped, kind, read_to_string};
 
 /// Names that a part of a folder has, the usual one first.
 const TRAIN: &[&str] = &["train"];
 const VALID: &[&str] = &["valid", "validation", "val", "dev"];
 const TEST: &[&str] = &["test"];
 
-/// Samples of a file or a folder.
+/// Samples of files and folders.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct SampleSet {
     /// To train on.
@@ -27,16 +28,19 @@ pub struct SampleSet {
     pub test: Vec<Sample>,
     /// By what `valid` was set aside, where it has no file of its own.
     pub(super) share: Option<Share>,
+    /// What one should know about the folders.
+    pub notes: Vec<Note>,
 }
 
 impl SampleSet {
-    /// Reads the samples at `section.path`. A folder without a file to validate on, or a file, is split by
+    /// Reads the samples at `section.paths`. Unless a folder among them has a file to validate on, they are split by
     /// `section.valid_fraction` and `seed`: equal samples come to the same side, and a sample stays on its side
     /// whatever stands around it in the file.
     ///
     /// # Errors
     /// [`DataError::BadSamples`] with every line that cannot be used; [`DataError::NoTrainFile`];
-    /// [`DataError::Empty`]; [`DataError::BadSampleFraction`].
+    /// [`DataError::UnknownSamples`]; [`DataError::SpansLines`]; [`DataError::Empty`];
+    /// [`DataError::BadSampleFraction`]; what is wrong with a file's compression or encoding.
     pub fn load(section: &SampleSection, seed: u64) -> Result<Self, DataError> {
         let (set, bad) = Self::read(section, seed)?;
         if bad.is_empty() { Ok(set) } else { Err(DataError::BadSamples { lines: bad }) }
@@ -50,22 +54,29 @@ impl SampleSet {
         if !(0.0..1.0).contains(&section.valid_fraction) {
             return Err(DataError::BadSampleFraction { fraction: section.valid_fraction });
         }
+        if section.paths.is_empty() {
+            return Err(DataError::NoPaths);
+        }
         let mut bad = Vec::new();
-        let path = &section.path;
         let mut set = Self::default();
         let mut is_split = false;
-        if path.is_dir() {
+        for path in &section.paths {
+            if !path.is_dir() {
+                set.train.extend(read_file(path, &mut bad)?);
+                continue;
+            }
             let train = part(path, TRAIN).ok_or_else(|| DataError::NoTrainFile { path: path.clone() })?;
-            set.train = read_file(&train, &mut bad)?;
-            if let Some(valid) = part(path, VALID) {
-                set.valid = read_file(&valid, &mut bad)?;
+            set.train.extend(read_file(&train, &mut bad)?);
+            let (valid, test) = (part(path, VALID), part(path, TEST));
+            if let Some(valid) = &valid {
+                set.valid.extend(read_file(valid, &mut bad)?);
                 is_split = true;
             }
-            if let Some(test) = part(path, TEST) {
-                set.test = read_file(&test, &mut bad)?;
+            if let Some(test) = &test {
+                set.test.extend(read_file(test, &mut bad)?);
             }
-        } else {
-            set.train = read_file(path, &mut bad)?;
+            let parts = [Some(train), valid, test].into_iter().flatten().collect();
+            set.notes.extend(beside(path, parts)?);
         }
         if !is_split {
             let share = Share { fraction: section.valid_fraction, seed };
@@ -73,6 +84,16 @@ impl SampleSet {
             set.share = Some(share);
         }
         Ok((set, bad))
+    }
+
+    /// Whether `path` is what samples are read from, by its name: a file of their kinds, or a folder with one to train
+    /// on. Anything else is a text.
+    pub fn is_at(path: &Path) -> bool {
+        if path.is_dir() {
+            part(path, TRAIN).is_some()
+        } else {
+            matches!(kind(path).as_deref(), Some("jsonl" | "json"))
+        }
     }
 
     /// All samples of all parts.
@@ -83,18 +104,46 @@ impl SampleSet {
 
 /// The file of a part in a folder.
 fn part(folder: &Path, names: &[&str]) -> Option<PathBuf> {
-    let candidates = names.iter().flat_map(|name| ["jsonl", "json"].map(|kind| folder.join(format!("{name}.{kind}"))));
-    candidates.into_iter().find(|path| path.is_file())
+    let kinds = ["jsonl", "json", "jsonl.gz", "json.gz", "jsonl.zst", "json.zst"];
+    let mut candidates = names.iter().flat_map(|name| kinds.map(|kind| folder.join(format!("{name}.{kind}"))));
+    candidates.find(|path| path.is_file())
+}
+
+/// What is in a folder beside the files of its parts, if anything.
+fn beside(folder: &Path, parts: Vec<PathBuf>) -> Result<Option<Note>, DataError> {
+    let mut skipped = Skipped::default();
+    for entry in fs::read_dir(folder).map_err(|e| DataError::io(folder, e))? {
+        let path = entry.map_err(|e| DataError::io(folder, e))?.path();
+        let is_hidden = path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"."));
+        if path.is_file() && !is_hidden && !parts.contains(&path) {
+            skipped.add_file(&path);
+        }
+    }
+    Ok((skipped.count() > 0).then_some(Note::Parts { files: parts, skipped }))
 }
 
 /// The samples of a file; what cannot be used is appended to `bad`.
 fn read_file(path: &Path, bad: &mut Vec<BadLine>) -> Result<Vec<Sample>, DataError> {
-    let bytes = fs::read(path).map_err(|error| DataError::io(path, error))?;
-    let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&bytes);
+    let is_json = match kind(path).as_deref() {
+        Some("json") => true,
+        // What has no extension, such as a pipe, is read by lines.
+        Some("jsonl") | None => false,
+        Some(_) if !path.exists() => return Err(DataError::missing(path)),
+        Some(_) => return Err(DataError::UnknownSamples { path: path.to_owned() }),
+    };
+    let text = read_to_string(path)?;
     let file: Arc<Path> = path.into();
     let bad_before = bad.len();
-    let is_array = bytes.trim_ascii_start().starts_with(b"[") && path.extension().is_none_or(|kind| kind != "jsonl");
-    let values = if is_array { elements(bytes, &file, bad) } else { lines(bytes, &file, bad) };
+    let mut values = Vec::new();
+    let whole = if is_json {
+        json::document(&text, &file, &mut values)
+    } else {
+        json::is_array(&text).then(|| json::array(&text, &file, &mut values))
+    };
+    match whole {
+        Some(outcome) => bad.extend(outcome.err()),
+        None => lines(&text, &file, &mut values, bad)?,
+    }
     let mut samples = Vec::with_capacity(values.len());
     for (origin, value) in values {
         match parse(&value) {
@@ -109,67 +158,27 @@ fn read_file(path: &Path, bad: &mut Vec<BadLine>) -> Result<Vec<Sample>, DataErr
     Ok(samples)
 }
 
-/// One value a line.
-fn lines(bytes: &[u8], file: &Arc<Path>, bad: &mut Vec<BadLine>) -> Vec<(Origin, Value)> {
-    let mut values = Vec::new();
-    for (number, line) in bytes.split(|&byte| byte == b'\n').enumerate() {
+/// One value per line.
+fn lines(text: &str, file: &Arc<Path>, values: &mut Values, bad: &mut Vec<BadLine>) -> Result<(), DataError> {
+    let mut start = 0;
+    let bad_before = bad.len();
+    for (number, line) in text.split('\n').enumerate() {
+        let rest = &text[start..];
+        start += line.len() + 1;
         if line.trim_ascii().is_empty() {
             continue;
         }
-        let origin = Origin { file: file.clone(), line: number as u64 + 1 };
-        match serde_json::from_slice(line) {
+        let origin = Origin { file: Arc::clone(file), line: number as u64 + 1 };
+        match serde_json::from_str(line) {
             Ok(value) => values.push((origin, value)),
+            // Of a file that is written so, every line would be wrong.
+            Err(error) if error.is_eof() && bad.len() == bad_before && json::object_spans_lines(rest) => {
+                return Err(DataError::SpansLines { path: file.to_path_buf(), line: origin.line });
+            }
             Err(error) => bad.push(BadLine::no_json(origin, &error, line)),
         }
     }
-    values
-}
-
-/// The elements of an array. Behind what is no JSON, nothing more is read.
-fn elements(bytes: &[u8], file: &Arc<Path>, bad: &mut Vec<BadLine>) -> Vec<(Origin, Value)> {
-    let mut values = Vec::new();
-    let skip_space = |mut at: usize| {
-        while bytes.get(at).is_some_and(u8::is_ascii_whitespace) {
-            at += 1;
-        }
-        at
-    };
-    let (mut line, mut counted) = (1, 0);
-    let mut origin_of = |at: usize| {
-        line += bytes[counted..at].split(|&byte| byte == b'\n').count() as u64 - 1;
-        counted = at;
-        Origin { file: file.clone(), line }
-    };
-    let mut at = skip_space(skip_space(0) + 1);
-    while at < bytes.len() && bytes[at] != b']' {
-        let origin = origin_of(at);
-        let mut stream = Deserializer::from_slice(&bytes[at..]).into_iter::<Value>();
-        match stream.next() {
-            Some(Ok(value)) => values.push((origin, value)),
-            Some(Err(error)) => {
-                let line = origin.line + error.line() as u64 - 1;
-                bad.push(BadLine::no_json(Origin { line, ..origin }, &error, &bytes[at..]));
-                return values;
-            }
-            None => break,
-        }
-        at = skip_space(at + stream.byte_offset());
-        match bytes.get(at) {
-            Some(b',') => at = skip_space(at + 1),
-            Some(b']') => {}
-            _ => {
-                bad.push(BadLine::no_array_end(origin_of(at.min(bytes.len())), &bytes[at.min(bytes.len())..]));
-                return values;
-            }
-        }
-    }
-    if at >= bytes.len() {
-        bad.push(BadLine::no_array_end(origin_of(bytes.len()), &[]));
-    } else if skip_space(at + 1) < bytes.len() {
-        let after = skip_space(at + 1);
-        bad.push(BadLine::no_array_end(origin_of(after), &bytes[after..]));
-    }
-    values
+    Ok(())
 }
 
 #[cfg(test)]

@@ -203,6 +203,16 @@ impl PreferenceSection {
     }
 }
 
+/// `data.paths` was `data.path` when it was one file only: runs that were begun then can still be resumed.
+fn with_paths(mut data: Value) -> Value {
+    if let Value::Table(keys) = &mut data
+        && let Some(path) = keys.remove("path")
+    {
+        keys.insert("paths".into(), path);
+    }
+    data
+}
+
 impl ConfigFile for FinetuneConfig {
     const SECTIONS: &'static [&'static str] =
         &["finetune", "data", "text", "lora", "preference", "train", "optimizer", "schedule", "eval"];
@@ -210,7 +220,7 @@ impl ConfigFile for FinetuneConfig {
     const RESUMABLE: &'static [&'static str] = &[
         // What may have moved is compared by its contents.
         "finetune.model",
-        "data.path",
+        "data.paths",
         "text.paths",
         "text.valid",
         "text.cache_dir",
@@ -225,7 +235,7 @@ impl ConfigFile for FinetuneConfig {
     fn set_section(&mut self, name: &str, value: Value, origin: &str) -> Result<bool, RunConfigError> {
         match name {
             "finetune" => self.finetune = section_over(&self.finetune, name, value, origin)?,
-            "data" => self.data = section_over(&self.data, name, value, origin)?,
+            "data" => self.data = section_over(&self.data, name, with_paths(value), origin)?,
             "text" => self.text = Some(section_over(&self.text.clone().unwrap_or_default(), name, value, origin)?),
             "lora" => self.lora = section_over(&self.lora, name, value, origin)?,
             "preference" => self.preference = section_over(&self.preference, name, value, origin)?,

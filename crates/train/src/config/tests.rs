@@ -128,3 +128,21 @@ fn a_resumed_run_may_change_its_length_but_not_its_model() -> Result<(), RunConf
     assert!(message.starts_with("model.hidden_size was 128 when the run began and is 64 now\nhint: "), "{message}");
     Ok(())
 }
+
+#[test]
+fn samples_may_be_one_path_or_several() -> Result<(), RunConfigError> {
+    // As a run wrote it when it could have one only; it can be resumed.
+    let old = FinetuneConfig::parse("[data]\npath = \"a.jsonl\"\nvalid_fraction = 0.1", "old")?;
+    assert_eq!(old.data.paths, [std::path::PathBuf::from("a.jsonl")]);
+    let again = FinetuneConfig::parse(&old.to_toml()?, "again")?;
+    again.check_resume(&old)?;
+    let mut several = FinetuneConfig::default();
+    several.set("data.path", "b.jsonl")?;
+    assert_eq!(several.data.paths, [std::path::PathBuf::from("b.jsonl")]);
+    several.set("data.paths", "[\"a.jsonl\", \"b\"]")?;
+    assert_eq!(several.data.paths.len(), 2);
+    assert!(
+        matches!(several.check_resume(&old), Err(RunConfigError::ChangedOnResume { key, .. }) if key == "data.paths")
+    );
+    Ok(())
+}

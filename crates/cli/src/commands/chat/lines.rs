@@ -3,6 +3,7 @@
 use std::io::{self, BufRead, StdinLock};
 use std::path::PathBuf;
 
+use llm_data::{Encoding, Unreadable};
 use rustyline::error::ReadlineError;
 use rustyline::{Config, DefaultEditor};
 
@@ -126,8 +127,12 @@ fn piped_line(input: &mut impl BufRead) -> Result<Input, CliError> {
     let line = bytes.strip_suffix(b"\n").unwrap_or(&bytes);
     let line = line.strip_suffix(b"\r").unwrap_or(line);
     match std::str::from_utf8(line) {
-        Ok(line) => Ok(Input::Line(line.to_owned())),
-        Err(error) => Err(CliError::InputNotUtf8 { position: error.valid_up_to() }),
+        // The first line may begin with a byte order mark.
+        Ok(line) => Ok(Input::Line(line.trim_start_matches('\u{feff}').to_owned())),
+        Err(error) => {
+            let (encoding, position) = (Encoding::Utf8, error.valid_up_to() as u64);
+            Err(CliError::InputNotText { encoding, fault: Unreadable::Invalid, position })
+        }
     }
 }
 
@@ -138,4 +143,17 @@ fn history_file() -> Option<PathBuf> {
     let state = state.or_else(|| if cfg!(windows) { set("LOCALAPPDATA") } else { None });
     let state = state.or_else(|| Some(std::env::home_dir()?.join(".local/state")));
     Some(state?.join("llm").join("chat_history"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn piped_lines_are_text_as_shells_write_it() {
+        let mut input = &b"\xef\xbb\xbfhello\r\nagain"[..];
+        for expected in [Input::Line("hello".into()), Input::Line("again".into()), Input::End] {
+            assert_eq!(piped_line(&mut input).unwrap(), expected);
+        }
+    }
 }

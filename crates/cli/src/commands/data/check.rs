@@ -8,9 +8,10 @@ use std::io::Write;
 use std::path::PathBuf;
 
 use clap::Args;
-use llm_data::{SampleSection, TrainOn};
+use llm_data::{SampleSection, SampleSet, TrainOn};
 
 use crate::error::CliError;
+use crate::measure::names;
 use crate::model::ModelArgs;
 use crate::printer::{Printer, stdout};
 use report::Report;
@@ -23,12 +24,13 @@ const EXAMPLES: &str = "Examples:
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub struct CheckArgs {
-    /// A .jsonl or .json file, or a folder with train.jsonl and, if there are any, valid.jsonl and test.jsonl.
+    /// .jsonl and .json files, also with .gz or .zst, or folders with train.jsonl and, if there are any, valid.jsonl and
+    /// test.jsonl.
     ///
     /// A line holds `messages` (role and content), `conversations` (from and value), `instruction`, `input` and
     /// `output`, `prompt` and `completion`, `text`, or `prompt`, `chosen` and `rejected`.
-    #[arg(value_name = "DATA")]
-    data: PathBuf,
+    #[arg(value_name = "DATA", required = true)]
+    data: Vec<PathBuf>,
 
     #[command(flatten)]
     model: ModelArgs,
@@ -69,14 +71,16 @@ pub struct CheckArgs {
 pub fn run(args: &CheckArgs, printer: Printer) -> Result<(), CliError> {
     let files = args.model.open(printer)?;
     let section = SampleSection {
-        path: args.data.clone(),
+        paths: args.data.clone(),
         valid_fraction: args.valid_fraction,
         train_on: args.train_on,
         max_length: args.max_length.map(|length| length as usize),
         truncate: args.truncate,
         ..SampleSection::default()
     };
-    let report = Report::new(&section, args.seed, &files, args.samples)?;
+    let read = SampleSet::read(&section, args.seed)?;
+    read.0.notes.iter().for_each(|note| printer.data_note(note));
+    let report = Report::new(&section, &read, &files, args.samples)?;
     if let Some(path) = &args.html {
         let written = std::fs::write(path, html::page(&report));
         written.map_err(|source| CliError::Page { path: path.clone(), source })?;
@@ -90,6 +94,6 @@ pub fn run(args: &CheckArgs, printer: Printer) -> Result<(), CliError> {
     }
     match report.errors() {
         0 => Ok(()),
-        problems => Err(CliError::BadData { path: args.data.clone(), problems }),
+        problems => Err(CliError::BadData { data: names(&args.data), problems }),
     }
 }

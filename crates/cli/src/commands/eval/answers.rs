@@ -48,15 +48,22 @@ pub fn run(args: &AnswersArgs, printer: Printer) -> Result<(), CliError> {
     let template = files.chat_template()?;
     let stops = files.stop_tokens(template.as_ref());
     let (samples, _) = args.data.samples(&files, files.config.context_length, printer)?;
+    let questions: Vec<_> = samples.iter().filter_map(Question::asked).collect();
+    let texts = samples.len() - questions.len();
+    if questions.is_empty() {
+        return Err(CliError::NothingToAnswer { data: args.data.typed(), model: args.model.name().to_owned() });
+    }
+    if texts > 0 {
+        printer.warn(format_args!("{texts} of {} samples are plain texts, without a question: skipped", samples.len()));
+    }
     let device = args.device.open(printer)?.device;
     let model = args.adapters.apply(files.load(&device)?, printer)?;
 
     let interrupted = interrupt::watch(printer, None);
     let mut generator = Generator::new(&model, &files.tokenizer, &device);
-    let bar = printer.steps_bar(samples.len() as u64);
+    let bar = printer.steps_bar(questions.len() as u64);
     let mut exact = 0;
-    for sample in &samples {
-        let question = Question::of(sample);
+    for question in &questions {
         let answer = question.ask(&mut generator, &stops, args.max_tokens)?;
         let expected = question.expected(&files.tokenizer)?;
         let same = answer.trim() == expected.trim();
@@ -72,8 +79,8 @@ pub fn run(args: &AnswersArgs, printer: Printer) -> Result<(), CliError> {
         }
     }
     bar.finish_and_clear();
-    let share = 100.0 * exact as f64 / samples.len().max(1) as f64;
-    let line = format!("exact answers  {exact} of {} ({share:.1} %)", samples.len());
+    let share = 100.0 * exact as f64 / questions.len() as f64;
+    let line = format!("exact answers  {exact} of {} ({share:.1} %)", questions.len());
     if args.json {
         printer.note(line);
     } else {

@@ -38,13 +38,14 @@ pub struct PerplexityArgs {
 
 pub fn run(args: &PerplexityArgs, printer: Printer) -> Result<(), CliError> {
     let files = args.model.open(printer)?;
+    // What is wrong with the data is said before the model is loaded.
+    let data = args.data.read(&files, printer)?;
     let device = args.device.open(printer)?.device;
     let model = args.adapters.apply(files.load(&device)?, printer)?;
-    let score = args.data.score(&files, &model, &device, printer)?;
+    let score = data.score(&model, &device, printer);
     let mut out = stdout();
     if args.json {
-        let mut all =
-            json!({ "model": files.path().display().to_string(), "data": args.data.data().display().to_string() });
+        let mut all = json!({ "model": files.path().display().to_string(), "data": args.data.name() });
         if let (Some(all), Some(score)) = (all.as_object_mut(), score.json().as_object_mut()) {
             all.append(score);
         }

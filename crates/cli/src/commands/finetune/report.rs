@@ -14,7 +14,7 @@ use llm_train::{Method, Outcome};
 
 use crate::answers::Question;
 use crate::error::CliError;
-use crate::measure::MeasureArgs;
+use crate::measure::Measured;
 use crate::model::ModelFiles;
 use crate::printer::{Printer, plain_stdout, stdout};
 
@@ -33,11 +33,11 @@ pub struct Finished<'a> {
 }
 
 impl Finished<'_> {
-    /// Prints the losses on new data and on those at `keep`, and answers to the samples in `shown`.
+    /// Prints the losses on new data and on those in `kept`, if any, and answers to the samples in `shown`.
     pub fn print(
         &self,
         shown: &[TokenizedSample],
-        keep: Option<&Path>,
+        kept: Option<&Measured>,
         stops: &[u32],
         printer: Printer,
     ) -> Result<(), CliError> {
@@ -51,11 +51,10 @@ impl Finished<'_> {
         if let (Some(before), Some(best)) = (self.outcome.first_val_loss, self.outcome.best) {
             rows.push(("validation", f64::from(before), f64::from(best.val_loss)));
         }
-        if let Some(path) = keep {
-            printer.note(format_args!("measuring {}", path.display()));
-            let kept = MeasureArgs::of(path);
-            let loss = |model| Ok::<_, CliError>(kept.score(self.files, model, self.device, printer)?.loss);
-            rows.push(("kept", loss(&before)?, loss(&after)?));
+        if let Some(kept) = kept {
+            printer.note("measuring what is kept");
+            let loss = |model| kept.score(model, self.device, printer).loss;
+            rows.push(("kept", loss(&before), loss(&after)));
         }
         if !rows.is_empty() {
             writeln!(stdout(), "{}", self.losses(&rows))?;

@@ -18,7 +18,7 @@ fn set(train: &[(&str, &str)], valid: &[(&str, &str)]) -> SampleSet {
         };
         samples.iter().map(sample).collect()
     };
-    SampleSet { train: part(train), valid: part(valid), test: Vec::new(), share: None }
+    SampleSet { train: part(train), valid: part(valid), ..SampleSet::default() }
 }
 
 fn summary() -> SampleSummary {

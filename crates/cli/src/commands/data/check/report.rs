@@ -1,12 +1,13 @@
 //! What the check found, whatever it is printed as.
 
 use llm_data::{
-    Content, DataError, Finding, LeftOutReason, Origin, Rendering, Sample, SampleSection, SampleSet, SampleSummary,
-    Severity, TokenizedPair, TokenizedSample, Tokenizer, check_samples,
+    BadLine, Content, DataError, Finding, LeftOutReason, Origin, Rendering, Sample, SampleSection, SampleSet,
+    SampleSummary, Severity, TokenizedPair, TokenizedSample, Tokenizer, check_samples,
 };
 use serde::Serialize;
 
 use crate::error::CliError;
+use crate::measure::names;
 use crate::model::ModelFiles;
 
 /// Everything that is shown.
@@ -62,8 +63,12 @@ pub struct Stretch {
 }
 
 impl Report {
-    pub fn new(section: &SampleSection, seed: u64, files: &ModelFiles, shown: usize) -> Result<Self, CliError> {
-        let (set, bad) = SampleSet::read(section, seed)?;
+    pub fn new(
+        section: &SampleSection,
+        (set, bad): &(SampleSet, Vec<BadLine>),
+        files: &ModelFiles,
+        shown: usize,
+    ) -> Result<Self, CliError> {
         let (template, tokenizer) = (files.chat_template()?, &files.tokenizer);
         let context = files.config.context_length;
         let limits = section.limits(context);
@@ -83,11 +88,11 @@ impl Report {
             let samples = tokenized.train.iter().take(shown).map(|one| Shown::new(one, "", tokenizer)).collect();
             ([tokenized.train, tokenized.valid, tokenized.test], tokenized.summary, samples)
         };
-        let findings = check_samples(&set, &bad, &summary, tokenizer.eos_ids());
+        let findings = check_samples(set, bad, &summary, tokenizer.eos_ids());
         let histogram = histogram(parts.iter().flatten().map(|sample| sample.ids.len()).chain(too_long(&summary)));
         let [train, valid, test] = parts.map(|part| Part::of(&part));
         Ok(Self {
-            data: section.path.display().to_string(),
+            data: names(&section.paths),
             rendering: summary.rendering,
             end_of_turn: summary.end_of_turn.and_then(|id| tokenizer.token(id)),
             preferences,

@@ -36,7 +36,8 @@ fn tokenizer() -> Tokenizer {
 fn load(lines: &[Value]) -> Result<SampleSet, DataError> {
     let file = tempfile::Builder::new().suffix(".jsonl").tempfile().unwrap();
     fs::write(file.path(), lines.iter().flat_map(|line| [line.to_string(), "\n".into()]).collect::<String>()).unwrap();
-    let section = SampleSection { path: file.path().to_owned(), valid_fraction: 0.0, ..SampleSection::default() };
+    let section =
+        SampleSection { paths: vec![file.path().to_owned()], valid_fraction: 0.0, ..SampleSection::default() };
     SampleSet::load(&section, 0)
 }
 
@@ -408,7 +409,8 @@ fn what_is_left_out_might_as_well_not_be_there() {
     let tokenized = |lines: &[String], seed| {
         let file = tempfile::Builder::new().suffix(".jsonl").tempfile().unwrap();
         fs::write(file.path(), lines.join("\n")).unwrap();
-        let section = SampleSection { path: file.path().to_owned(), valid_fraction: 0.1, ..SampleSection::default() };
+        let section =
+            SampleSection { paths: vec![file.path().to_owned()], valid_fraction: 0.1, ..SampleSection::default() };
         let set = SampleSet::load(&section, seed).unwrap();
         let samples = set.tokenize(&tokenizer, Some(&template), tokenizer.eos_ids(), LIMITS).unwrap();
         let findings = check_samples(&set, &[], &samples.summary, tokenizer.eos_ids());

@@ -316,7 +316,7 @@ impl Start<'_> {
             [] => None,
             paths => Some(MeasureArgs::of(paths).read(&files, printer)?),
         };
-        let learned = self.learn(&config, &files, options, printer)?;
+        let learned = self.learn(&config, &files, &options, printer)?;
         let Learned { outcome, shown, stops } = &learned;
         if outcome.ending == Ending::Interrupted {
             stopped(outcome, self.command, &out, self.device, self.tensorboard, printer);
@@ -339,7 +339,7 @@ impl Start<'_> {
         &self,
         config: &FinetuneConfig,
         files: &ModelFiles,
-        options: RunOptions,
+        options: &RunOptions,
         printer: Printer,
     ) -> Result<Learned, CliError> {
         let (method, out, device) = (config.finetune.method, options.out.clone(), options.device.clone());

@@ -449,6 +449,10 @@ fn in_line(line: Option<usize>) -> String {
     line.map(|line| format!(", line {line}")).unwrap_or_default()
 }
 
+fn similar(names: &[String]) -> String {
+    if names.is_empty() { String::new() } else { format!("; there is {}", names.join(", ")) }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -462,8 +466,4 @@ mod tests {
         let expected = "/dev/full: no space left on the disk after 96 bytes; the partial file was removed\nhint: free";
         assert!(text.starts_with(expected), "{text}");
     }
-}
-
-fn similar(names: &[String]) -> String {
-    if names.is_empty() { String::new() } else { format!("; there is {}", names.join(", ")) }
 }

@@ -212,9 +212,9 @@ impl Corpus {
             stats.documents += u64::from(segment.ends_document);
             stats.characters += segment.text.chars().count() as u64;
             stats.bytes += segment.text.len() as u64;
-            if segment.text.contains('\r') {
-                stats.windows_line_ends += segment.text.matches("\r\n").count() as u64;
-            }
+            let text = segment.text.as_bytes();
+            let line_ends = memchr::memchr_iter(b'\r', text).filter(|&at| text.get(at + 1) == Some(&b'\n'));
+            stats.windows_line_ends += line_ends.count() as u64;
         }
         if stats.documents == 0 {
             return Err(DataError::Empty { path: path.to_owned() });

@@ -124,7 +124,7 @@ fn utf8(bytes: &[u8], text: &mut String) -> (usize, Stop) {
             (valid, error.error_len().map_or(Stop::Incomplete, Stop::Invalid))
         }
     };
-    let (valid, stop) = valid.find('\0').map_or((valid, stop), |nul| (&valid[..nul], Stop::Nul));
+    let (valid, stop) = memchr::memchr(0, valid.as_bytes()).map_or((valid, stop), |nul| (&valid[..nul], Stop::Nul));
     text.push_str(valid);
     (valid.len(), stop)
 }
@@ -259,9 +259,9 @@ impl Decoder {
             at += len;
         };
         self.bytes.consume(n);
-        let new = &text[before..];
+        let new = &text.as_bytes()[before..];
         self.position += at as u64;
-        self.lines += new.bytes().map(|byte| u64::from(byte == b'\n')).sum::<u64>();
+        self.lines += memchr::memchr_iter(b'\n', new).count() as u64;
         self.beyond_ascii = self.beyond_ascii || !new.is_ascii();
         match fault {
             None => Ok(n > 0),

@@ -186,6 +186,8 @@ fn the_end_of_a_turn_is_the_special_token_after_it() {
 fn rendered_text_gets_no_further_special_tokens() {
     let tokenizer = Tokenizer::load(directory(&json!({})).path()).unwrap();
     assert_eq!(tokenizer.encode_prompt("a <|im_end|> b").unwrap(), [4, 1, 3, 2]);
+    // No file but tokenizer.json says what begins a text, and where it is written it is not put there again.
+    assert_eq!(tokenizer.encode_prompt("<s>a").unwrap(), [4, 1]);
     assert_eq!(tokenizer.encode_rendered("<s>a <|im_end|> b").unwrap(), [4, 1, 3, 2]);
     assert_eq!(tokenizer.encode_rendered("a").unwrap(), [1]);
     assert!(tokenizer.is_special(3) && !tokenizer.is_special(1) && !tokenizer.is_special(99));

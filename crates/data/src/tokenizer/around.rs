@@ -53,10 +53,14 @@ impl Around {
     pub(super) fn put(&self, tokenizer: &mut Tokenizer, [bos, eos]: [Option<u32>; 2]) -> Result<(), DataError> {
         let now = of(tokenizer)?;
         let processor = serde_json::to_value(tokenizer.get_post_processor()).map_err(|e| tokenize(e.into()))?;
+        // Llama's tokenizers begin a text unless something says that they do not.
+        let by_class = self.default_bos.is_some() && !has_template(&processor);
+        if self.bos.is_none() && self.eos.is_none() && !by_class {
+            return Ok(());
+        }
         let begins = bos.is_some() && now.first().copied() == bos;
         let ends = now.len() > usize::from(begins) && now.last().copied() == eos;
-        // Llama's tokenizers begin a text unless something says that they do not.
-        let begin = self.bos.unwrap_or(begins || (self.default_bos.is_some() && !has_template(&processor)));
+        let begin = self.bos.unwrap_or(begins || by_class);
         let end = self.eos.unwrap_or(ends);
         let [bos, eos] = [bos.filter(|_| begin), eos.filter(|_| end)];
         let wanted: Vec<u32> = [bos, eos].into_iter().flatten().collect();

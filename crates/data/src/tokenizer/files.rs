@@ -88,6 +88,9 @@ impl SpecialTokens {
 
     /// Makes `tokenizer` put the tokens around a text that the settings ask for.
     pub(super) fn put_around(&mut self, tokenizer: &mut Tokenizer) -> Result<(), DataError> {
+        // Where no other file names it, a text begins with what `tokenizer.json` puts before it.
+        let begins = around::of(tokenizer)?.first().copied();
+        self.bos = self.bos.or(begins.filter(|id| !self.eos.contains(id)));
         if let Some(around) = &self.around {
             around.put(tokenizer, [self.bos, self.named_eos(tokenizer)])?;
         }

@@ -25,7 +25,7 @@ impl Format {
     /// The format by the extension, whatever the compression; `None` for files that are not read.
     pub(super) fn of(path: &Path) -> Option<Self> {
         match kind(path)?.as_str() {
-            "txt" => Some(Self::Text),
+            "txt" | "raw" => Some(Self::Text), // WikiText is published as .raw
             "md" => Some(Self::Markdown),
             "jsonl" => Some(Self::JsonLines),
             _ => None,

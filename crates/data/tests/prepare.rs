@@ -155,7 +155,7 @@ fn errors_say_what_to_do() {
         error(&fixture)
     );
     fixture.data.valid_fraction = 1.0;
-    assert!(error(&fixture).contains("must be more than 0 and less than 1"));
+    assert!(error(&fixture).contains("must be at least 0 and less than 1"));
     let fixture = Fixture::new("a.txt", &"a".repeat(40), TokenizerKind::Byte);
     let shards = fixture.prepare().unwrap().split.train;
     let short = BatchSampler::new(shards.clone(), 2, 64, 1).unwrap_err().to_string();

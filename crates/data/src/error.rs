@@ -269,7 +269,10 @@ pub enum DataError {
     },
 
     /// No sample that could be trained on.
-    #[error("no sample is left to train on\nhint: llm data check shows what is wrong with each")]
+    #[error(
+        "no sample is left to train on\nhint: samples that are too long fit with a larger --max-length (of llm eval: --context), up to the model's \
+             context; llm data check shows what is wrong with each"
+    )]
     NoSamples,
 
     /// A sample that does not fit into a row.

@@ -461,10 +461,8 @@ fn train<S: Source>(
 fn check(set: &SampleSet, summary: &SampleSummary, eos_ids: &[u32], printer: Printer) -> Result<(), CliError> {
     summary.require_written()?;
     let findings = check_samples(set, &[], summary, eos_ids);
-    if findings.iter().any(|finding| finding.kind == FindingKind::NoSamples) {
-        return Err(DataError::NoSamples.into());
-    }
-    for Finding { message, places, .. } in &findings {
+    let none_left = findings.iter().any(|finding| finding.kind == FindingKind::NoSamples);
+    for Finding { message, places, .. } in findings.iter().filter(|finding| finding.kind != FindingKind::NoSamples) {
         let Some(Place { origin, note }) = places.first() else {
             printer.warn(message);
             continue;
@@ -472,6 +470,9 @@ fn check(set: &SampleSet, summary: &SampleSummary, eos_ids: &[u32], printer: Pri
         let note = if note.is_empty() { String::new() } else { format!(": {note}") };
         let count = grouped(places.len() as u64);
         printer.warn(format_args!("{message}: {count}; the first, {origin}{note}; `llm data check` shows which"));
+    }
+    if none_left {
+        return Err(DataError::NoSamples.into());
     }
     Ok(())
 }

@@ -5,42 +5,20 @@ mod common;
 use std::path::PathBuf;
 
 use burn::tensor::Device;
-use common::golden_model;
+use common::{Metadata, Tensors, golden_model, read_gguf, write_gguf};
 use llm_checkpoint::{TensorType, load_model, open_tokenizer, save_gguf};
-use llm_gguf::{Array, Gguf, Layout, TensorPlan, Value};
+use llm_gguf::{Array, TensorPlan, Value};
 use tempfile::TempDir;
-
-type Metadata = Vec<(String, Value)>;
-type Tensors = Vec<(TensorPlan, Vec<f32>)>;
 
 /// The file of a golden model after `change`.
 fn changed(name: &str, change: impl FnOnce(&mut Metadata, &mut Tensors)) -> (TempDir, PathBuf) {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("model.gguf");
     save_gguf(&file, &golden_model(name), None, TensorType::F32).unwrap();
-    let bytes = std::fs::read(&file).unwrap();
-    let gguf = Gguf::parse(bytes.as_slice()).unwrap();
-    let mut metadata: Metadata = gguf.metadata().iter().map(|(key, value)| (key.clone(), value.clone())).collect();
-    let mut tensors: Tensors = gguf
-        .tensors()
-        .iter()
-        .map(|(name, info)| {
-            let plan = TensorPlan { name: name.clone(), shape: info.shape.clone(), kind: info.kind };
-            (plan, gguf.values(name).unwrap())
-        })
-        .collect();
+    let (mut metadata, mut tensors) = read_gguf(&file);
     change(&mut metadata, &mut tensors);
-    write(&file, &metadata, &tensors);
+    write_gguf(&file, &metadata, &tensors);
     (folder, file)
-}
-
-fn write(file: &std::path::Path, metadata: &Metadata, tensors: &Tensors) {
-    let plans: Vec<TensorPlan> = tensors.iter().map(|(plan, _)| plan.clone()).collect();
-    let layout = Layout::new(metadata, &plans).unwrap();
-    let mut out = Vec::new();
-    let mut writer = layout.start(&mut out).unwrap();
-    tensors.iter().for_each(|(_, values)| writer.write(values).unwrap());
-    std::fs::write(file, out).unwrap();
 }
 
 fn set(metadata: &mut Metadata, key: &str, value: Value) {
@@ -183,7 +161,7 @@ fn tokenizer(change: impl FnOnce(&mut Metadata)) -> Result<llm_data::Tokenizer, 
     change(&mut metadata);
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("vocabulary.gguf");
-    write(&file, &metadata, &Vec::new());
+    write_gguf(&file, &metadata, &Vec::new());
     open_tokenizer(&file).map_err(|error| error.to_string())
 }
 

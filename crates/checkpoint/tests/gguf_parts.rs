@@ -5,14 +5,11 @@ mod common;
 use std::path::{Path, PathBuf};
 
 use burn::tensor::Device;
-use common::golden_model;
+use common::{Metadata, Tensors, golden_model, read_gguf, write_gguf};
 use llm_checkpoint::{TensorType, load_config, load_model, open_tokenizer, save_gguf};
 use llm_data::{Corpus, CorpusOptions, Tokenizer, TokenizerKind, TokenizerSection};
-use llm_gguf::{Array, Gguf, Layout, TensorPlan, Value};
+use llm_gguf::{Array, Value};
 use llm_model::{CausalLm, named_params};
-
-type Metadata = Vec<(String, Value)>;
-type Tensors = Vec<(TensorPlan, Vec<f32>)>;
 
 /// What one file holds.
 #[derive(Clone)]
@@ -35,17 +32,7 @@ fn split(count: usize) -> Vec<Part> {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("whole.gguf");
     save_gguf(&file, &golden_model("llama"), Some(&tokenizer()), TensorType::F32).unwrap();
-    let bytes = std::fs::read(&file).unwrap();
-    let gguf = Gguf::parse(bytes.as_slice()).unwrap();
-    let tensors: Tensors = gguf
-        .tensors()
-        .iter()
-        .map(|(name, info)| {
-            let plan = TensorPlan { name: name.clone(), shape: info.shape.clone(), kind: info.kind };
-            (plan, gguf.values(name).unwrap())
-        })
-        .collect();
-    let of_model: Metadata = gguf.metadata().iter().map(|(key, value)| (key.clone(), value.clone())).collect();
+    let (of_model, tensors) = read_gguf(&file);
     let mut parts: Vec<Part> = (0..count)
         .map(|at| {
             let mut metadata = if at == 0 { of_model.clone() } else { Vec::new() };
@@ -64,12 +51,7 @@ fn split(count: usize) -> Vec<Part> {
 fn write(folder: &Path, parts: &[Part]) -> Vec<PathBuf> {
     let path = |at: usize| folder.join(format!("m-{:05}-of-{:05}.gguf", at + 1, parts.len()));
     for (at, part) in parts.iter().enumerate() {
-        let plans: Vec<TensorPlan> = part.tensors.iter().map(|(plan, _)| plan.clone()).collect();
-        let layout = Layout::new(&part.metadata, &plans).unwrap();
-        let mut out = Vec::new();
-        let mut writer = layout.start(&mut out).unwrap();
-        part.tensors.iter().for_each(|(_, values)| writer.write(values).unwrap());
-        std::fs::write(path(at), out).unwrap();
+        write_gguf(&path(at), &part.metadata, &part.tensors);
     }
     (0..parts.len()).map(path).collect()
 }

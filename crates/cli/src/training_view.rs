@@ -3,16 +3,21 @@
 use std::io::Write;
 use std::ops::ControlFlow;
 use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
 use burn::tensor::Device;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use llm_data::Progress;
 use llm_generate::{ContextOverflow, Generator, Options, Sampling};
-use llm_train::{EvalRecord, Event, Outcome, RunConfigError, RunPlan, SampleRequest, StepRecord, TrainError};
+use llm_train::{
+    EvalRecord, Event, Outcome, RunConfigError, RunPlan, SampleRequest, Source, StepRecord, TrainError, Trainer,
+};
 
 use crate::device::{DeviceArgs, DeviceChoice};
 use crate::error::CliError;
+use crate::interrupt;
 use crate::numbers::{duration, grouped};
 use crate::printer::{Printer, stdout};
 use crate::progress::PreparationBar;
@@ -73,7 +78,7 @@ impl TrainingView {
     }
 
     /// Shows an event.
-    pub fn show(&mut self, event: Event) {
+    fn show(&mut self, event: Event) {
         self.preparation = None;
         match event {
             Event::Preparing(progress) => self.preparing(progress),
@@ -109,11 +114,20 @@ impl TrainingView {
         }
     }
 
-    /// Removes the bar.
+    /// Trains to the end, or until a signal asks to stop, which sets the flag beside the outcome.
     ///
     /// # Errors
-    /// Where a sample could not be written to stdout.
-    pub fn finish(&mut self) -> Result<(), CliError> {
+    /// Those of the run, and a sample that could not be written to stdout.
+    pub fn run<S: Source>(mut self, trainer: Trainer<S>) -> Result<(Outcome, Arc<AtomicBool>), CliError> {
+        // Until here, a signal ends the program: whatever was prepared is in the cache.
+        let stop = interrupt::watch(self.printer, Some("finishing this step and saving; Ctrl-C again quits at once"));
+        let outcome = trainer.run(&mut |event| self.show(event), &stop);
+        self.finish()?;
+        Ok((outcome?, stop))
+    }
+
+    /// Removes the bar.
+    fn finish(&mut self) -> Result<(), CliError> {
         self.preparation = None;
         if let Some(bar) = self.bar.take() {
             bar.finish_and_clear();

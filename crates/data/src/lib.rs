@@ -39,4 +39,4 @@ pub use samples::{
     check_samples, row_length,
 };
 pub use shards::{ShardHeader, ShardWriter, TokenShards};
-pub use tokenizer::{END_OF_TEXT, Piece, TextStream, Tokenizer, TokenizerKind, TokenizerSection};
+pub use tokenizer::{END_OF_TEXT, Piece, TextStream, Tokenizer, TokenizerKind, TokenizerSection, tokens_around};

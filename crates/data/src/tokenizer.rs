@@ -28,6 +28,7 @@ use serde::{Deserialize, Serialize};
 use tokenizers::AddedToken;
 
 use crate::DataError;
+pub use around::tokens_around;
 use decode::Decoding;
 use encode::Encoder;
 use files::SpecialTokens;

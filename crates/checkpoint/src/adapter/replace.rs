@@ -130,13 +130,7 @@ impl Replaced<'_> {
         let found = self.stored.tensors.shape(tensor).unwrap_or_default();
         match (found.as_slice(), self.info.shape.as_slice()) {
             (&[found, width], &[model, ours]) if is_table && width == ours && found != model => {
-                let (path, tensor) = (self.stored.tensors.path(), self.stored.tensors.in_file(tensor));
-                Err(CheckpointError::AdapterVocabulary {
-                    path: path.to_owned(),
-                    tensor: tensor.to_owned(),
-                    found,
-                    model,
-                })
+                Err(self.other_vocabulary(tensor, found))
             }
             _ => Ok(()),
         }
@@ -160,16 +154,17 @@ impl Replaced<'_> {
 
     /// Says of `A` `(r, v)` whether only the vocabulary is another.
     fn check_columns(&self, tensor: &str, rank: usize) -> Result<(), CheckpointError> {
-        let (tensors, model) = (&self.stored.tensors, self.info.shape[0]);
-        match tensors.shape(tensor).as_deref() {
-            Some(&[r, found]) if r == rank && found != model => Err(CheckpointError::AdapterVocabulary {
-                path: tensors.path().to_owned(),
-                tensor: tensors.in_file(tensor).to_owned(),
-                found,
-                model,
-            }),
+        match self.stored.tensors.shape(tensor).as_deref() {
+            Some(&[r, found]) if r == rank && found != self.info.shape[0] => Err(self.other_vocabulary(tensor, found)),
             _ => Ok(()),
         }
+    }
+
+    /// The error of a tensor for a vocabulary of `found` tokens.
+    fn other_vocabulary(&self, tensor: &str, found: usize) -> CheckpointError {
+        let tensors = &self.stored.tensors;
+        let (path, tensor) = (tensors.path().to_owned(), tensors.in_file(tensor).to_owned());
+        CheckpointError::AdapterVocabulary { path, tensor, found, model: self.info.shape[0] }
     }
 
     /// Replaces the rows that the adapter trained alone.

@@ -11,7 +11,7 @@ mod write;
 use std::collections::{BTreeMap, HashSet};
 use std::path::Path;
 
-use llm_data::{DataError, Tokenizer};
+use llm_data::{DataError, Tokenizer, tokens_around};
 use llm_gguf::{Array, Value};
 use serde_json::{Map, Value as Json, json};
 
@@ -146,7 +146,7 @@ fn is_phi3(keys: &Keys) -> Result<bool, CheckpointError> {
 /// Why a `tokenizer.json` that was made of a file is none, without what a terminal would not show.
 fn unusable(json: &Json, error: &DataError) -> String {
     let model = &json["model"];
-    let stranger = merges_of(model).find(|pair| pair.iter().any(|part| model["vocab"][*part].is_null()));
+    let stranger = pairs(&model["merges"]).find(|pair| pair.iter().any(|part| model["vocab"][*part].is_null()));
     let Some([left, right]) = stranger else {
         let error = error.to_string();
         let reason = error.split("\nhint: ").next().unwrap_or_default();
@@ -155,9 +155,9 @@ fn unusable(json: &Json, error: &DataError) -> String {
     format!("the merge of {left:?} and {right:?} names a token that the vocabulary lacks")
 }
 
-/// The merges of a BPE model.
-fn merges_of(model: &Json) -> impl Iterator<Item = [&str; 2]> {
-    let merges = model["merges"].as_array().into_iter().flatten();
+/// The pairs of the `merges` of a BPE model.
+fn pairs(merges: &Json) -> impl Iterator<Item = [&str; 2]> {
+    let merges = merges.as_array().into_iter().flatten();
     merges.filter_map(|merge| Some([merge[0].as_str()?, merge[1].as_str()?]))
 }
 
@@ -271,7 +271,7 @@ fn tokenizer_json(vocabulary: &Vocabulary, parts: Parts, around: &[Option<(Strin
     model.insert("vocab".to_owned(), Json::Object(vocab));
     Ok(json!({
         "version": "1.0", "truncation": null, "padding": null, "added_tokens": added, "normalizer": normalizer,
-        "pre_tokenizer": pre_tokenizer, "post_processor": template(around), "decoder": decoder, "model": model,
+        "pre_tokenizer": pre_tokenizer, "post_processor": tokens_around(around), "decoder": decoder, "model": model,
     }))
 }
 
@@ -282,36 +282,12 @@ fn merging<'a>(model: &Map<String, Json>, tokens: &'a HashSet<String>) -> HashSe
         return found;
     }
     let mut made = String::new();
-    for merge in model["merges"].as_array().into_iter().flatten() {
-        let [Some(left), Some(right)] = [0, 1].map(|part| merge[part].as_str()) else { continue };
+    for [left, right] in pairs(&model["merges"]) {
         made.clear();
         made.extend([left, right]);
         found.extend([left, right, &made].into_iter().filter_map(|token| tokens.get(token)).map(String::as_str));
     }
     found
-}
-
-/// The post-processor that puts tokens around a text.
-fn template(around: &[Option<(String, u64)>; 2]) -> Json {
-    let [first, last] = around;
-    if first.is_none() && last.is_none() {
-        return Json::Null;
-    }
-    let special = |token: &Option<(String, u64)>, part: u8| {
-        token.as_ref().map(|(token, _)| json!({ "SpecialToken": { "id": token, "type_id": part } }))
-    };
-    let wrapped = |name: &str, part: u8| {
-        let text = json!({ "Sequence": { "id": name, "type_id": part } });
-        [special(first, part), Some(text), special(last, part)].into_iter().flatten().collect::<Vec<_>>()
-    };
-    let [a, b] = [wrapped("A", 0), wrapped("B", 1)];
-    let tokens: Map<String, Json> = around
-        .iter()
-        .flatten()
-        .map(|(token, id)| (token.clone(), json!({ "id": token, "ids": [id], "tokens": [token] })))
-        .collect();
-    let pair = [a.as_slice(), b.as_slice()].concat();
-    json!({ "type": "TemplateProcessing", "single": a, "pair": pair, "special_tokens": tokens })
 }
 
 /// A BPE model without its vocabulary.

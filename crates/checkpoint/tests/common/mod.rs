@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use burn::tensor::{Device, Int, Tensor, TensorData};
 use llm_checkpoint::{CheckpointError, load_config, load_model, load_tensors, save_config};
+use llm_gguf::{Gguf, Layout, TensorInfo, TensorPlan};
 use llm_model::{CausalLm, ModelConfig};
 use serde_json::{Value, json};
 
@@ -32,6 +33,33 @@ pub const GOLDEN: [&str; 19] = [
     "qwen3_yarn",
     "llama_dynamic",
 ];
+
+/// Metadata of a GGUF file, in order.
+pub type Metadata = Vec<(String, llm_gguf::Value)>;
+/// Tensors of a GGUF file with their values.
+pub type Tensors = Vec<(TensorPlan, Vec<f32>)>;
+
+/// What the GGUF file at `path` holds.
+pub fn read_gguf(path: &Path) -> (Metadata, Tensors) {
+    let bytes = fs::read(path).unwrap();
+    let gguf = Gguf::parse(bytes.as_slice()).unwrap();
+    let tensor = |(name, info): (&String, &TensorInfo)| {
+        let plan = TensorPlan { name: name.clone(), shape: info.shape.clone(), kind: info.kind };
+        (plan, gguf.values(name).unwrap())
+    };
+    let metadata = gguf.metadata().iter().map(|(key, value)| (key.clone(), value.clone())).collect();
+    (metadata, gguf.tensors().iter().map(tensor).collect())
+}
+
+/// Writes a GGUF file.
+pub fn write_gguf(path: &Path, metadata: &Metadata, tensors: &Tensors) {
+    let plans: Vec<TensorPlan> = tensors.iter().map(|(plan, _)| plan.clone()).collect();
+    let layout = Layout::new(metadata, &plans).unwrap();
+    let mut out = Vec::new();
+    let mut writer = layout.start(&mut out).unwrap();
+    tensors.iter().for_each(|(_, values)| writer.write(values).unwrap());
+    fs::write(path, out).unwrap();
+}
 
 /// The directory of a golden model.
 pub fn golden_dir(name: &str) -> PathBuf {

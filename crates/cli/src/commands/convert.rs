@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use burn::tensor::Device;
 use clap::{Args, ValueEnum};
 use llm_checkpoint::{
-    Dtype, TensorType, copy_generation, is_gguf_name, load_config, load_model, load_tokenizer, save_gguf, save_model_as,
+    Dtype, TensorType, copy_generation, is_gguf_name, load_model, load_tokenizer, save_gguf, save_model_as,
 };
 use llm_data::Tokenizer;
 use llm_model::{CausalLm, ModelConfig, Position};
@@ -103,11 +103,12 @@ pub fn run(args: &ConvertArgs, printer: Printer) -> Result<(), CliError> {
     let target = &args.target;
     let to_gguf = is_gguf_name(target);
     check_options(args, to_gguf)?;
-    let source = locate(&args.source, None, printer)?;
-    let config = load_config(&source)?;
-    let tokenizer = load_tokenizer(&source, &config)?;
+    let path = locate(&args.source, None, printer)?;
+    let source = open(&path, printer)?;
+    let tokenizer = source.tokenizer(&source.config()?)?;
     let device = args.device.open(printer)?.device;
-    let model = open(&source, printer)?.load(&device)?;
+    let model = source.load(&device)?;
+    drop(source); // the target may be the same file
     if to_gguf {
         let kind = args.kind.unwrap_or(GgufType::F16).tensor_type();
         for note in save_gguf(target, &model, Some(&tokenizer), kind)? {
@@ -115,7 +116,7 @@ pub fn run(args: &ConvertArgs, printer: Printer) -> Result<(), CliError> {
         }
     } else {
         save_model_as(target, &model, &tokenizer, args.dtype.unwrap_or(DirectoryType::F32).dtype())?;
-        copy_generation(&source, target)?;
+        copy_generation(&path, target)?;
     }
     let weights = if to_gguf { target.clone() } else { target.join("model.safetensors") };
     let megabytes = fs::metadata(&weights).map_or(0.0, |metadata| metadata.len() as f64 / 1e6);

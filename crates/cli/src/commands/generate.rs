@@ -3,7 +3,7 @@ use std::ops::ControlFlow;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use clap::{Args, ValueEnum};
-use llm_data::{ChatInput, Tokenizer};
+use llm_data::{ChatInput, ChatTemplate, Tokenizer};
 use llm_generate::{ContextOverflow, Event, GenerateError, Generation, Generator, Options};
 use serde_json::json;
 
@@ -107,8 +107,13 @@ pub fn run(args: &GenerateArgs, printer: Printer) -> Result<(), CliError> {
     let device = args.device.open(printer)?;
     let (files, model) = ModelFiles::read_with_weights(source, &device.device)?;
     let tokenizer = &files.tokenizer;
+    let template = files.template(None, &args.adapters);
+    // A prompt may be a chat in itself. Without --chat, a template that cannot be read is none of this command's business.
+    let template = if args.chat { template? } else { template.ok().flatten() };
     let ids = match &prompt {
-        Some(text) if args.chat => chat_ids(text, args, &files, printer)?,
+        Some(text) if args.chat => {
+            chat_ids(text, args, template.as_ref().ok_or(CliError::NoTemplate)?, tokenizer, printer)?
+        }
         prompt => prompt_ids(prompt.as_deref(), tokenizer)?,
     };
     let model = args.adapters.apply(model, printer)?;
@@ -116,7 +121,7 @@ pub fn run(args: &GenerateArgs, printer: Printer) -> Result<(), CliError> {
     if args.verbose {
         printer.note(format_args!("settings: {settings}"));
     }
-    let options = options(args, &settings, &files);
+    let options = options(args, &settings, template.as_ref(), tokenizer);
 
     let interrupted = interrupt::watch(printer, None);
     let mut generator = Generator::new(&model, tokenizer, &device.device);
@@ -154,18 +159,26 @@ fn prompt_ids(prompt: Option<&str>, tokenizer: &Tokenizer) -> Result<Vec<u32>, C
 }
 
 /// Tokens of the prompt as a message of a user, after which the answer begins.
-fn chat_ids(prompt: &str, args: &GenerateArgs, files: &ModelFiles, printer: Printer) -> Result<Vec<u32>, CliError> {
-    let template = files.template(None, &args.adapters)?.ok_or(CliError::NoTemplate)?;
+fn chat_ids(
+    prompt: &str,
+    args: &GenerateArgs,
+    template: &ChatTemplate,
+    tokenizer: &Tokenizer,
+    printer: Printer,
+) -> Result<Vec<u32>, CliError> {
     let messages = [json!({ "role": "user", "content": prompt })];
-    let variables = args.variables.given(&template, printer);
+    let variables = args.variables.given(template, printer);
     let input = ChatInput { messages: &messages, add_generation_prompt: true, variables, ..ChatInput::default() };
-    Ok(files.tokenizer.encode_rendered(&template.render(&input)?.text)?)
+    Ok(tokenizer.encode_rendered(&template.render(&input)?.text)?)
 }
 
-fn options(args: &GenerateArgs, settings: &Resolved, files: &ModelFiles) -> Options {
-    // A prompt may be a chat in itself. Without --chat, a template that cannot be read is none of this command's business.
-    let template = files.template(None, &args.adapters).ok().flatten();
-    let end = template.and_then(|template| template.end_of_turn(&files.tokenizer));
+fn options(
+    args: &GenerateArgs,
+    settings: &Resolved,
+    template: Option<&ChatTemplate>,
+    tokenizer: &Tokenizer,
+) -> Options {
+    let end = template.and_then(|template| template.end_of_turn(tokenizer));
     Options {
         sampling: settings.sampling,
         sample: 0,

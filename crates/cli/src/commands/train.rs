@@ -9,7 +9,6 @@ use llm_train::{ConfigFile, Ending, FinetuneConfig, Method, Outcome, RunConfig, 
 use super::finetune::{MethodName, Start};
 use crate::device::DeviceArgs;
 use crate::error::CliError;
-use crate::interrupt;
 use crate::numbers::{duration, grouped};
 use crate::printer::Printer;
 use crate::training_view::{TrainingView, resuming, stopped};
@@ -152,7 +151,7 @@ impl ConfigArgs {
         Ok(config)
     }
 
-    /// The configuration of a run that begins with `model`, or resumes with `saved`.
+    /// The configuration of a run that begins with the model of `args`, or resumes with `saved`.
     fn resolve_further(&self, args: &TrainArgs, saved: Option<&Path>) -> Result<FinetuneConfig, CliError> {
         if self.tokenizer.is_some() {
             return Err(CliError::NewModelOnly { flag: "--tokenizer" });
@@ -269,11 +268,7 @@ pub fn run(args: &TrainArgs, printer: Printer) -> Result<(), CliError> {
     let mut view = TrainingView::new(printer, device.device);
     let trainer = Trainer::open(config, options, &mut |progress| view.preparing(progress))
         .map_err(|error| resuming(error, args.config.config.as_deref(), &out))?;
-    // Until here, a signal ends the program: whatever was prepared is in the cache.
-    let stop = interrupt::watch(printer, Some("finishing this step and saving; Ctrl-C again quits at once"));
-    let outcome = trainer.run(&mut |event| view.show(event), &stop);
-    view.finish()?;
-    let outcome = outcome?;
+    let (outcome, stop) = view.run(trainer)?;
     report(&outcome, args, &out, &prompt, printer);
     if outcome.ending == Ending::Interrupted || stop.load(Ordering::SeqCst) {
         return Err(CliError::Interrupted);

@@ -67,12 +67,10 @@ impl Around {
         if now == wanted {
             return Ok(());
         }
-        let [first, last] = [bos, eos].map(|id| id.and_then(|id| Some((tokenizer.id_to_token(id)?, id))));
+        let around = [bos, eos].map(|id| id.and_then(|id| Some((tokenizer.id_to_token(id)?, u64::from(id)))));
         let mut steps: Vec<Value> =
             steps(&processor).iter().filter(|step| step["type"] == "ByteLevel").cloned().collect();
-        if first.is_some() || last.is_some() {
-            steps.push(template(&[first, last]));
-        }
+        steps.extend(tokens_around(&around));
         let processor = match steps.len() {
             0 => Value::Null,
             1 => steps.remove(0),
@@ -115,9 +113,13 @@ fn has_template(processor: &Value) -> bool {
     steps(processor).iter().any(|step| step["type"] != "ByteLevel")
 }
 
-/// The post-processor that puts tokens around a text, or around two.
-fn template([first, last]: &[Option<(String, u32)>; 2]) -> Value {
-    let special = |token: &Option<(String, u32)>, part: u8| {
+/// The `post_processor` of a `tokenizer.json` that puts a token before and one behind a text, or two texts; nothing for none.
+pub fn tokens_around(around: &[Option<(String, u64)>; 2]) -> Option<Value> {
+    let [first, last] = around;
+    if first.is_none() && last.is_none() {
+        return None;
+    }
+    let special = |token: &Option<(String, u64)>, part: u8| {
         token.as_ref().map(|(token, _)| json!({ "SpecialToken": { "id": token, "type_id": part } }))
     };
     let wrapped = |name: &str, part: u8| {
@@ -125,11 +127,11 @@ fn template([first, last]: &[Option<(String, u32)>; 2]) -> Value {
         [special(first, part), Some(text), special(last, part)].into_iter().flatten().collect::<Vec<_>>()
     };
     let [a, b] = [wrapped("A", 0), wrapped("B", 1)];
-    let tokens: Map<String, Value> = [first, last]
-        .into_iter()
+    let tokens: Map<String, Value> = around
+        .iter()
         .flatten()
         .map(|(token, id)| (token.clone(), json!({ "id": token, "ids": [id], "tokens": [token] })))
         .collect();
     let pair = [a.as_slice(), b.as_slice()].concat();
-    json!({ "type": "TemplateProcessing", "single": a, "pair": pair, "special_tokens": tokens })
+    Some(json!({ "type": "TemplateProcessing", "single": a, "pair": pair, "special_tokens": tokens }))
 }

@@ -27,11 +27,11 @@ impl<S: Source> Trainer<S> {
         let Some((val_loss, accuracy)) = self.validation_loss(on_event, stop)? else { return Ok(()) };
         let step = self.state.step;
         let best = self.state.best.is_none_or(|best| val_loss < best.val_loss);
-        if best && step > 0 && self.checkpoint.is_none() {
-            // A trained model never lies in a run directory that could only begin again, and overwrite it.
-            self.save_checkpoint(on_event)?;
-        }
         if best {
+            if step > 0 && self.checkpoint.is_none() {
+                // A trained model never lies in a run directory that could only begin again, and overwrite it.
+                self.save_checkpoint(on_event)?;
+            }
             self.save_best()?;
             self.state.best = Some(Best { step, val_loss });
             self.state.evaluations_since_best = 0;

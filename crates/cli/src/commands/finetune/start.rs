@@ -15,7 +15,6 @@ use super::report;
 use crate::adapters::CHAT_TEMPLATE;
 use crate::device::DeviceArgs;
 use crate::error::CliError;
-use crate::interrupt;
 use crate::measure::MeasureArgs;
 use crate::model::{self, ModelFiles};
 use crate::numbers::{duration, grouped};
@@ -100,13 +99,13 @@ impl Start<'_> {
         options: &RunOptions,
         printer: Printer,
     ) -> Result<Learned, CliError> {
-        let (method, out, device) = (config.finetune.method, options.out.clone(), options.device.clone());
+        let (method, device) = (config.finetune.method, &options.device);
         let template = files.chat_template()?;
         let stops = files.stop_tokens(template.as_ref());
         let limits = config.data.limits(files.config.context_length);
         let tokenizer = &files.tokenizer;
         let tuning = || -> Result<Finetuning, CliError> {
-            let model = files.load_to_train(&options.device, &config.finetune)?;
+            let model = files.load_to_train(device, &config.finetune)?;
             let (layers, bytes) = model.quantized_size();
             if layers > 0 {
                 let mib = bytes as f64 / f64::from(1 << 20);
@@ -114,17 +113,15 @@ impl Start<'_> {
             }
             Ok(Finetuning { config: config.clone(), model, tokenizer: tokenizer.clone(), options: options.clone() })
         };
-        let mut beside = Beside { out: &out, model: None, template: None };
-        if !method.is_some_and(Method::adapts) {
-            beside.model = Some(files.path());
-        }
+        let model = (!method.is_some_and(Method::adapts)).then(|| files.path());
+        let mut beside = Beside { out: &options.out, model, template: None };
         if let Some(text) = &config.text {
             let mut bar = PreparationBar::new(printer);
             let split = prepare_split(text, tokenizer, &mut |progress| bar.update(progress))
                 .map_err(|error| TrainError::of_text(error, self.resume))?;
             drop(bar);
             let shown = text_samples(if split.valid.is_empty() { &split.train } else { &split.valid })?;
-            let outcome = train(tuning()?.on_text(split)?, &beside, printer, &device)?;
+            let outcome = train(tuning()?.on_text(split)?, &beside, printer, device)?;
             return Ok(Learned { outcome, shown, stops });
         }
         let set = SampleSet::load(&config.data, config.train.seed)
@@ -139,13 +136,13 @@ impl Start<'_> {
             check(&set, &pairs.summary, tokenizer.eos_ids(), printer)?;
             let shown = if pairs.valid.is_empty() { &pairs.train } else { &pairs.valid };
             let shown = shown.iter().take(report::ANSWERS).map(|pair| pair.chosen.clone()).collect();
-            (train(tuning()?.on_preferences(pairs)?, &beside, printer, &device)?, shown)
+            (train(tuning()?.on_preferences(pairs)?, &beside, printer, device)?, shown)
         } else {
             let samples = set.tokenize(tokenizer, template.as_ref(), &stops, limits)?;
             check(&set, &samples.summary, tokenizer.eos_ids(), printer)?;
             let shown = if samples.valid.is_empty() { &samples.train } else { &samples.valid };
             let shown = shown.iter().take(report::ANSWERS).cloned().collect();
-            (train(tuning()?.on_samples(samples)?, &beside, printer, &device)?, shown)
+            (train(tuning()?.on_samples(samples)?, &beside, printer, device)?, shown)
         };
         Ok(Learned { outcome, shown, stops })
     }
@@ -203,11 +200,7 @@ fn train<S: Source>(
     device: &Device,
 ) -> Result<Outcome, CliError> {
     beside.write()?;
-    let mut view = TrainingView::new(printer, device.clone());
-    let stop = interrupt::watch(printer, Some("finishing this step and saving; Ctrl-C again quits at once"));
-    let outcome = trainer.run(&mut |event| view.show(event), &stop);
-    view.finish()?;
-    let mut outcome = outcome?;
+    let (mut outcome, stop) = TrainingView::new(printer, device.clone()).run(trainer)?;
     if stop.load(Ordering::SeqCst) {
         outcome.ending = Ending::Interrupted;
     }

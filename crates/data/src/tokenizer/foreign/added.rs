@@ -42,7 +42,8 @@ impl Token {
 pub(super) fn tokens(settings: &Settings, model: Vec<Token>) -> Vec<Token> {
     let mut tokens = model;
     let decoder = settings.config.get("added_tokens_decoder").and_then(Value::as_object);
-    let special = |text: &str| KEYS.iter().any(|key| settings.token(key) == Some(text)) || listed(settings, text);
+    let is_listed = |text: &str| listed(settings).any(|one| one.as_str() == Some(text) || one["content"] == text);
+    let special = |text: &str| KEYS.iter().any(|key| settings.token(key) == Some(text)) || is_listed(text);
     let with_ids: BTreeMap<u32, Token> = if let Some(decoder) = decoder {
         decoder.iter().filter_map(|(id, token)| Some((id.parse().ok()?, Token::read(token, false)?))).collect()
     } else {
@@ -52,25 +53,23 @@ pub(super) fn tokens(settings: &Settings, model: Vec<Token>) -> Vec<Token> {
         added.filter_map(|(text, value)| Some((id(value)?, Token { id: None, token: token(text) }))).collect()
     };
     tokens.extend(with_ids.into_iter().map(|(id, token)| Token { id: Some(id), ..token }));
-    for key in KEYS {
-        let value = settings.config.get(key).or_else(|| settings.special.get(key));
-        let named = value.and_then(|value| Token::read(value, true));
-        tokens.extend(named.filter(|named| tokens.iter().all(|token| token.token.content != named.token.content)));
-    }
-    for list in LISTS.iter().filter_map(|key| settings.config.get(*key).or_else(|| settings.special.get(*key))) {
-        let named = list.as_array().into_iter().flatten().filter_map(|value| Token::read(value, true));
-        for named in named {
-            if tokens.iter().all(|token| token.token.content != named.token.content) {
-                tokens.push(named);
-            }
+    let single = KEYS.into_iter().filter_map(|key| named(settings, key));
+    for token in single.chain(listed(settings)).filter_map(|value| Token::read(value, true)) {
+        if tokens.iter().all(|other| other.token.content != token.token.content) {
+            tokens.push(token);
         }
     }
     tokens
 }
 
-fn listed(settings: &Settings, text: &str) -> bool {
-    let lists = LISTS.iter().filter_map(|key| settings.config.get(*key).or_else(|| settings.special.get(*key)));
-    lists.filter_map(Value::as_array).flatten().any(|one| one.as_str() == Some(text) || one["content"] == text)
+/// What the files say under a key.
+fn named<'a>(settings: &'a Settings, key: &str) -> Option<&'a Value> {
+    settings.config.get(key).or_else(|| settings.special.get(key))
+}
+
+/// The tokens under keys that name several.
+fn listed(settings: &Settings) -> impl Iterator<Item = &Value> {
+    LISTS.into_iter().filter_map(|key| named(settings, key)?.as_array()).flatten()
 }
 
 /// Adds the tokens. Those that the vocabulary has keep its ids; of the others, the files must name the next ones.

@@ -13,7 +13,7 @@ thread_local! {
     static FOLDER: RefCell<TempDir> = RefCell::new(tempfile::tempdir().expect("a temporary folder"));
 }
 
-/// The first four bytes are the length of the first file.
+// The first four bytes are the length of the first file.
 fuzz_target!(|bytes: &[u8]| {
     let Some((length, rest)) = bytes.split_first_chunk() else { return };
     let length = (u32::from_le_bytes(*length) as usize).min(rest.len());

@@ -77,18 +77,20 @@ pub(crate) fn half(bytes: &[u8], at: usize) -> f32 {
 #[inline(always)]
 fn q8_0(b: &[u8; 34], y: &mut [f32; 32]) {
     let d = half(b, 0);
-    for (y, &q) in y.iter_mut().zip(&b[2..]) {
-        *y = f32::from(q.cast_signed()) * d;
+    for i in 0..32 {
+        y[i] = f32::from(b[2 + i].cast_signed()) * d;
     }
 }
 
 /// Values of four bits, two a byte: the low halves of all bytes first. `value` makes one out of its bits.
 #[inline(always)]
 fn fours(qs: &[u8], y: &mut [f32; 32], value: impl Fn(f32) -> f32) {
-    let (low, high) = y.split_at_mut(16);
-    for ((low, high), q) in low.iter_mut().zip(high).zip(qs) {
-        *low = value(f32::from(q & 15));
-        *high = value(f32::from(q >> 4));
+    let Some(qs) = qs.first_chunk::<16>() else { return }; // as an array, the loops need no checks
+    for i in 0..16 {
+        y[i] = value(f32::from(qs[i] & 15));
+    }
+    for i in 0..16 {
+        y[i + 16] = value(f32::from(qs[i] >> 4));
     }
 }
 

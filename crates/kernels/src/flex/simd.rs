@@ -8,6 +8,9 @@ use rayon::prelude::*;
 /// Values that one task of an elementwise loop works on: enough to outweigh the task, little enough for the cache.
 pub(super) const BLOCK: usize = 1 << 14;
 
+/// Values that [`filled`] asks for at a time; a multiple of every quantized type's block.
+const FILLED: usize = 1024;
+
 /// Evaluates an expression, compiled for the widest vectors that this CPU has. Functions that it calls, closures among
 /// them, must be inlined: what is not is compiled for the oldest CPU. So large ones are marked `#[inline(always)]`.
 macro_rules! vectorized {
@@ -196,6 +199,19 @@ pub(super) fn map1<T: Copy + Sync>(x: &[T], f: impl Fn(T) -> f32 + Sync) -> Vec<
                 y.write(f(*x));
             }
         });
+    })
+}
+
+/// A new vector of `n` values, of which `fill` writes some at a time: those from its first argument on. These are at most
+/// [`FILLED`], as many unless they are the last, and in the nearest cache.
+pub(super) fn filled(n: usize, fill: impl Fn(usize, &mut [f32]) + Sync) -> Vec<f32> {
+    new_vector(n, |block, y| {
+        let mut part = [0.0; FILLED];
+        for (i, y) in y.chunks_mut(FILLED).enumerate() {
+            let part = &mut part[..y.len()];
+            fill(block * BLOCK + i * FILLED, part);
+            y.write_copy_of_slice(part);
+        }
     })
 }
 

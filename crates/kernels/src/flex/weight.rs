@@ -140,9 +140,9 @@ impl StoredWeight {
         match &self.stored {
             Stored::Wide(tensor) => values(tensor)[range].into(),
             Stored::Half(tensor) => measured("widening", 0, count * 3 / 2, || half::widened(tensor, range)).into(),
-            Stored::Blocks(blocks) => {
-                let stored = blocks.size() / 4 * rows.len() / blocks.shape()[0].max(1);
-                measured("widening", 0, count + stored, || blocks.rows(rows)).into()
+            Stored::Blocks(weight) => {
+                let stored = weight.size() / 4 * rows.len() / weight.shape()[0].max(1);
+                measured("widening", 0, count + stored, || blocks::widened(weight, rows)).into()
             }
         }
     }

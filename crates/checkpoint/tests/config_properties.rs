@@ -187,7 +187,8 @@ fn any_near() -> impl Strategy<Value = ModelConfig> {
                     11 => config.query_pre_attn_scalar = any.query_pre_attn_scalar.filter(|&n| n != config.head_dim),
                     12 => {
                         let layers = |all: &[usize]| all.iter().copied().filter(|&l| l < config.num_layers).collect();
-                        (config.sliding_window, config.windowed_layers) = (any.sliding_window, layers(&any.windowed_layers));
+                        (config.sliding_window, config.windowed_layers) =
+                            (any.sliding_window, layers(&any.windowed_layers));
                         config.sliding_window = config.sliding_window.filter(|_| !config.windowed_layers.is_empty());
                         config.local_rotary = config.local_rotary.filter(|_| config.sliding_window.is_some());
                     }
@@ -217,7 +218,7 @@ fn any_near() -> impl Strategy<Value = ModelConfig> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(2048))]
+    #![proptest_config(ProptestConfig::with_cases(4096))]
 
     /// What is saved today is found tomorrow: a model has the family that it had under the rules of people. Where these knew
     /// none, a younger family may know it.

@@ -1,14 +1,16 @@
 //! What a model is: [`ModelSection`] is what a person writes, [`ModelConfig`] is what it means.
 
 mod error;
+mod family;
 mod kinds;
 mod section;
 
 use serde::{Deserialize, Serialize};
 
 pub use error::ConfigError;
+pub use family::{Family, Sizes};
 pub use kinds::{
-    Dropout, Family, FeedForwardKind, NormKind, NormPlacement, Position, QkNorm, RopeScaling, Rotary, Yarn,
+    Dropout, FeedForwardKind, LongRope, NormKind, NormPlacement, Position, QkNorm, RopeScaling, Rotary, Yarn,
 };
 pub use section::{ModelSection, PositionKind};
 
@@ -206,6 +208,23 @@ impl ModelConfig {
                 positive("rope_scaling.original_context_length", *original_context_length as f64)
             }
         }
+    }
+
+    /// The same without what has no effect: a window that no layer has, windowed layers without a window, a rotation of
+    /// theirs that is that of all, layers that do not rotate where none does.
+    #[must_use]
+    pub fn normalized(mut self) -> Self {
+        if self.sliding_window.is_none() || self.windowed_layers.is_empty() {
+            (self.sliding_window, self.windowed_layers) = (None, Vec::new());
+        }
+        match &self.position {
+            Position::Learned => (self.local_rotary, self.unrotated_layers) = (None, Vec::new()),
+            Position::Rotary(rotary) => {
+                let windowed = self.sliding_window.is_some();
+                self.local_rotary = self.local_rotary.filter(|local| windowed && local != rotary);
+            }
+        }
+        self
     }
 
     /// The sliding window of layer `layer`, if it has one.

@@ -9,7 +9,8 @@ use super::replace::replace;
 use super::tensors::{AdapterTensors, TOKEN_ROWS};
 use super::{Member, Module, PREFIX, modules, targets};
 use crate::CheckpointError;
-use crate::weights::{HEAD, places};
+use crate::families::places;
+use crate::weights::HEAD;
 
 /// `model`, frozen, with the adapter in `dir`, whose factors are trained on from there. What the adapter has besides, other
 /// embeddings and whole layers, becomes the model's own.

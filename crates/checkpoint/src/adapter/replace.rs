@@ -11,7 +11,8 @@ use super::load::{Stored, module_of};
 use super::tensors::TOKEN_ROWS;
 use crate::CheckpointError;
 use crate::families::Place;
-use crate::weights::{HEAD, places};
+use crate::families::places;
+use crate::weights::HEAD;
 
 /// `model` with what `adapters` replace, each times its weight. `tied` if its head was the embedding before.
 pub(super) fn replace(adapters: &[(Stored, f64)], model: CausalLm, tied: bool) -> Result<CausalLm, CheckpointError> {

@@ -109,9 +109,8 @@ fn represents(family: Family, config: &ModelConfig) -> bool {
         }
         Family::Phi3 => {
             plain
-                && rotary.is_some_and(|rotary| {
-                    matches!(rotary.scaling, RopeScaling::None | RopeScaling::LongRope { .. })
-                })
+                && rotary
+                    .is_some_and(|rotary| matches!(rotary.scaling, RopeScaling::None | RopeScaling::LongRope { .. }))
                 && norm == NormKind::RmsNorm
                 && gated
                 && qk_norm.is_none()

@@ -11,6 +11,7 @@ mod describe;
 mod load;
 mod replace;
 mod save;
+mod stored;
 mod tensors;
 
 use llm_model::{CausalLm, Linear, TargetModules};

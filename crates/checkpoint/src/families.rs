@@ -6,10 +6,12 @@
 
 mod gemma3;
 mod gpt2;
+mod granite;
 mod layers;
 mod llama;
 mod mistral;
 mod olmo2;
+mod olmo3;
 mod phi3;
 mod place;
 mod qwen2;
@@ -57,7 +59,7 @@ pub(crate) struct Whole {
 }
 
 /// All families, the plainest first: the first that represents a config gives it its name, unless its own does.
-pub(crate) const FAMILIES: [Page; 9] = [
+pub(crate) const FAMILIES: [Page; 11] = [
     gpt2::PAGE,
     llama::PAGE,
     mistral::PAGE,
@@ -67,6 +69,8 @@ pub(crate) const FAMILIES: [Page; 9] = [
     olmo2::PAGE,
     gemma3::PAGE,
     phi3::PAGE,
+    olmo3::PAGE,
+    granite::PAGE,
 ];
 
 /// `model_type` of a model that no published one describes; the key of the same name holds the whole [`ModelConfig`].

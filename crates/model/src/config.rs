@@ -10,7 +10,8 @@ use serde::{Deserialize, Serialize};
 pub use error::ConfigError;
 pub use family::{Family, Sizes};
 pub use kinds::{
-    Dropout, FeedForwardKind, LongRope, NormKind, NormPlacement, Position, QkNorm, RopeScaling, Rotary, Yarn,
+    Dropout, FeedForwardKind, LongRope, Multipliers, NormKind, NormPlacement, Position, QkNorm, RopeScaling, Rotary,
+    Yarn,
 };
 pub use section::{ModelSection, PositionKind};
 
@@ -74,6 +75,9 @@ pub struct ModelConfig {
     pub feed_forward: FeedForwardKind,
     /// The head shares the matrix of the token embedding.
     pub tied: bool,
+    /// Constants that scale embeddings, scores, residual stream and logits.
+    #[serde(default, skip_serializing_if = "Multipliers::are_usual")]
+    pub multipliers: Multipliers,
     /// Dropout probabilities.
     pub dropout: Dropout,
 }
@@ -132,6 +136,14 @@ impl ModelConfig {
             }
         }
         positive("norm_eps", self.norm_eps)?;
+        let Multipliers { embedding, attention, residual, logits_divisor } = self.multipliers;
+        positive("multipliers.embedding", embedding)?;
+        positive("multipliers.attention", attention.unwrap_or(1.0))?;
+        positive("multipliers.residual", residual)?;
+        positive("multipliers.logits_divisor", logits_divisor)?;
+        if attention.is_some() && self.query_pre_attn_scalar.is_some() {
+            return Err(ConfigError::NoEffect("query_pre_attn_scalar", "multipliers.attention"));
+        }
         self.validate_layers()?;
         if let Position::Rotary(rotary) = &self.position {
             self.validate_rotary(rotary)?;

@@ -26,8 +26,8 @@ mod rotary;
 pub use attention::Attention;
 pub use cache::KvCache;
 pub use config::{
-    ConfigError, Dropout, Family, FeedForwardKind, LongRope, ModelConfig, ModelSection, NormKind, NormPlacement,
-    Position, PositionKind, QkNorm, RopeScaling, Rotary, Sizes, Yarn,
+    ConfigError, Dropout, Family, FeedForwardKind, LongRope, ModelConfig, ModelSection, Multipliers, NormKind,
+    NormPlacement, Position, PositionKind, QkNorm, RopeScaling, Rotary, Sizes, Yarn,
 };
 pub use decoder::{Block, CausalLm, Decoder, Embedding};
 pub use feed_forward::FeedForward;

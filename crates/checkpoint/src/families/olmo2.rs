@@ -1,9 +1,10 @@
 //! OLMo 2 (`Olmo2ForCausalLM`): norms after attention and feed-forward network, and on all queries and all keys at once.
 
-use llm_model::Family;
+use llm_model::{Family, ModelConfig};
 
 use super::{Page, llama, never, rope, same};
-use crate::gguf::description::{Architecture, refused};
+use crate::CheckpointError;
+use crate::gguf::description::{Architecture, Writing, refused};
 
 pub(super) const PAGE: Page = Page {
     family: Family::Olmo2,
@@ -21,29 +22,43 @@ pub(super) const PAGE: Page = Page {
     },
     refuses: never,
     place: same,
-    gguf: Architecture {
-        name: "olmo2",
-        write: |writing| {
-            if writing.config.tied {
-                let problem = "it shares its head with the embedding, which llama.cpp does not know of OLMo 2";
-                return Err(refused(problem));
-            }
-            writing.refuse_window()
-        },
-        block: &[
-            ("self_attn.q_proj", "attn_q"),
-            ("self_attn.k_proj", "attn_k"),
-            ("self_attn.v_proj", "attn_v"),
-            ("self_attn.o_proj", "attn_output"),
-            ("self_attn.q_norm", "attn_q_norm"),
-            ("self_attn.k_norm", "attn_k_norm"),
-            ("post_attention_layernorm", "post_attention_norm"),
-            ("mlp.gate_proj", "ffn_gate"),
-            ("mlp.up_proj", "ffn_up"),
-            ("mlp.down_proj", "ffn_down"),
-            ("post_feedforward_layernorm", "post_ffw_norm"),
-        ],
-        ..Architecture::PLAIN
-    },
+    gguf: GGUF,
     whole: None,
 };
+
+/// How OLMo 2 and 3 are stored in GGUF.
+pub(super) const GGUF: Architecture = Architecture {
+    name: "olmo2",
+    write: |writing| {
+        refuse_gguf(writing)?;
+        writing.refuse_window()
+    },
+    block: &[
+        ("self_attn.q_proj", "attn_q"),
+        ("self_attn.k_proj", "attn_k"),
+        ("self_attn.v_proj", "attn_v"),
+        ("self_attn.o_proj", "attn_output"),
+        ("self_attn.q_norm", "attn_q_norm"),
+        ("self_attn.k_norm", "attn_k_norm"),
+        ("post_attention_layernorm", "post_attention_norm"),
+        ("mlp.gate_proj", "ffn_gate"),
+        ("mlp.up_proj", "ffn_up"),
+        ("mlp.down_proj", "ffn_down"),
+        ("post_feedforward_layernorm", "post_ffw_norm"),
+    ],
+    ..Architecture::PLAIN
+};
+
+/// Fails for what llama.cpp does not know of OLMo.
+pub(super) fn refuse_gguf(writing: &Writing) -> Result<(), CheckpointError> {
+    let ModelConfig { tied, attention_output_bias, head_dim, num_heads, hidden_size, .. } = *writing.config;
+    let problem = match () {
+        () if tied => "it shares its head with the embedding, which llama.cpp does not know of OLMo 2",
+        () if attention_output_bias => "it has biases in its attention, which llama.cpp does not know of OLMo 2",
+        () if head_dim * num_heads != hidden_size => {
+            "its heads together are not as wide as the model, which llama.cpp does not know of OLMo 2"
+        }
+        () => return Ok(()),
+    };
+    Err(refused(problem))
+}

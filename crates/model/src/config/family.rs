@@ -3,7 +3,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Dropout, FeedForwardKind, ModelConfig, NormKind, NormPlacement, Position, QkNorm, Rotary};
+use super::{Dropout, FeedForwardKind, ModelConfig, Multipliers, NormKind, NormPlacement, Position, QkNorm, Rotary};
 
 /// A published architecture: it gives the defaults, and its name where several compute the same.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -28,6 +28,10 @@ pub enum Family {
     Olmo2,
     /// Phi-3 (Abdin et al., 2024, arXiv:2404.14219): Llama, where LongRoPE may stretch the positions.
     Phi3,
+    /// OLMo 3 (OLMo Team, 2025, arXiv:2512.13961): OLMo 2 with a window in three of four layers, whose rotation is not scaled.
+    Olmo3,
+    /// Granite 3 and 4, dense (IBM, 2024): Llama, where constants scale embeddings, scores, residual stream and logits.
+    Granite,
 }
 
 /// The sizes that no family has a default for.
@@ -49,7 +53,7 @@ pub struct Sizes {
 
 impl Family {
     /// All of them.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 11] = [
         Self::Gpt2,
         Self::Llama,
         Self::Mistral,
@@ -59,10 +63,17 @@ impl Family {
         Self::Olmo2,
         Self::Gemma3,
         Self::Phi3,
+        Self::Olmo3,
+        Self::Granite,
     ];
 
     /// The model that this family makes of `sizes`. It may be none that can be computed: see [`ModelConfig::validate`].
     pub fn config(self, sizes: Sizes) -> ModelConfig {
+        self.defaults(sizes).normalized()
+    }
+
+    /// The same, with the layers and the rotation that a window would have.
+    pub(super) fn defaults(self, sizes: Sizes) -> ModelConfig {
         let layers = || 0..sizes.num_layers.min(ModelConfig::MOST_LAYERS);
         let every = |n: usize| layers().filter(move |layer| (layer + 1) % n == 0).collect::<Vec<_>>();
         let all_but_every = |n: usize| layers().filter(move |layer| (layer + 1) % n != 0).collect::<Vec<_>>();
@@ -93,10 +104,11 @@ impl Family {
             windowed_layers: layers().collect(),
             feed_forward: FeedForwardKind::SwiGlu,
             tied: false,
+            multipliers: Multipliers::default(),
             dropout: Dropout::default(),
         };
         let config = match self {
-            Self::Llama | Self::Mistral | Self::Phi3 => llama,
+            Self::Llama | Self::Mistral | Self::Phi3 | Self::Granite => llama,
             Self::Gpt2 => ModelConfig {
                 norm: NormKind::LayerNorm,
                 position: Position::Learned,
@@ -121,6 +133,15 @@ impl Family {
                 qk_norm: Some(QkNorm::Width),
                 ..llama
             },
+            Self::Olmo3 => ModelConfig {
+                norm_eps: 1e-6,
+                norm_placement: NormPlacement::After,
+                position: rotary(5e5),
+                local_rotary: Some(Rotary::new(5e5)),
+                qk_norm: Some(QkNorm::Width),
+                windowed_layers: all_but_every(4),
+                ..llama
+            },
             Self::Gemma3 => ModelConfig {
                 norm: NormKind::RmsNorm1p,
                 norm_eps: 1e-6,
@@ -135,6 +156,6 @@ impl Family {
                 ..llama
             },
         };
-        ModelConfig { intermediate_size: config.feed_forward.usual_width(sizes.hidden_size), ..config }.normalized()
+        ModelConfig { intermediate_size: config.feed_forward.usual_width(sizes.hidden_size), ..config }
     }
 }

@@ -230,6 +230,34 @@ impl RopeScaling {
     }
 }
 
+/// Constants that scale what flows through a model (Yang et al., 2022, arXiv:2203.03466).
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Multipliers {
+    /// Of the embeddings of tokens.
+    pub embedding: f64,
+    /// Of attention scores, in place of 1 / √`head_dim`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub attention: Option<f64>,
+    /// Of what attention and feed-forward network add to the residual stream.
+    pub residual: f64,
+    /// Logits are divided by this.
+    pub logits_divisor: f64,
+}
+
+impl Default for Multipliers {
+    fn default() -> Self {
+        Self { embedding: 1.0, attention: None, residual: 1.0, logits_divisor: 1.0 }
+    }
+}
+
+impl Multipliers {
+    /// Whether nothing is scaled.
+    pub(crate) fn are_usual(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
 /// Dropout probabilities at the three usual places, used in training only. A configuration may give one number for all.
 #[derive(Debug, Clone, Copy, PartialEq, Default, Serialize)]
 pub struct Dropout {

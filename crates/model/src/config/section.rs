@@ -111,7 +111,7 @@ impl ModelSection {
     /// # Errors
     /// Those of [`ModelConfig::validate`], and a hidden size that the heads do not divide.
     pub fn resolve(&self, vocab_size: usize) -> Result<ModelConfig, ConfigError> {
-        let base = self.family.config(Sizes {
+        let base = self.family.defaults(Sizes {
             vocab_size,
             context_length: self.context_length,
             hidden_size: self.hidden_size,
@@ -169,7 +169,10 @@ impl ModelSection {
         if self.position.unwrap_or(usual) == PositionKind::Rotary {
             let theta = self.rope_theta.unwrap_or(rotary.theta);
             let scaling = self.rope_scaling.clone().unwrap_or_default();
-            return Ok((Position::Rotary(Rotary { theta, scaling, ..rotary }), base.local_rotary.clone()));
+            // Windowed layers with the same base keep it the same; they are not scaled.
+            let own = |local: &Rotary| if local.theta == rotary.theta { theta } else { local.theta };
+            let local_rotary = base.local_rotary.as_ref().map(|local| Rotary::new(own(local)));
+            return Ok((Position::Rotary(Rotary { theta, scaling, ..rotary }), local_rotary));
         }
         for (name, set) in [("rope_theta", self.rope_theta.is_some()), ("rope_scaling", self.rope_scaling.is_some())] {
             if set {
@@ -209,6 +212,10 @@ mod tests {
         assert_eq!((smollm3.windowed_layers, smollm3.unrotated_layers), (vec![3, 7], vec![3, 7]));
         assert_eq!(gemma3.windowed_layers, [0, 1, 2, 3, 4, 6, 7]);
         assert_eq!(gemma3.local_rotary, Some(Rotary::new(1e4)));
+        let scaling = || Some(RopeScaling::Linear { factor: 2.0 });
+        let olmo3 = ModelSection { rope_theta: Some(1e4), rope_scaling: scaling(), ..section(Family::Olmo3) };
+        assert_eq!(olmo3.resolve(100).unwrap().local_rotary, Some(Rotary::new(1e4)));
+        assert_eq!(resolve(Family::Olmo3).local_rotary, None);
         let few = ModelSection { num_layers: 3, ..section(Family::SmolLm3) }.resolve(100).unwrap();
         assert_eq!((few.sliding_window, few.windowed_layers.len()), (None, 0));
     }

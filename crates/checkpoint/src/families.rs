@@ -185,7 +185,27 @@ fn never(_: &ModelConfig) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use llm_model::Sizes;
+
     use super::*;
+
+    #[test]
+    fn whatever_a_page_writes_it_also_reads() {
+        for page in &FAMILIES {
+            let sizes = Sizes {
+                vocab_size: 9,
+                context_length: 64,
+                hidden_size: 16,
+                num_layers: 8,
+                num_heads: 2,
+                sliding_window: Some(5).filter(|_| page.family != Family::Gpt2),
+            };
+            let config = page.family.config(sizes);
+            let keys = JsonKeys::new("config.json".as_ref(), write(page, &config));
+            (page.read)(&keys).unwrap();
+            assert_eq!(keys.unread(), ["architectures", "model_type"], "{}", page.model_type);
+        }
+    }
 
     #[test]
     fn names_in_gguf_go_both_ways() {

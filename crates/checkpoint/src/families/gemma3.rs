@@ -124,8 +124,7 @@ fn write(config: &ModelConfig, keys: &mut Map<String, Value>) {
         ("sliding_window".to_owned(), json!(config.sliding_window.unwrap_or(config.context_length))),
     ]);
     layers::write(config, keys);
-    let Position::Rotary(global) = &config.position else { return };
-    let local = config.local_rotary.as_ref().unwrap_or(global);
+    let Some([global, local]) = rope::of_layers(config) else { return };
     if local.scaling == RopeScaling::None {
         keys.insert("rope_local_base_freq".into(), json!(local.theta));
     } else {

@@ -52,25 +52,16 @@ fn write(config: &ModelConfig, keys: &mut Map<String, Value>) {
     let window = config.sliding_window.unwrap_or(config.context_length);
     keys.insert("sliding_window".into(), json!(window));
     layers::write(config, keys);
-    let Position::Rotary(global) = &config.position else { return };
-    let local = local(config, global);
-    if *local != Rotary::new(DEFAULT_THETA) || global.theta != DEFAULT_THETA {
+    let Some([global, local]) = rope::of_layers(config) else { return };
+    if local != Rotary::new(DEFAULT_THETA) || global.theta != DEFAULT_THETA {
         rope::write_layers([global, local], keys);
     }
 }
 
-/// The rotation of layers with a window.
-fn local<'a>(config: &'a ModelConfig, global: &'a Rotary) -> &'a Rotary {
-    config.local_rotary.as_ref().unwrap_or(global)
-}
-
 fn write_gguf(writing: &mut Writing) -> Result<(), CheckpointError> {
     olmo2::refuse_gguf(writing)?;
-    let Position::Rotary(global) = &writing.config.position else {
-        return Err(refused("it has no rotary positions"));
-    };
-    let local = local(writing.config, global);
-    if writing.config.sliding_window.is_some() && *local != Rotary::new(global.theta) {
+    let other = |[global, local]: [Rotary; 2]| local != Rotary::new(global.theta);
+    if rope::of_layers(writing.config).is_some_and(other) {
         return Err(refused(
             "its layers with a window rotate otherwise than llama.cpp does: scaled, or with another base",
         ));

@@ -177,16 +177,28 @@ pub(super) fn write(position: &Position, keys: &mut Map<String, Value>) {
     keys.insert("rope_scaling".into(), scaling);
 }
 
+/// The rotations of layers without and with a window; where none has one, what the second is does not matter.
+pub(super) fn of_layers(config: &ModelConfig) -> Option<[Rotary; 2]> {
+    let Position::Rotary(global) = &config.position else { return None };
+    let local = match &config.local_rotary {
+        Some(local) => local.clone(),
+        None if config.sliding_window.is_some() => global.clone(),
+        None => Rotary::new(global.theta),
+    };
+    Some([global.clone(), local])
+}
+
 /// The keys of layers without and with a window in the new form, instead of those that [`write`] wrote.
-pub(super) fn write_layers(rotaries: [&Rotary; 2], keys: &mut Map<String, Value>) {
-    let table = |rotary: &Rotary| {
+pub(super) fn write_layers(rotaries: [Rotary; 2], keys: &mut Map<String, Value>) {
+    let table = |rotary: Rotary| {
         let mut keys = Map::new();
-        write(&Position::Rotary(rotary.clone()), &mut keys);
+        let theta = rotary.theta;
+        write(&Position::Rotary(rotary), &mut keys);
         let mut table = match keys.remove("rope_scaling") {
             Some(Value::Object(table)) => table,
             _ => Map::from_iter([("rope_type".to_owned(), json!("default"))]),
         };
-        table.insert("rope_theta".into(), json!(rotary.theta));
+        table.insert("rope_theta".into(), json!(theta));
         table
     };
     keys.remove("rope_theta");

@@ -1,9 +1,11 @@
 //! Which family a model is saved as, by the rules that people wrote for each before writing and reading back decided it.
 
-use llm_model::{Family, FeedForwardKind, ModelConfig, NormKind, NormPlacement, Position, QkNorm, RopeScaling, Rotary};
+use llm_model::{
+    Family, FeedForwardKind, ModelConfig, Multipliers, NormKind, NormPlacement, Position, QkNorm, RopeScaling, Rotary,
+};
 
 /// The families that have such a rule, the plainest first, with their `model_type`.
-const FAMILIES: [(Family, &str); 9] = [
+pub const FAMILIES: [(Family, &str); 9] = [
     (Family::Gpt2, "gpt2"),
     (Family::Llama, "llama"),
     (Family::Mistral, "mistral"),
@@ -37,6 +39,9 @@ fn represents(family: Family, config: &ModelConfig) -> bool {
     let gated = matches!(config.feed_forward, FeedForwardKind::SwiGlu | FeedForwardKind::GeGlu);
     let no_bias = !qkv_bias && !attention_output_bias && !mlp_bias;
     let uniform = config.windowed_layers.is_empty() || config.windowed_layers.len() == config.num_layers;
+    if config.multipliers != Multipliers::default() {
+        return false;
+    }
     let plain = norm_placement == NormPlacement::Before
         && !config.scaled_embedding
         && config.local_rotary.is_none()
@@ -117,6 +122,7 @@ fn represents(family: Family, config: &ModelConfig) -> bool {
                 && no_bias
                 && uniform
         }
+        _ => false,
     }
 }
 

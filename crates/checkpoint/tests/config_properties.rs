@@ -185,59 +185,49 @@ fn any_published() -> impl Strategy<Value = ModelConfig> {
 
 /// A golden model of which some choices are those of another, or of none.
 fn any_near() -> impl Strategy<Value = ModelConfig> {
-    (0..GOLDEN.len(), any_config(), proptest::collection::vec(0..17_usize, 0..4), 0..GOLDEN.len()).prop_map(
-        |(golden, any, changes, family)| {
-            let mut config = load_config(&golden_dir(GOLDEN[golden])).unwrap();
-            for change in changes {
-                let rotates = config.position != Position::Learned;
-                match change {
-                    0 => config.norm = any.norm,
-                    1 => config.norm_placement = any.norm_placement,
-                    2 => config.scaled_embedding = any.scaled_embedding,
-                    3 => config.qkv_bias ^= true,
-                    4 => config.attention_output_bias ^= true,
-                    5 => config.mlp_bias ^= true,
-                    6 => config.qk_norm = any.qk_norm,
-                    7 => config.feed_forward = any.feed_forward,
-                    8 => config.hidden_size = any.hidden_size,
-                    9 => config.context_length = 16,
-                    10 => config.family = load_config(&golden_dir(GOLDEN[family])).unwrap().family,
-                    11 => config.query_pre_attn_scalar = any.query_pre_attn_scalar.filter(|&n| n != config.head_dim),
-                    12 => {
-                        let layers = |all: &[usize]| all.iter().copied().filter(|&l| l < config.num_layers).collect();
-                        (config.sliding_window, config.windowed_layers) =
-                            (any.sliding_window, layers(&any.windowed_layers));
-                        config.sliding_window = config.sliding_window.filter(|_| !config.windowed_layers.is_empty());
-                        config.local_rotary = config.local_rotary.filter(|_| config.sliding_window.is_some());
-                    }
-                    13 if rotates => {
-                        config.unrotated_layers = any.unrotated_layers.clone();
-                        config.unrotated_layers.retain(|&layer| layer < config.num_layers);
-                    }
-                    14 => {
-                        config.position = any.position.clone();
-                        match &mut config.position {
-                            Position::Rotary(rotary) => fit(rotary, config.head_dim),
-                            Position::Learned => (config.local_rotary, config.unrotated_layers) = (None, Vec::new()),
-                        }
-                    }
-                    15 if rotates && config.sliding_window.is_some() => {
-                        config.local_rotary = any.local_rotary.clone();
-                        config.local_rotary.iter_mut().for_each(|rotary| fit(rotary, config.head_dim));
-                    }
-                    16 => {
-                        config.multipliers = any.multipliers;
-                        config.query_pre_attn_scalar =
-                            config.query_pre_attn_scalar.filter(|_| any.multipliers.attention.is_none());
-                    }
-                    _ => {}
-                }
+    let golden = |index: usize| load_config(&golden_dir(GOLDEN[index])).unwrap();
+    let changes = proptest::collection::vec(0..17_usize, 0..4);
+    (0..GOLDEN.len(), any_config(), changes, 0..GOLDEN.len()).prop_map(move |(index, any, changes, other)| {
+        let mut config = golden(index);
+        let any = ModelConfig { family: golden(other).family, ..any };
+        changes.into_iter().for_each(|number| change(&mut config, &any, number));
+        config.normalized()
+    })
+}
+
+/// Makes choice `number` of `config` that of `any`.
+fn change(config: &mut ModelConfig, any: &ModelConfig, number: usize) {
+    let below = |layers: &[usize]| layers.iter().copied().filter(|&layer| layer < config.num_layers).collect();
+    match number {
+        0 => config.norm = any.norm,
+        1 => config.norm_placement = any.norm_placement,
+        2 => config.scaled_embedding = any.scaled_embedding,
+        3 => config.qkv_bias ^= true,
+        4 => config.attention_output_bias ^= true,
+        5 => config.mlp_bias ^= true,
+        6 => config.qk_norm = any.qk_norm,
+        7 => config.feed_forward = any.feed_forward,
+        8 => config.hidden_size = any.hidden_size,
+        9 => config.context_length = 16,
+        10 => config.family = any.family,
+        11 => config.query_pre_attn_scalar = any.query_pre_attn_scalar.filter(|&n| n != config.head_dim),
+        12 => (config.sliding_window, config.windowed_layers) = (any.sliding_window, below(&any.windowed_layers)),
+        13 => config.unrotated_layers = below(&any.unrotated_layers),
+        14 => {
+            config.position.clone_from(&any.position);
+            if let Position::Rotary(rotary) = &mut config.position {
+                fit(rotary, config.head_dim);
             }
-            config.local_rotary =
-                config.local_rotary.filter(|local| config.position != Position::Rotary(local.clone()));
-            config
-        },
-    )
+        }
+        15 => {
+            config.local_rotary.clone_from(&any.local_rotary);
+            config.local_rotary.iter_mut().for_each(|rotary| fit(rotary, config.head_dim));
+        }
+        _ => {
+            config.multipliers = any.multipliers;
+            config.query_pre_attn_scalar = config.query_pre_attn_scalar.filter(|_| any.multipliers.attention.is_none());
+        }
+    }
 }
 
 proptest! {

@@ -147,6 +147,8 @@ pub(crate) struct Keys<'a, S: Source> {
     path: PathBuf,
     /// What comes before the names of these keys in messages.
     table: String,
+    /// Keys that go by another name in messages: that of the file that they were made from.
+    origins: BTreeMap<String, String>,
     values: Cow<'a, S>,
     read: RefCell<BTreeSet<String>>,
 }
@@ -158,7 +160,7 @@ pub(crate) type GgufKeys<'a> = Keys<'a, BTreeMap<String, llm_gguf::Value>>;
 
 impl<'a, S: Source> Keys<'a, S> {
     fn of(path: &Path, table: String, values: Cow<'a, S>) -> Self {
-        Self { path: path.to_owned(), table, values, read: RefCell::default() }
+        Self { path: path.to_owned(), table, origins: BTreeMap::new(), values, read: RefCell::default() }
     }
 
     /// The value of a key that has one.
@@ -255,7 +257,7 @@ impl<'a, S: Source> Keys<'a, S> {
         if size.is_multiple_of(part) {
             Ok(())
         } else {
-            Err(self.bad(key, &format!("a multiple of {part_key} = {part}")))
+            Err(self.bad(key, &format!("a multiple of {} = {part}", self.name(part_key))))
         }
     }
 
@@ -303,7 +305,7 @@ impl<'a, S: Source> Keys<'a, S> {
     }
 
     fn name(&self, key: &str) -> String {
-        format!("{}{key}", self.table)
+        self.origins.get(key).cloned().unwrap_or_else(|| format!("{}{key}", self.table))
     }
 }
 
@@ -317,6 +319,12 @@ impl JsonKeys {
     pub fn parse(path: &Path, text: &[u8]) -> Result<Self, CheckpointError> {
         let damaged = |e: serde_json::Error| CheckpointError::Json { path: path.to_owned(), message: e.to_string() };
         Ok(Self::new(path, serde_json::from_slice(text).map_err(damaged)?))
+    }
+
+    /// The same keys, where `origins` names those of the file that they were made from.
+    #[must_use]
+    pub fn made_from(self, origins: BTreeMap<String, String>) -> Self {
+        Self { origins, ..self }
     }
 
     /// The same, with a value for a key that has none.

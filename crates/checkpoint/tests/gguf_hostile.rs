@@ -69,6 +69,15 @@ fn metadata_that_is_not_understood_is_named() {
     fails("llama", "llama.attention.head_count_kv is a list of 2", |m, _| {
         set(m, "llama.attention.head_count_kv", Value::Array(Array::U32(vec![1, 2])));
     });
+    // Not by the keys of a config.json, which is not there.
+    let multiple = "llama.attention.head_count is 4, but it must be a multiple of llama.attention.head_count_kv = 3";
+    fails("llama", multiple, |m, _| set(m, "llama.attention.head_count_kv", Value::U32(3)));
+    fails("granite", "granite.rope.scaling.finetuned is false, but it must be true", |m, _| {
+        set(m, "granite.rope.scaling.finetuned", Value::Bool(false));
+    });
+    fails("granite", "granite.logit_scale is 0, but it must be a positive number", |m, _| {
+        set(m, "granite.logit_scale", Value::F32(0.0));
+    });
     fails("llama", "llama.embedding_length is 999999999999", |m, _| {
         set(m, "llama.embedding_length", Value::U64(999_999_999_999));
     });

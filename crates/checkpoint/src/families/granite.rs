@@ -77,7 +77,7 @@ fn read_gguf(reading: &mut Reading) -> Result<(), CheckpointError> {
     reading.set(ATTENTION, usual(reading.known("head_dim")));
     for (ours, theirs) in IN_GGUF {
         if let Some(value) = reading.keys.number(&reading.key(theirs))? {
-            reading.set(ours, value);
+            reading.set_from(ours, theirs, value);
         }
     }
     // Here it says whether positions are rotated.

@@ -70,42 +70,17 @@ pub(crate) fn read(file: &GgufFile) -> Result<ModelConfig, CheckpointError> {
     let page = family(&file.keys())?;
     let architecture = &page.gguf;
     let mut reading = Reading::new(file, architecture);
-    for (theirs, ours) in architecture.sizes {
-        let size = reading.keys.required_size(&reading.key(theirs))?;
-        // Families make lists of their layers.
-        if *theirs == "block_count" && size > ModelConfig::MOST_LAYERS {
-            return Err(reading.keys.bad(&reading.key(theirs), &format!("at most {}", ModelConfig::MOST_LAYERS)));
-        }
-        reading.set(ours, size);
-    }
-    let (theirs, ours) = architecture.epsilon;
-    let epsilon = reading.keys.required_number(&reading.key(theirs))?;
-    reading.set(ours, epsilon);
+    reading.set("model_type", page.model_type);
+    read_sizes(&mut reading, architecture)?;
+    read_tensors(&mut reading)?;
     for (ours, value) in architecture.fixed {
         reading.set(ours, *value);
-    }
-    let embedding = file.info("token_embd.weight");
-    let Some([rows, _]) = embedding.map(|info| info.shape.as_slice()) else {
-        return Err(file.bad_tensor("token_embd.weight", "is missing, or no matrix"));
-    };
-    reading.set("vocab_size", *rows);
-    let tied = !reading.has("output.weight");
-    reading.set("tie_word_embeddings", tied);
-    for (key, bias) in [("attention_bias", "blk.0.attn_output.bias"), ("mlp_bias", "blk.0.ffn_down.bias")] {
-        let has = reading.has(bias);
-        reading.set(key, has);
     }
     // GPT-2's configuration means a tenth where it says nothing.
     for dropout in ["embd_pdrop", "attn_pdrop", "resid_pdrop"] {
         reading.set(dropout, 0.0);
     }
-    reading.set("model_type", page.model_type);
-    let heads = reading.keys.required_size(&reading.key("attention.head_count"))?;
-    let kv_heads = reading.keys.size(&reading.key("attention.head_count_kv"))?.unwrap_or(heads);
-    reading.set("num_key_value_heads", kv_heads);
     if architecture.rotary {
-        let head_dim = head_dim(&reading, heads)?;
-        reading.set("head_dim", head_dim);
         rope::read(&mut reading)?;
     }
     (architecture.read)(&mut reading)?;
@@ -127,6 +102,46 @@ pub(crate) fn read(file: &GgufFile) -> Result<ModelConfig, CheckpointError> {
     reading.keys.get(&reading.key("vocab_size"));
     reading.keys.all_read(&reading.key(""))?;
     families::resolve(&reading.finish())
+}
+
+/// Reads the sizes and the epsilon.
+fn read_sizes(reading: &mut Reading, architecture: &Architecture) -> Result<(), CheckpointError> {
+    for (theirs, ours) in architecture.sizes {
+        let size = reading.keys.required_size(&reading.key(theirs))?;
+        // Families make lists of their layers.
+        if *theirs == "block_count" && size > ModelConfig::MOST_LAYERS {
+            return Err(reading.keys.bad(&reading.key(theirs), &format!("at most {}", ModelConfig::MOST_LAYERS)));
+        }
+        reading.set_from(ours, theirs, size);
+    }
+    let (theirs, ours) = architecture.epsilon;
+    let epsilon = reading.keys.required_number(&reading.key(theirs))?;
+    reading.set_from(ours, theirs, epsilon);
+    let heads = reading.keys.required_size(&reading.key("attention.head_count"))?;
+    let kv_heads = reading.keys.size(&reading.key("attention.head_count_kv"))?.unwrap_or(heads);
+    reading.set_from("num_key_value_heads", "attention.head_count_kv", kv_heads);
+    if architecture.rotary {
+        let head_dim = head_dim(reading, heads)?;
+        reading.set_from("head_dim", "attention.key_length", head_dim);
+    }
+    Ok(())
+}
+
+/// Reads what the tensors tell: the vocabulary, whether the head is the embedding, which biases there are.
+fn read_tensors(reading: &mut Reading) -> Result<(), CheckpointError> {
+    const EMBEDDING: &str = "token_embd.weight";
+    let shape = reading.file.info(EMBEDDING).map(|info| info.shape.as_slice());
+    let Some([rows, _]) = shape else {
+        return Err(reading.file.bad_tensor(EMBEDDING, "is missing, or no matrix"));
+    };
+    reading.set("vocab_size", *rows);
+    let tied = !reading.has("output.weight");
+    reading.set("tie_word_embeddings", tied);
+    for (key, bias) in [("attention_bias", "blk.0.attn_output.bias"), ("mlp_bias", "blk.0.ffn_down.bias")] {
+        let has = reading.has(bias);
+        reading.set(key, has);
+    }
+    Ok(())
 }
 
 fn head_dim(reading: &Reading, heads: usize) -> Result<usize, CheckpointError> {

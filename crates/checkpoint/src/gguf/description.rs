@@ -2,6 +2,8 @@
 //! keys of a `config.json` ([`Reading`], [`Writing`]). Names are those of
 //! <https://github.com/ggml-org/llama.cpp/blob/master/gguf-py/gguf/constants.py>.
 
+use std::collections::BTreeMap;
+
 use llm_gguf::{Array, Value};
 use llm_model::ModelConfig;
 use serde_json::{Map, Value as Json, json};
@@ -121,16 +123,18 @@ pub(crate) struct Reading<'a> {
     architecture: &'static Architecture,
     /// The keys so far.
     config: Map<String, Json>,
+    /// The file's names of those of them that it has alone.
+    origins: BTreeMap<String, String>,
 }
 
 impl<'a> Reading<'a> {
     pub(super) fn new(file: &'a GgufFile, architecture: &'static Architecture) -> Self {
-        Self { file, keys: file.keys(), architecture, config: Map::new() }
+        Self { file, keys: file.keys(), architecture, config: Map::new(), origins: BTreeMap::new() }
     }
 
     /// The keys of a `config.json` that the file means.
     pub(super) fn finish(self) -> JsonKeys {
-        JsonKeys::new(self.file.path(), self.config)
+        JsonKeys::new(self.file.path(), self.config).made_from(self.origins)
     }
 
     /// A key of this architecture.
@@ -141,6 +145,12 @@ impl<'a> Reading<'a> {
     /// Sets a key of `config.json`.
     pub fn set(&mut self, key: &str, value: impl Into<Json>) {
         self.config.insert(key.to_owned(), value.into());
+    }
+
+    /// Sets a key of `config.json` to the value of a key of this architecture: errors speak of the latter.
+    pub fn set_from(&mut self, key: &str, name: &str, value: impl Into<Json>) {
+        self.origins.insert(key.to_owned(), self.key(name));
+        self.set(key, value);
     }
 
     /// Whether the file has a tensor.
@@ -156,7 +166,7 @@ impl<'a> Reading<'a> {
     /// Reads a window that all layers have, or none, where 0 is none.
     pub fn read_window(&mut self) -> Result<Option<usize>, CheckpointError> {
         let window = self.keys.count(&self.key(WINDOW))?.filter(|&window| window > 0);
-        self.set("sliding_window", window);
+        self.set_from("sliding_window", WINDOW, window);
         Ok(window)
     }
 

@@ -24,7 +24,7 @@ pub(super) fn read(reading: &mut Reading) -> Result<(), CheckpointError> {
         if llama3(reading, theta)?.is_some() {
             return Err(keys.bad(&type_key, "absent, since there is a tensor rope_freqs.weight"));
         }
-        reading.set("rope_theta", theta);
+        reading.set_from("rope_theta", "rope.freq_base", theta);
         reading.set("rope_scaling", scaling);
         return Ok(());
     }
@@ -40,7 +40,7 @@ pub(super) fn read(reading: &mut Reading) -> Result<(), CheckpointError> {
         Some(scaling) if linear.is_null() => scaling,
         Some(_) => return Err(keys.bad(&factor_key, "absent, since there is a tensor rope_freqs.weight")),
     };
-    reading.set("rope_theta", theta);
+    reading.set_from("rope_theta", "rope.freq_base", theta);
     reading.set("rope_scaling", scaling);
     Ok(())
 }

@@ -65,9 +65,7 @@ pub enum ConfigError {
         expected: usize,
     },
     /// A size beyond what any machine holds.
-    #[error(
-        "model.{0} is {1}, which is more than this program can address\nhint: check the config for a typo"
-    )]
+    #[error("model.{0} is {1}, which is more than this program can address\nhint: check the config for a typo")]
     TooLarge(&'static str, usize),
 
     /// The weights would be beyond any machine.

@@ -1,4 +1,4 @@
-//! Granite 3 and 4, dense (`GraniteForCausalLM`): Llama, where constants scale embeddings, attention scores, what is added to the
+//! Granite (`GraniteForCausalLM`): Llama, where constants scale embeddings, attention scores, what is added to the
 //! residual stream, and logits.
 
 use llm_model::{Family, ModelConfig, Multipliers};

@@ -30,7 +30,7 @@ pub enum Family {
     Phi3,
     /// OLMo 3 (OLMo Team, 2025, arXiv:2512.13961): OLMo 2 with a window in three of four layers, whose rotation is not scaled.
     Olmo3,
-    /// Granite 3 and 4, dense (IBM, 2024): Llama, where constants scale embeddings, scores, residual stream and logits.
+    /// Granite (IBM, 2024): Llama, where constants scale embeddings, scores, residual stream and logits.
     Granite,
 }
 

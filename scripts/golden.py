@@ -154,6 +154,23 @@ FAMILIES = {
     "qwen3_yarn": (2, SMALL | dict(
         model_type="qwen3", head_dim=12, tie_word_embeddings=True,
         rope_parameters=YARN | {"rope_theta": 1e6, "attention_factor": 1.3}), None),
+    # The window is shorter than the prompt; only layers without one are scaled.
+    "olmo3": (1, SMALL | dict(
+        model_type="olmo3", num_hidden_layers=4, pad_token_id=0, sliding_window=7, tie_word_embeddings=False,
+        rope_parameters={FULL: YARN | {"rope_theta": 5e5}, SLIDING: ROPE | {"rope_theta": 5e5}}),
+        {"rope_theta": 5e5, "rope_scaling": {
+            "rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 16, "beta_fast": 4.0}}),
+    "olmo3_parameters": (1, SMALL | dict(
+        model_type="olmo3", num_key_value_heads=1, pad_token_id=0, sliding_window=5, layer_types=[SLIDING, FULL, SLIDING],
+        attention_bias=True, tie_word_embeddings=True,
+        rope_parameters={FULL: ROPE | {"rope_theta": 1e6}, SLIDING: ROPE}), None),
+    "granite": (1, SMALL | dict(
+        model_type="granite", num_key_value_heads=1, tie_word_embeddings=True, embedding_multiplier=12.0,
+        attention_multiplier=0.2, residual_multiplier=0.22, logits_scaling=3.5, rope_parameters=ROPE),
+        {"rope_theta": 10000.0, "rope_scaling": None}),
+    "granite_biases": (2, SMALL | dict(
+        model_type="granite", attention_bias=True, mlp_bias=True, tie_word_embeddings=False, embedding_multiplier=0.5,
+        attention_multiplier=0.6, residual_multiplier=1.5, logits_scaling=0.75, rope_parameters=ROPE), None),
     "llama_dynamic": (3, SMALL | dict(
         model_type="llama", head_dim=10, max_position_embeddings=16, tie_word_embeddings=False,
         rope_parameters=ROPE | {"rope_type": "dynamic", "factor": 4.0}),

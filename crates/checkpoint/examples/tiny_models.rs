@@ -20,8 +20,8 @@ use burn::tensor::{Device, TensorData};
 use llm_checkpoint::{published_type, save_model};
 use llm_data::{Corpus, CorpusOptions, Tokenizer, TokenizerKind, TokenizerSection};
 use llm_model::{
-    CausalLm, Family, FeedForwardKind, ModelConfig, ModelSection, ParamInfo, Position, Role, RopeScaling, Rotary,
-    replace_params,
+    CausalLm, Family, FeedForwardKind, ModelConfig, ModelSection, Multipliers, ParamInfo, Position, Role, RopeScaling,
+    Rotary, replace_params,
 };
 
 fn main() -> Result<(), Box<dyn Error>> {
@@ -75,10 +75,18 @@ fn variants() -> Vec<Variant> {
         truncate: false,
         attention_factor: Some(1.25),
     };
+    let whole_yarn = RopeScaling::Yarn {
+        factor: 4.0,
+        original_context_length: 16,
+        beta_fast: 4.0,
+        beta_slow: 0.5,
+        truncate: true,
+        attention_factor: None,
+    };
     let dynamic = RopeScaling::Dynamic { factor: 4.0, original_context_length: 16 };
     let (window, yes) = (Some(8), Some(true));
     let biased = ModelSection { qkv_bias: yes, attention_output_bias: yes, mlp_bias: yes, ..llama.clone() };
-    let plain: [(&str, ModelSection); 18] = [
+    let plain: [(&str, ModelSection); 21] = [
         ("gpt2", gpt2.clone()),
         ("gpt2-gelu", ModelSection { feed_forward: Some(FeedForwardKind::Gelu), ..gpt2.clone() }),
         ("gpt2-relu2-untied", ModelSection { feed_forward: Some(FeedForwardKind::Relu2), tied: Some(false), ..gpt2 }),
@@ -95,6 +103,17 @@ fn variants() -> Vec<Variant> {
         ("smollm3-no-window", ModelSection { num_layers: 5, ..base(Family::SmolLm3) }),
         ("olmo2", base(Family::Olmo2)),
         ("gemma3", ModelSection { num_layers: 7, sliding_window: window, ..base(Family::Gemma3) }),
+        ("olmo3", ModelSection { num_layers: 5, sliding_window: window, ..base(Family::Olmo3) }),
+        (
+            "olmo3-yarn",
+            ModelSection {
+                num_layers: 4,
+                sliding_window: window,
+                rope_scaling: Some(whole_yarn),
+                ..base(Family::Olmo3)
+            },
+        ),
+        ("granite", base(Family::Granite)),
         ("phi3", ModelSection { sliding_window: window, ..base(Family::Phi3) }),
         ("phi3-longrope", ModelSection { rope_scaling: Some(longrope), ..base(Family::Phi3) }),
     ];
@@ -112,6 +131,10 @@ fn variants() -> Vec<Variant> {
             config.windowed_layers = vec![0, 2];
         }),
         ("gemma3-scalar", base(Family::Gemma3), |config| config.query_pre_attn_scalar = Some(24)),
+        ("granite-scaled", base(Family::Granite), |config| {
+            config.multipliers =
+                Multipliers { embedding: 12.0, attention: Some(0.2), residual: 0.22, logits_divisor: 8.0 };
+        }),
         ("phi3-partial", base(Family::Phi3), |config| {
             config.position = Position::Rotary(Rotary { width: Some(6), ..Rotary::new(1e4) });
         }),

@@ -11,22 +11,18 @@ mod describe;
 mod load;
 mod replace;
 mod save;
+mod stored;
 mod tensors;
-
-use std::path::Path;
 
 use llm_model::{CausalLm, Linear, TargetModules};
 
-use crate::families::{Part, Place};
-use crate::weights::places;
+use crate::families::{Part, Place, places};
 
 pub use config::adapter_base;
 pub use describe::{AdapterDescription, describe_adapter};
 pub use load::{load_adapter, load_adapters};
 pub use save::save_adapter;
 
-/// The settings.
-const CONFIG: &str = "adapter_config.json";
 /// The tensors.
 const WEIGHTS: &str = "adapter_model.safetensors";
 /// The tensors, as old versions of PEFT wrote them.
@@ -35,11 +31,6 @@ const PICKLED: &str = "adapter_model.bin";
 const MLX_WEIGHTS: &str = "adapters.safetensors";
 /// What PEFT wraps the base model in.
 const PREFIX: &str = "base_model.model.";
-
-/// Whether `path` is a directory with an adapter.
-pub fn is_adapter(path: &Path) -> bool {
-    path.join(CONFIG).is_file()
-}
 
 /// A linear layer of ours within a linear layer of the base's checkpoint.
 struct Member<'a> {

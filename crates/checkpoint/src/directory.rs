@@ -3,15 +3,108 @@
 use std::fs;
 use std::path::Path;
 
-use burn::tensor::Device;
+use burn::tensor::{DType, Device};
 use llm_data::Tokenizer;
+use llm_kernels::is_fused;
 use llm_model::{CausalLm, ModelConfig};
 use serde_json::Value;
 
-use crate::config::{publishable, special_ids, write_config, write_json};
-use crate::gguf::{GgufFile, is_gguf_name};
-use crate::weights::write_weights;
+use crate::config::{self, special_ids, write_config, write_json};
+use crate::families::publishable;
+use crate::generation::{self, GenerationDefaults};
+use crate::gguf::{self, GgufFile, is_gguf_name};
+use crate::weights::{self, Load, OtherParts, write_weights};
 use crate::{CheckpointError, Dtype, ModelSource, Quantize};
+
+impl ModelSource {
+    /// What the model is: see [`load_config`](crate::load_config).
+    ///
+    /// # Errors
+    /// Those of [`load_config`](crate::load_config).
+    pub fn config(&self) -> Result<ModelConfig, CheckpointError> {
+        self.gguf().map_or_else(|| config::read(self.path()), |file| gguf::config(file))
+    }
+
+    /// What of the model is not read, as text does not pass through it: of a model of text alone, nothing.
+    ///
+    /// # Errors
+    /// Missing or damaged files of weights.
+    pub fn other_parts(&self) -> Result<OtherParts, CheckpointError> {
+        let may = self.gguf().is_none() && config::has_other_parts(self.path());
+        if may { weights::other_parts(self) } else { Ok(OtherParts::default()) }
+    }
+
+    /// The tokenizer, which must belong to a model of `config`. Tokens that the model has no embedding for are errors where
+    /// they stand in a text: see [`Tokenizer::for_rows`].
+    ///
+    /// # Errors
+    /// A missing or unusable tokenizer, and those of [`check_vocabulary`].
+    pub fn tokenizer(&self, config: &ModelConfig) -> Result<Tokenizer, CheckpointError> {
+        let tokenizer = match self.gguf() {
+            Some(file) => gguf::tokenizer(file)?,
+            None => Tokenizer::load(self.path())?,
+        };
+        check_vocabulary(&tokenizer, config)?;
+        Ok(tokenizer.for_rows(config.vocab_size))
+    }
+
+    /// How its publisher wants tokens drawn: see [`load_generation`](crate::load_generation).
+    ///
+    /// # Errors
+    /// Those of [`load_generation`](crate::load_generation).
+    pub fn generation(&self) -> Result<GenerationDefaults, CheckpointError> {
+        generation::load_generation(self.path())
+    }
+
+    /// The model in float32 on `device`.
+    ///
+    /// # Errors
+    /// Those of [`config`](Self::config) and of [`load_weights`](crate::load_weights).
+    pub fn load(&self, device: &Device) -> Result<CausalLm, CheckpointError> {
+        weights::load(self, CausalLm::new(&self.config()?, device), Load::Float32)
+    }
+
+    /// The model for inference only. On the CPU (Flex), tables and matrices stay in the number type in which they are
+    /// stored, and those of safetensors files stay in the mapped file; elsewhere this is [`load`](Self::load). While the
+    /// model is used, its files must not be written to; replacing them is well.
+    ///
+    /// # Errors
+    /// Those of [`load`](Self::load).
+    pub fn load_for_inference(&self, device: &Device) -> Result<CausalLm, CheckpointError> {
+        if !is_fused(device, DType::F32) || device.is_autodiff() {
+            return self.load(device);
+        }
+        weights::load(self, CausalLm::new(&self.config()?, device), Load::AsStored)
+    }
+
+    /// The model for its weights to stay as they are while an adapter is trained; they have no gradients. On the CPU (Flex),
+    /// tables and matrices stay in the number type in which they are stored, and those of safetensors files in the mapped
+    /// file, as in [`load_for_inference`](Self::load_for_inference); elsewhere they are float32.
+    ///
+    /// With `quantize`, the linear layers of the blocks are held in so few bits, on any device in the host's memory; a GGUF
+    /// file's own blocks are kept where they have no more. Embeddings, norms and the head stay as they are.
+    ///
+    /// # Errors
+    /// Those of [`load`](Self::load), and with `quantize` [`CheckpointError::Quantize`].
+    pub fn load_frozen(&self, device: &Device, quantize: Option<Quantize>) -> Result<CausalLm, CheckpointError> {
+        let how = match (quantize, is_fused(device, DType::F32)) {
+            (Some(quantize), as_stored) => Load::Quantized { quantize, as_stored },
+            (None, true) => Load::AsStored,
+            (None, false) => Load::Float32,
+        };
+        let model = weights::load(self, CausalLm::new(&self.config()?, device), how)?;
+        Ok(model.freeze_except(&|_| false))
+    }
+}
+
+/// Reads `config.json` in `dir`, or the metadata of a GGUF file, and resolves it.
+///
+/// # Errors
+/// A missing or damaged file; a missing key; a key whose value this program cannot compute with, with both named:
+/// nothing that changes the result is passed over.
+pub fn load_config(dir: &Path) -> Result<ModelConfig, CheckpointError> {
+    ModelSource::open(dir)?.config()
+}
 
 /// Loads the model in `dir`, `config.json` and its weights, or in a GGUF file, in float32 on `device`.
 ///
@@ -51,7 +144,7 @@ pub fn load_tokenizer(dir: &Path, config: &ModelConfig) -> Result<Tokenizer, Che
 /// A missing or unusable tokenizer.
 pub fn open_tokenizer(path: &Path) -> Result<Tokenizer, CheckpointError> {
     if is_gguf_name(path) {
-        return GgufFile::open(path)?.tokenizer();
+        return gguf::tokenizer(&GgufFile::open(path)?);
     }
     Ok(Tokenizer::load(path)?)
 }

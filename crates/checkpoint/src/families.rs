@@ -1,192 +1,224 @@
-//! The published architectures: for each, how its `config.json` is read and written, and how its tensors are named.
+//! The published architectures, a page each: how a family's `config.json` is read and written, how its tensors are named, and
+//! how it is stored in GGUF. What it is where nothing is said stands in [`Family::config`].
 //!
-//! A new family is a page beside these and a row in [`FAMILIES`].
+//! A new family is a page beside these and a row in [`FAMILIES`], and its defaults in `llm_model`. Which configs it represents
+//! nobody writes down: those that are the same once they are written and read.
 
 mod gemma3;
 mod gpt2;
+mod granite;
+mod layers;
 mod llama;
+mod mistral;
 mod olmo2;
+mod olmo3;
 mod phi3;
+mod place;
+mod qwen2;
+mod qwen3;
+pub(crate) mod rope;
 mod smollm3;
 
-use llm_model::{Family as Architecture, ModelConfig, NormPlacement, Position};
-use serde_json::{Map, Value};
+use llm_model::{CausalLm, Family, ModelConfig, Position, Rotary};
+use serde::Deserialize;
+use serde_json::{Map, Value, json};
 
 use crate::CheckpointError;
-use crate::config::raw::RawConfig;
+use crate::gguf::description::Architecture;
+use crate::keys::{JsonKeys, one_of};
+pub(crate) use place::{Part, Place};
 
-pub(crate) use gemma3::{GEMMA3, PICTURES as GEMMA3_PICTURES, text_part as gemma3_text};
-
-/// A published architecture.
-pub(crate) struct Family {
+/// All that is known of a published architecture.
+pub(crate) struct Page {
+    /// Its name in this program.
+    pub family: Family,
     /// `model_type` in `config.json`.
     pub model_type: &'static str,
-    /// Its name in this program.
-    pub name: Architecture,
     /// Its class in `transformers`.
-    pub architecture: &'static str,
+    pub class: &'static str,
     /// What a `config.json` means.
-    pub resolve: fn(&RawConfig) -> Result<ModelConfig, CheckpointError>,
-    /// Whether it computes exactly what a config says.
-    pub represents: fn(&ModelConfig) -> bool,
-    /// Adds the keys of a config that it represents.
+    pub read: fn(&JsonKeys) -> Result<ModelConfig, CheckpointError>,
+    /// Adds the keys that mean a config, if there are such keys.
     pub write: fn(&ModelConfig, &mut Map<String, Value>),
+    /// What its class does not load, even though its keys say it.
+    pub refuses: fn(&ModelConfig) -> bool,
     /// Where it stores a parameter, given our name of it.
     pub place: fn(&ModelConfig, &str) -> Place,
+    /// How it is stored in GGUF.
+    pub gguf: Architecture,
+    /// A model of more than text, whose text part is of this family.
+    pub whole: Option<Whole>,
 }
 
-/// All families, the plainest first: the first that represents a config gives it its name, unless its own does. A
-/// family represents whatever it resolves to, so that its names are found again.
-pub(crate) const FAMILIES: [Family; 9] = [
-    gpt2::GPT2,
-    llama::LLAMA,
-    llama::MISTRAL,
-    llama::QWEN2,
-    llama::QWEN3,
-    smollm3::SMOLLM3,
-    olmo2::OLMO2,
-    GEMMA3,
-    phi3::PHI3,
+/// A model of more than text.
+pub(crate) struct Whole {
+    /// Its `model_type`.
+    pub model_type: &'static str,
+    /// The configuration of its text part.
+    pub text: fn(&JsonKeys) -> Result<JsonKeys, CheckpointError>,
+}
+
+/// All families, the plainest first: the first that represents a config gives it its name, unless its own does.
+pub(crate) const FAMILIES: [Page; 11] = [
+    gpt2::PAGE,
+    llama::PAGE,
+    mistral::PAGE,
+    qwen2::PAGE,
+    qwen3::PAGE,
+    smollm3::PAGE,
+    olmo2::PAGE,
+    gemma3::PAGE,
+    phi3::PAGE,
+    olmo3::PAGE,
+    granite::PAGE,
 ];
 
-/// Whether `config` has none of what only the younger families know: norms elsewhere than before, layers that differ in
-/// their positions, other scales than the usual.
-fn plain(config: &ModelConfig) -> bool {
-    let known = |position: &Position| match position {
-        Position::Learned => true,
-        Position::Rotary(rotary) => llama::scaled_as_llama(config, rotary),
+/// `model_type` of a model that no published one describes; the key of the same name holds the whole [`ModelConfig`].
+pub(crate) const OWN_TYPE: &str = "llm";
+
+/// What the keys of a `config.json` mean.
+pub(crate) fn resolve(keys: &JsonKeys) -> Result<ModelConfig, CheckpointError> {
+    let model_type = keys.required("model_type", keys.text("model_type")?)?;
+    let named = |page: &&Page| page.model_type == model_type;
+    let config = if model_type == OWN_TYPE {
+        let own = keys.required(OWN_TYPE, keys.get(OWN_TYPE))?;
+        ModelConfig::deserialize(own).map_err(|e| keys.damaged(&e))?
+    } else if let Some(page) = FAMILIES.iter().find(named) {
+        (page.read)(keys)?
+    } else if let Some((page, whole)) = of_whole(model_type) {
+        (page.read)(&(whole.text)(keys)?)?
+    } else {
+        return Err(unknown_type(keys));
     };
-    known(&config.position)
-        && config.norm_placement == NormPlacement::Before
-        && !config.scaled_embedding
-        && config.local_rotary.is_none()
-        && config.unrotated_layers.is_empty()
-        && config.query_pre_attn_scalar.is_none()
+    config.validate().map_err(|e| keys.invalid(e))?;
+    Ok(config)
+}
+
+/// The family of the text part of a model of more than text.
+pub(crate) fn of_whole(model_type: &str) -> Option<(&'static Page, &'static Whole)> {
+    let whole = |page: &'static Page| Some((page, page.whole.as_ref().filter(|whole| whole.model_type == model_type)?));
+    FAMILIES.iter().find_map(whole)
+}
+
+/// The error of an architecture that is not read.
+fn unknown_type(keys: &JsonKeys) -> CheckpointError {
+    let known: Vec<String> = FAMILIES.iter().map(|page| format!("{:?}", page.model_type)).collect();
+    if keys.get("vision_config").is_none() && keys.get("audio_config").is_none() {
+        return keys.bad("model_type", &one_of(&known));
+    }
+    let hint = format!("use a text-only model of the same series, of type {}", one_of(&known));
+    let problem = "of the models for text and images, only the text part of \"gemma3\" can be loaded";
+    keys.unsupported("model_type", problem, &hint)
+}
+
+/// The keys that say `config`, as `page` says it.
+pub(crate) fn write(page: &Page, config: &ModelConfig) -> Map<String, Value> {
+    let mut keys = Map::new();
+    keys.insert("architectures".into(), json!([page.class]));
+    keys.insert("model_type".into(), json!(page.model_type));
+    (page.write)(config, &mut keys);
+    keys.insert("vocab_size".into(), json!(config.vocab_size));
+    keys.insert("tie_word_embeddings".into(), json!(config.tied));
+    keys
+}
+
+/// Whether a model of `page` can compute exactly what `config` says: it is the same once it is written and read.
+fn represents(page: &Page, config: &ModelConfig) -> bool {
+    let keys = JsonKeys::new("config.json".as_ref(), write(page, config));
+    let back = (page.read)(&keys);
+    back.is_ok_and(|back| computation(back) == computation(config.clone())) && !(page.refuses)(config)
+}
+
+/// What tells apart what models compute: nothing that only says where a config comes from, or says the usual.
+fn computation(config: ModelConfig) -> ModelConfig {
+    let whole = |rotary: Rotary| Rotary { width: rotary.width.filter(|&width| width != config.head_dim), ..rotary };
+    let position = match config.position {
+        Position::Learned => Position::Learned,
+        Position::Rotary(rotary) => Position::Rotary(whole(rotary)),
+    };
+    ModelConfig {
+        family: Family::default(),
+        position,
+        local_rotary: config.local_rotary.map(whole),
+        query_pre_attn_scalar: config.query_pre_attn_scalar.filter(|&scalar| scalar != config.head_dim),
+        ..config
+    }
+    .normalized()
+}
+
+/// The published family of `config`: its own if that computes the same, or else the first that does.
+pub(crate) fn published(config: &ModelConfig) -> Option<&'static Page> {
+    let able = |page: &&Page| represents(page, config);
+    let own = FAMILIES.iter().filter(|page| page.family == config.family).find(able);
+    own.or_else(|| FAMILIES.iter().find(able))
+}
+
+/// The `model_type` under which `transformers` and others load a model of `config` once it is saved as a model, or `None`
+/// if no published architecture computes the same; such a model loads in this program only.
+pub fn published_type(config: &ModelConfig) -> Option<&'static str> {
+    published(config).or_else(|| published(&config.with_biases())).map(|page| page.model_type)
+}
+
+/// `model` as others read it: where no published architecture goes without the biases that it lacks, it has them, all
+/// zero, which computes the same.
+pub(crate) fn publishable(model: &CausalLm) -> CausalLm {
+    let config = model.config();
+    let lacks_biases = published(config).is_none() && published(&config.with_biases()).is_some();
+    if lacks_biases { model.clone().with_zero_biases() } else { model.clone() }
+}
+
+/// The names in a checkpoint of a model of `config`.
+pub(crate) fn places(config: &ModelConfig) -> impl Fn(&str) -> Place {
+    let place = published(config).map_or(same as fn(&ModelConfig, &str) -> Place, |page| page.place);
+    move |name| place(config, name)
 }
 
 /// A name that is the same in the file.
-pub(crate) fn same(_: &ModelConfig, name: &str) -> Place {
+fn same(_: &ModelConfig, name: &str) -> Place {
     Place::same(name)
 }
 
-/// Where a checkpoint stores a parameter.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Place {
-    /// Name of the tensor.
-    pub tensor: String,
-    /// Stored as `(in, out)`.
-    pub transposed: bool,
-    /// The parameter is this part of several that share the tensor, side by side along `out`.
-    pub part: Option<Part>,
-}
-
-/// A parameter's rows in a tensor that several share.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Part {
-    /// Its first row.
-    pub start: usize,
-    /// Rows of all of them.
-    pub total: usize,
-}
-
-impl Place {
-    /// A tensor that is the parameter, under the same name.
-    pub fn same(name: &str) -> Self {
-        Self { tensor: name.to_owned(), transposed: false, part: None }
-    }
-
-    /// Whether the stored tensor is the parameter as it is.
-    pub fn is_whole(&self) -> bool {
-        !self.transposed && self.part.is_none()
-    }
-
-    /// The shape of the stored tensor, for a parameter of `shape`.
-    pub fn stored_shape(&self, shape: &[usize]) -> Vec<usize> {
-        let mut shape = shape.to_vec();
-        shape[0] = self.part.map_or(shape[0], |part| part.total);
-        if self.transposed {
-            shape.reverse();
-        }
-        shape
-    }
-
-    /// Whether the tensor is complete with this parameter of `shape`; parts come in order.
-    pub fn is_last(&self, shape: &[usize]) -> bool {
-        self.part.is_none_or(|part| part.start + shape[0] == part.total)
-    }
-
-    /// The parameter of `shape` out of the values of the stored tensor.
-    pub fn extract<T: Copy + Default>(&self, stored: &[T], shape: &[usize]) -> Vec<T> {
-        let [rows, columns] = [shape[0], shape[1..].iter().product()]; // (out, in)
-        let Part { start, total } = self.part.unwrap_or(Part { start: 0, total: rows });
-        if !self.transposed {
-            return stored[start * columns..(start + rows) * columns].to_vec();
-        }
-        let mut values = vec![T::default(); rows * columns];
-        in_blocks(columns, rows, |column, row| {
-            values[row * columns + column] = stored[column * total + start + row];
-        });
-        values
-    }
-
-    /// The values of the stored tensor out of its parts, which have `columns` columns.
-    pub fn assemble(&self, parts: &[Vec<f32>], columns: usize) -> Vec<f32> {
-        if !self.transposed {
-            return parts.concat();
-        }
-        let total = parts.iter().map(Vec::len).sum::<usize>() / columns;
-        let mut values = vec![0.0; total * columns];
-        let mut start = 0;
-        for part in parts {
-            let rows = part.len() / columns;
-            in_blocks(rows, columns, |row, column| {
-                values[column * total + start + row] = part[row * columns + column];
-            });
-            start += rows;
-        }
-        values
-    }
-}
-
-/// Visits all (i, j) below (`n`, `m`), a block of 16 `i` for each `j`: a transposition then uses the whole of every
-/// cache line that it touches.
-fn in_blocks(n: usize, m: usize, mut visit: impl FnMut(usize, usize)) {
-    for start in (0..n).step_by(16) {
-        for j in 0..m {
-            for i in start..(start + 16).min(n) {
-                visit(i, j);
-            }
-        }
-    }
+/// What refuses nothing.
+fn never(_: &ModelConfig) -> bool {
+    false
 }
 
 #[cfg(test)]
 mod tests {
+    use llm_model::Sizes;
+
     use super::*;
 
     #[test]
-    fn parts_come_out_of_a_fused_tensor_as_they_went_in() {
-        for (rows, columns) in [([1, 1, 1], 1), ([3, 3, 3], 5), ([16, 4, 4], 16), ([17, 1, 33], 33), ([40, 2, 7], 1)] {
-            let total = rows.iter().sum();
-            let parts: Vec<Vec<f32>> =
-                (0..3).map(|part| (0..rows[part] * columns).map(|i| (part * 10_000 + i) as f32).collect()).collect();
-            for transposed in [false, true] {
-                let place = |index: usize| Place {
-                    tensor: String::new(),
-                    transposed,
-                    part: Some(Part { start: rows[..index].iter().sum(), total }),
-                };
-                let stored = place(2).assemble(&parts, columns);
-                let shape = if transposed { [columns, total] } else { [total, columns] };
-                assert_eq!(place(0).stored_shape(&[rows[0], columns]), shape);
-                // A stored row is one input to all queries, then to all keys, then to all values.
-                let second = if transposed { rows[0] } else { rows[0] * columns };
-                assert_eq!([stored[0], stored[second]], [parts[0][0], parts[1][0]]);
-                for (index, part) in parts.iter().enumerate() {
-                    assert_eq!(&place(index).extract(&stored, &[rows[index], columns]), part);
-                    assert_eq!(place(index).is_last(&[rows[index], columns]), index == 2);
-                }
-            }
+    fn whatever_a_page_writes_it_also_reads() {
+        for page in &FAMILIES {
+            let sizes = Sizes {
+                vocab_size: 9,
+                context_length: 64,
+                hidden_size: 16,
+                num_layers: 8,
+                num_heads: 2,
+                sliding_window: Some(5).filter(|_| page.family != Family::Gpt2),
+            };
+            let config = page.family.config(sizes);
+            let keys = JsonKeys::new("config.json".as_ref(), write(page, &config));
+            (page.read)(&keys).unwrap();
+            assert_eq!(keys.unread(), ["architectures", "model_type"], "{}", page.model_type);
         }
+    }
+
+    #[test]
+    fn names_in_gguf_go_both_ways() {
+        for (page, checkpoint, gguf) in [
+            (llama::PAGE, "model.layers.11.self_attn.q_proj.weight", "blk.11.attn_q.weight"),
+            (llama::PAGE, "lm_head.weight", "output.weight"),
+            (gpt2::PAGE, "transformer.h.0.attn.c_attn.bias", "blk.0.attn_qkv.bias"),
+            (gpt2::PAGE, "transformer.wpe.weight", "position_embd.weight"),
+        ] {
+            assert_eq!(page.gguf.gguf_name(checkpoint).as_deref(), Some(gguf));
+            assert_eq!(page.gguf.checkpoint_name(gguf).as_deref(), Some(checkpoint));
+        }
+        assert_eq!(llama::PAGE.gguf.checkpoint_name("blk.0.ffn_gate_inp.weight"), None);
+        assert_eq!(llama::PAGE.gguf.gguf_name("transformer.wte.weight"), None);
     }
 }

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use serde_json::Value;
 
-use crate::config::raw::RawConfig;
+use crate::keys::JsonKeys;
 use crate::{CheckpointError, write_atomic};
 
 /// The file's name in a model directory.
@@ -44,9 +44,7 @@ pub fn load_generation(dir: &Path) -> Result<GenerationDefaults, CheckpointError
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(GenerationDefaults::default()),
         other => other.map_err(|error| CheckpointError::read(&path, error, ""))?,
     };
-    let values = serde_json::from_slice(&text)
-        .map_err(|error| CheckpointError::Json { path: path.clone(), message: error.to_string() })?;
-    let raw = RawConfig::new(&path, values);
+    let raw = JsonKeys::parse(&path, &text)?;
     let number = |key: &str, expected: &str, meaning: fn(f64) -> Option<f64>| {
         let given = raw.get(key).map(|value| value.as_f64().and_then(meaning));
         given.map(|number| number.map(|number| number as f32).ok_or_else(|| raw.bad(key, expected))).transpose()
@@ -78,7 +76,7 @@ const MOST: f64 = 1e6;
 const NO_LIMIT: usize = usize::MAX;
 
 /// A whole number from 0, also where it is written as a float; -1 is [`NO_LIMIT`], as in vLLM.
-fn count(raw: &RawConfig, key: &str) -> Result<Option<usize>, CheckpointError> {
+fn count(raw: &JsonKeys, key: &str) -> Result<Option<usize>, CheckpointError> {
     let meaning = |value: &Value| match value.as_f64() {
         Some(-1.0) => Some(NO_LIMIT),
         Some(number) if number >= 0.0 && number.fract() == 0.0 => Some(number as usize),

@@ -24,6 +24,8 @@ mod generation;
 mod gguf;
 #[cfg(feature = "hub")]
 mod hub;
+mod keys;
+mod layout;
 mod pickled;
 mod pictures;
 mod quantize;
@@ -33,20 +35,21 @@ mod training;
 mod weights;
 
 pub use adapter::{
-    AdapterDescription, adapter_base, describe_adapter, is_adapter, load_adapter, load_adapters, own_targets,
-    save_adapter,
+    AdapterDescription, adapter_base, describe_adapter, load_adapter, load_adapters, own_targets, save_adapter,
 };
 pub use atomic::write_atomic;
-pub use config::{load_config, published_type, save_config};
+pub use config::save_config;
 pub use directory::{
-    check_vocabulary, load_for_inference, load_frozen, load_model, load_tokenizer, open_tokenizer, save_model,
-    save_model_as,
+    check_vocabulary, load_config, load_for_inference, load_frozen, load_model, load_tokenizer, open_tokenizer,
+    save_model, save_model_as,
 };
 pub use error::CheckpointError;
+pub use families::published_type;
 pub use generation::{GenerationDefaults, copy_generation, load_generation};
 pub use gguf::{is_gguf, is_gguf_name, save_gguf};
 #[cfg(feature = "hub")]
 pub use hub::{Hub, HubError, HubEvent, HubId};
+pub use layout::is_adapter;
 pub use llm_gguf::TensorType;
 pub use quantize::Quantize;
 pub use source::ModelSource;

@@ -10,10 +10,9 @@ use std::path::Path;
 
 use burn::tensor::TensorData;
 use half::{bf16, f16};
-use llm_model::{CausalLm, ModelConfig, ParamInfo, Role, named_params, params};
+use llm_model::{CausalLm, ParamInfo, Role, named_params, params};
 
-use crate::config::published;
-use crate::families::{Place, same};
+use crate::families::{Place, places};
 use crate::floats::Floats;
 use crate::gguf::GgufTensors;
 use crate::pickled::PickledFile;
@@ -136,12 +135,6 @@ fn visit_param(
         visit(&place.tensor, &place.stored_shape(&info.shape), values)?;
     }
     Ok(())
-}
-
-/// The names in a checkpoint of a model of `config`.
-pub(crate) fn places(config: &ModelConfig) -> impl Fn(&str) -> Place {
-    let place = published(config).map_or(same as fn(&ModelConfig, &str) -> Place, |family| family.place);
-    move |name| place(config, name)
 }
 
 /// A file of weights, of any kind.

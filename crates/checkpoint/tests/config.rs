@@ -7,7 +7,8 @@ use std::fs;
 use common::{GOLDEN, golden_dir, llama, qwen3, resolve, round_trip, with};
 use llm_checkpoint::{CheckpointError, load_config, published_type};
 use llm_model::{
-    Dropout, Family, FeedForwardKind, ModelSection, NormKind, NormPlacement, Position, QkNorm, RopeScaling, Rotary,
+    Dropout, Family, FeedForwardKind, ModelSection, Multipliers, NormKind, NormPlacement, Position, QkNorm,
+    RopeScaling, Rotary,
 };
 use serde_json::{Value, json};
 
@@ -143,6 +144,10 @@ fn phi3() -> Value {
     with(&llama(), &json!({"model_type": "phi3", "original_max_position_embeddings": 128}))
 }
 
+fn olmo3() -> Value {
+    with(&llama(), &json!({"model_type": "olmo3"}))
+}
+
 fn longrope() -> Value {
     json!({"type": "longrope", "short_factor": [1.0, 1.5, 2.0, 2.5], "long_factor": [2, 4, 8, 16]})
 }
@@ -173,6 +178,20 @@ fn younger_families_mean_what_transformers_makes_of_them() {
     let config = resolve(&with(&llama(), &json!({"model_type": "olmo2"}))).unwrap();
     assert_eq!((config.norm_placement, config.qk_norm), (NormPlacement::After, Some(QkNorm::Width)));
     assert_eq!((config.norm_eps, config.tied), (1e-5, false));
+
+    let olmo3 = with(&olmo3(), &json!({"num_hidden_layers": 5, "rope_theta": 1e4}));
+    let config = resolve(&olmo3).unwrap();
+    assert_eq!((config.sliding_window, &config.windowed_layers[..]), (Some(4096), &[0, 1, 2, 4][..]));
+    assert_eq!((config.norm_placement, config.local_rotary), (NormPlacement::After, None));
+    let linear = json!({"rope_scaling": {"rope_type": "linear", "factor": 4.0}});
+    assert_eq!(resolve(&with(&olmo3, &linear)).unwrap().local_rotary, Some(Rotary::new(1e4)));
+
+    let granite = with(&llama(), &json!({"model_type": "granite"}));
+    let usual = Multipliers { attention: Some(1.0), ..Multipliers::default() };
+    assert_eq!(resolve(&granite).unwrap().multipliers, usual);
+    let scaled = json!({"attention_multiplier": 0.353_553_390_6, "logits_scaling": 8, "residual_multiplier": 0.22});
+    let scaled = resolve(&with(&granite, &scaled)).unwrap().multipliers;
+    assert_eq!((scaled.attention, scaled.logits_divisor, scaled.residual, scaled.embedding), (None, 8.0, 0.22, 1.0));
 
     let rotary = |changes| match resolve(&with(&phi3(), &changes)).unwrap().position {
         Position::Rotary(rotary) => rotary,
@@ -288,6 +307,8 @@ fn what_changes_the_result_and_is_not_computed_is_refused_by_name_and_value() {
         (phi3(), json!({"partial_rotary_factor": 0.4}), ["partial_rotary_factor", "0.4"]),
         (phi3(), json!({"partial_rotary_factor": 1.5}), ["partial_rotary_factor", "1.5"]),
         (phi3(), json!({"lm_head_bias": true}), ["lm_head_bias", "true"]),
+        (llama(), json!({"model_type": "granite", "logits_scaling": 0}), ["logits_scaling", "0"]),
+        (olmo3(), json!({"rope_scaling": {"type": "dynamic", "factor": 2}}), ["rope_scaling", "dynamic scaling"]),
         (json!({"model_type": "llm"}), json!({}), ["llm", "missing"]),
         (json!({"model_type": "llm"}), json!({"llm": {"family": "gpt2"}}), ["config.json", "vocab_size"]),
     ];
@@ -356,6 +377,8 @@ fn a_model_is_published_under_the_architecture_that_computes_it() {
         (section(Family::Olmo2), Some("olmo2")),
         (ModelSection { sliding_window: window, ..section(Family::Gemma3) }, Some("gemma3_text")),
         (section(Family::Phi3), Some("phi3")),
+        (ModelSection { sliding_window: window, ..section(Family::Olmo3) }, Some("olmo3")),
+        (section(Family::Granite), Some("granite")),
         (ModelSection { qkv_bias: Some(true), ..section(Family::Phi3) }, Some("qwen2")),
         (ModelSection { norm: Some(NormKind::RmsNorm), ..section(Family::Gemma3) }, None),
     ] {

@@ -2,10 +2,14 @@
 
 mod common;
 
+#[path = "common/by_hand.rs"]
+mod by_hand;
+
 use common::{GOLDEN, golden_dir, qwen3, resolve, round_trip, with};
-use llm_checkpoint::load_config;
+use llm_checkpoint::{load_config, published_type};
 use llm_model::{
-    Dropout, Family, FeedForwardKind, ModelConfig, NormKind, NormPlacement, Position, QkNorm, RopeScaling, Rotary,
+    Dropout, Family, FeedForwardKind, ModelConfig, Multipliers, NormKind, NormPlacement, Position, QkNorm, RopeScaling,
+    Rotary,
 };
 use proptest::prelude::*;
 use serde_json::{Value, json};
@@ -56,6 +60,21 @@ fn any_scaling() -> impl Strategy<Value = RopeScaling> + Clone {
     ]
 }
 
+/// Any constants that scale a model.
+fn any_multipliers() -> impl Strategy<Value = Multipliers> + Clone {
+    let factor = || short(1..100, 16.0);
+    (factor(), proptest::option::of(factor()), factor(), factor()).prop_map(
+        |(embedding, attention, residual, logits_divisor)| Multipliers {
+            embedding,
+            // What is usual has no need to be said.
+            attention: attention
+                .filter(|scale| (2..=64).step_by(2).all(|hd| (scale * f64::from(hd).sqrt() - 1.0).abs() > 1e-6)),
+            residual,
+            logits_divisor,
+        },
+    )
+}
+
 /// Any model that can be computed.
 fn any_config() -> impl Strategy<Value = ModelConfig> {
     let rotary = (short(1..2_000_000, 1.0), any_scaling(), proptest::option::of(1..8_usize));
@@ -80,13 +99,14 @@ fn any_config() -> impl Strategy<Value = ModelConfig> {
         prop_oneof![Just([false; 16]), any::<[bool; 16]>()],
         proptest::option::of(rotary),
         proptest::option::of(1..100_usize),
+        prop_oneof![4 => Just(Multipliers::default()), 1 => any_multipliers()],
     );
     let dropout = (short(0..100, 100.0), short(0..100, 100.0), short(0..100, 100.0));
     (sizes, kinds, any::<[bool; 6]>(), layers, dropout).prop_map(|(sizes, kinds, flags, layers, dropout)| {
         let (num_layers, num_kv_heads, groups, half, width, vocab_size, multiple) = sizes;
         let (norm, norm_placement, qk_norm, mut position, feed_forward, norm_eps) = kinds;
         let [qkv_bias, attention_output_bias, mlp_bias, scaled_embedding, tied, natural] = flags;
-        let (window, windowed, unrotated, mut local_rotary, scalar) = layers;
+        let (window, windowed, unrotated, mut local_rotary, scalar, multipliers) = layers;
         let chosen = |flags: [bool; 16]| (0..num_layers).filter(|&layer| flags[layer]).collect::<Vec<_>>();
         let windowed_layers = window.map_or(Vec::new(), |_| chosen(windowed));
         let rotates = position != Position::Learned;
@@ -120,11 +140,12 @@ fn any_config() -> impl Strategy<Value = ModelConfig> {
             attention_output_bias,
             mlp_bias,
             qk_norm,
-            query_pre_attn_scalar: scalar.filter(|&scalar| scalar != 2 * half),
+            query_pre_attn_scalar: scalar.filter(|&scalar| scalar != 2 * half && multipliers.attention.is_none()),
             sliding_window: window.filter(|_| !windowed_layers.is_empty()),
             windowed_layers,
             feed_forward,
             tied,
+            multipliers,
             dropout: Dropout { embedding: dropout.0, attention: dropout.1, residual: dropout.2 },
         }
     })
@@ -160,6 +181,72 @@ fn any_published() -> impl Strategy<Value = ModelConfig> {
         let ModelConfig { vocab_size, intermediate_size, norm_eps, tied, .. } = any;
         ModelConfig { position, local_rotary, vocab_size, intermediate_size, norm_eps, tied, ..base }
     })
+}
+
+/// A golden model of which some choices are those of another, or of none.
+fn any_near() -> impl Strategy<Value = ModelConfig> {
+    let golden = |index: usize| load_config(&golden_dir(GOLDEN[index])).unwrap();
+    let changes = proptest::collection::vec(0..17_usize, 0..4);
+    (0..GOLDEN.len(), any_config(), changes, 0..GOLDEN.len()).prop_map(move |(index, any, changes, other)| {
+        let mut config = golden(index);
+        let any = ModelConfig { family: golden(other).family, ..any };
+        changes.into_iter().for_each(|number| change(&mut config, &any, number));
+        config.normalized()
+    })
+}
+
+/// Makes choice `number` of `config` that of `any`.
+fn change(config: &mut ModelConfig, any: &ModelConfig, number: usize) {
+    let below = |layers: &[usize]| layers.iter().copied().filter(|&layer| layer < config.num_layers).collect();
+    match number {
+        0 => config.norm = any.norm,
+        1 => config.norm_placement = any.norm_placement,
+        2 => config.scaled_embedding = any.scaled_embedding,
+        3 => config.qkv_bias ^= true,
+        4 => config.attention_output_bias ^= true,
+        5 => config.mlp_bias ^= true,
+        6 => config.qk_norm = any.qk_norm,
+        7 => config.feed_forward = any.feed_forward,
+        8 => config.hidden_size = any.hidden_size,
+        9 => config.context_length = 16,
+        10 => config.family = any.family,
+        11 => config.query_pre_attn_scalar = any.query_pre_attn_scalar.filter(|&n| n != config.head_dim),
+        12 => (config.sliding_window, config.windowed_layers) = (any.sliding_window, below(&any.windowed_layers)),
+        13 => config.unrotated_layers = below(&any.unrotated_layers),
+        14 => {
+            config.position.clone_from(&any.position);
+            if let Position::Rotary(rotary) = &mut config.position {
+                fit(rotary, config.head_dim);
+            }
+        }
+        15 => {
+            config.local_rotary.clone_from(&any.local_rotary);
+            config.local_rotary.iter_mut().for_each(|rotary| fit(rotary, config.head_dim));
+        }
+        _ => {
+            config.multipliers = any.multipliers;
+            config.query_pre_attn_scalar = config.query_pre_attn_scalar.filter(|_| any.multipliers.attention.is_none());
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(4096))]
+
+    /// What is saved today is found tomorrow: a model has the family that it had under the rules of people. Where these knew
+    /// none, a younger family may know it.
+    #[test]
+    fn a_model_is_saved_as_the_family_that_people_would_choose(config in prop_oneof![any_near(), any_published(), any_config()]) {
+        if config.validate().is_ok() {
+            let has_rules = |found: Option<&str>| by_hand::FAMILIES.iter().any(|(_, rules)| found == Some(*rules));
+            let is_younger = !by_hand::FAMILIES.iter().any(|(family, _)| *family == config.family);
+            let expected = by_hand::published_type(&config);
+            let found = published_type(&config);
+            if (expected.is_some() && !is_younger) || has_rules(found) {
+                prop_assert_eq!(found, expected);
+            }
+        }
+    }
 }
 
 proptest! {

@@ -35,17 +35,7 @@ fn a_saved_directory_has_every_file_and_loads() {
     let dir = tempfile::tempdir().unwrap();
     let tokenizer = byte_tokenizer(dir.path());
     let end = tokenizer.end_of_text_id().unwrap();
-    for family in [
-        Family::Gpt2,
-        Family::Llama,
-        Family::Mistral,
-        Family::Qwen2,
-        Family::Qwen3,
-        Family::SmolLm3,
-        Family::Gemma3,
-        Family::Olmo2,
-        Family::Phi3,
-    ] {
+    for family in Family::ALL {
         let out = dir.path().join(format!("{family:?}/model"));
         let config = config(family, tokenizer.vocab_size());
         let model = CausalLm::new(&config, &Device::flex()).initialize(1);

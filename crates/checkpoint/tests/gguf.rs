@@ -80,7 +80,8 @@ fn kept(config: &ModelConfig) -> ModelConfig {
 #[test]
 fn every_family_goes_through_gguf_and_back() {
     let folder = tempfile::tempdir().unwrap();
-    for name in GOLDEN {
+    // One that shares its head is refused below.
+    for name in GOLDEN.into_iter().filter(|name| *name != "olmo3_parameters") {
         let model = exportable(name);
         let file = folder.path().join(format!("{name}.gguf"));
         save_gguf(&file, &model, None, TensorType::F32).unwrap_or_else(|e| panic!("{name}: {e}"));
@@ -105,7 +106,7 @@ fn every_family_goes_through_gguf_and_back() {
 
 #[test]
 fn a_directory_comes_back_bit_for_bit() {
-    for name in ["gpt2", "llama", "llama_llama3", "mistral", "qwen3", "olmo2", "phi3_longrope"] {
+    for name in ["gpt2", "llama", "llama_llama3", "mistral", "qwen3", "olmo2", "phi3_longrope", "olmo3", "granite"] {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("model.gguf");
         save_gguf(&file, &golden_model(name), None, TensorType::F32).unwrap();
@@ -137,6 +138,7 @@ fn what_llama_cpp_computes_differently_is_refused_by_name() {
         ("llama_dynamic", "no dynamic scaling"),
         ("llama_yarn", "rope_scaling.truncate is false"),
         ("gemma3", "query_pre_attn_scalar is 14"),
+        ("olmo3_parameters", "it shares its head with the embedding"),
         ("gemma3_parameters", "its configuration has no rope_local_base_freq"),
     ] {
         let file = folder.path().join(format!("{name}.gguf"));

@@ -41,7 +41,7 @@ fn unchanged_it_loads() {
 
 #[test]
 fn metadata_that_is_not_understood_is_named() {
-    fails("llama", "general.architecture is \"mamba\", but it must be \"llama\", \"qwen2\"", |m, _| {
+    fails("llama", "general.architecture is \"mamba\", but it must be \"gpt2\", \"llama\"", |m, _| {
         set(m, "general.architecture", Value::String("mamba".into()));
     });
     fails("llama", "the key \"llama.block_count\" is missing", |m, _| m.retain(|(key, _)| key != "llama.block_count"));
@@ -68,6 +68,15 @@ fn metadata_that_is_not_understood_is_named() {
     });
     fails("llama", "llama.attention.head_count_kv is a list of 2", |m, _| {
         set(m, "llama.attention.head_count_kv", Value::Array(Array::U32(vec![1, 2])));
+    });
+    // Not by the keys of a config.json, which is not there.
+    let multiple = "llama.attention.head_count is 4, but it must be a multiple of llama.attention.head_count_kv = 3";
+    fails("llama", multiple, |m, _| set(m, "llama.attention.head_count_kv", Value::U32(3)));
+    fails("granite", "granite.rope.scaling.finetuned is false, but it must be true", |m, _| {
+        set(m, "granite.rope.scaling.finetuned", Value::Bool(false));
+    });
+    fails("granite", "granite.logit_scale is 0, but it must be a positive number", |m, _| {
+        set(m, "granite.logit_scale", Value::F32(0.0));
     });
     fails("llama", "llama.embedding_length is 999999999999", |m, _| {
         set(m, "llama.embedding_length", Value::U64(999_999_999_999));
@@ -183,7 +192,7 @@ fn vocabularies_that_cannot_be_are_named() {
             "tokenizer.ggml.pre is \"new\", a rule of splitting texts that is none of the",
         ),
         ("tokens", texts(&["a", "b", "a", "<e>"]), "token 2, \"a\", occurs twice"),
-        ("tokens", Value::U32(1), "tokenizer.ggml.tokens is 1, but it must be a list of texts"),
+        ("tokens", Value::U32(1), "tokenizer.ggml.tokens is 1, but it must be a list of strings"),
         ("token_type", Value::Array(Array::I32(vec![1])), "tokenizer.ggml.token_type is a list of 1, but it must be"),
         ("token_type", Value::Array(Array::I32(vec![1, 1, 1, 9])), "a list of 4 numbers from 1 to 6"),
         ("merges", texts(&["ab"]), "tokenizer.ggml.merges is a list of 1, but it must be a list of two tokens each"),

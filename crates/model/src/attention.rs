@@ -56,7 +56,10 @@ impl Attention {
             window: config.window(layer),
             norms_width: config.qk_norm == Some(QkNorm::Width),
             rotates: config.unrotated_layers.binary_search(&layer).is_err(),
-            query_factor: config.query_pre_attn_scalar.map(|scalar| (hd as f64 / scalar as f64).sqrt()),
+            query_factor: match (config.multipliers.attention, config.query_pre_attn_scalar) {
+                (Some(multiplier), _) => Some(multiplier * (hd as f64).sqrt()),
+                (None, scalar) => scalar.map(|scalar| (hd as f64 / scalar as f64).sqrt()),
+            },
         }
     }
 

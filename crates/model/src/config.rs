@@ -1,14 +1,17 @@
 //! What a model is: [`ModelSection`] is what a person writes, [`ModelConfig`] is what it means.
 
 mod error;
+mod family;
 mod kinds;
 mod section;
 
 use serde::{Deserialize, Serialize};
 
 pub use error::ConfigError;
+pub use family::{Family, Sizes};
 pub use kinds::{
-    Dropout, Family, FeedForwardKind, NormKind, NormPlacement, Position, QkNorm, RopeScaling, Rotary, Yarn,
+    Dropout, FeedForwardKind, LongRope, Multipliers, NormKind, NormPlacement, Position, QkNorm, RopeScaling, Rotary,
+    Yarn,
 };
 pub use section::{ModelSection, PositionKind};
 
@@ -72,6 +75,9 @@ pub struct ModelConfig {
     pub feed_forward: FeedForwardKind,
     /// The head shares the matrix of the token embedding.
     pub tied: bool,
+    /// Constants that scale embeddings, scores, residual stream and logits.
+    #[serde(default, skip_serializing_if = "Multipliers::are_usual")]
+    pub multipliers: Multipliers,
     /// Dropout probabilities.
     pub dropout: Dropout,
 }
@@ -130,6 +136,14 @@ impl ModelConfig {
             }
         }
         positive("norm_eps", self.norm_eps)?;
+        let Multipliers { embedding, attention, residual, logits_divisor } = self.multipliers;
+        positive("multipliers.embedding", embedding)?;
+        positive("multipliers.attention", attention.unwrap_or(1.0))?;
+        positive("multipliers.residual", residual)?;
+        positive("multipliers.logits_divisor", logits_divisor)?;
+        if attention.is_some() && self.query_pre_attn_scalar.is_some() {
+            return Err(ConfigError::NoEffect("query_pre_attn_scalar", "multipliers.attention"));
+        }
         self.validate_layers()?;
         if let Position::Rotary(rotary) = &self.position {
             self.validate_rotary(rotary)?;
@@ -206,6 +220,23 @@ impl ModelConfig {
                 positive("rope_scaling.original_context_length", *original_context_length as f64)
             }
         }
+    }
+
+    /// The same without what has no effect: a window that no layer has, windowed layers without a window, a rotation of
+    /// theirs that is that of all, layers that do not rotate where none does.
+    #[must_use]
+    pub fn normalized(mut self) -> Self {
+        if self.sliding_window.is_none() || self.windowed_layers.is_empty() {
+            (self.sliding_window, self.windowed_layers) = (None, Vec::new());
+        }
+        match &self.position {
+            Position::Learned => (self.local_rotary, self.unrotated_layers) = (None, Vec::new()),
+            Position::Rotary(rotary) => {
+                let windowed = self.sliding_window.is_some();
+                self.local_rotary = self.local_rotary.filter(|local| windowed && local != rotary);
+            }
+        }
+        self
     }
 
     /// The sliding window of layer `layer`, if it has one.

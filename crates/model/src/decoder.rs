@@ -44,6 +44,7 @@ pub struct Block {
     /// Of what leaves the feed-forward network, unless norms come before only.
     pub post_feedforward_layernorm: Option<Norm>,
     dropout: f64,
+    residual_multiplier: f64,
 }
 
 impl Block {
@@ -58,6 +59,7 @@ impl Block {
             mlp: FeedForward::new(config, device),
             post_feedforward_layernorm: norm_if(placement != NormPlacement::Before),
             dropout: config.dropout.residual,
+            residual_multiplier: config.multipliers.residual,
         }
     }
 
@@ -70,11 +72,11 @@ impl Block {
             Some(_) => (post_attention, self.pre_feedforward_layernorm.as_ref()),
         };
         let attended = self.self_attn.forward(normalized(self.input_layernorm.as_ref(), x.clone()), layer, pass);
-        let attended = normalized(after_attention, attended);
+        let attended = scaled(normalized(after_attention, attended), self.residual_multiplier);
         pass.show(Part::Attention(layer), &attended);
         let x = x + in_training(attended, self.dropout);
         let fed = self.mlp.forward(normalized(before_mlp, x.clone()), pass.precision);
-        let fed = normalized(after_mlp, fed);
+        let fed = scaled(normalized(after_mlp, fed), self.residual_multiplier);
         pass.show(Part::FeedForward(layer), &fed);
         let x = x + in_training(fed, self.dropout);
         pass.show(Part::Block(layer), &x);
@@ -88,6 +90,11 @@ fn normalized(norm: Option<&Norm>, x: Tensor<3>) -> Tensor<3> {
         Some(norm) => norm.forward(x),
         None => x,
     }
+}
+
+/// `x` times `factor`; `x` itself where that is 1.
+fn scaled(x: Tensor<3>, factor: f64) -> Tensor<3> {
+    if factor == 1.0 { x } else { x * factor }
 }
 
 /// `x` with values dropped, on an autodiff device; `x` itself in inference.
@@ -231,6 +238,7 @@ impl CausalLm {
         if self.config.scaled_embedding {
             x = x * (self.config.hidden_size as f32).sqrt();
         }
+        x = scaled(x, self.config.multipliers.embedding);
         pass.show(Part::TokenEmbedding, &x);
         if let Some(table) = &self.model.embed_positions {
             let rows = match (&pass.context, table.weight.param()) {
@@ -264,10 +272,16 @@ impl CausalLm {
 
     /// Logits `(b, t, v)` of hidden states `(b, t, d)`.
     pub fn logits(&self, hidden: Tensor<3>) -> Tensor<3> {
+        let hidden = self.before_head(hidden);
         match &self.lm_head {
             Some(head) => head.forward(hidden, self.precision),
             None => Linear::of(self.model.embed_tokens.weight.clone()).forward(hidden, self.precision),
         }
+    }
+
+    /// Hidden states as the head takes them: the head has no bias, so that what divides its logits may divide these.
+    fn before_head(&self, hidden: Tensor<3>) -> Tensor<3> {
+        scaled(hidden, 1.0 / self.config.multipliers.logits_divisor)
     }
 
     /// Sum of the cross-entropies of predicting `targets` `(b, t)` from `ids` `(b, t)`, in nats; targets that are
@@ -299,6 +313,7 @@ impl CausalLm {
             let [_, _, v] = logits.dims();
             return cross_entropy(logits.reshape([b * t, v]), targets).sum();
         }
+        let hidden = self.before_head(hidden);
         let head = self.lm_head.as_ref().map_or(&self.model.embed_tokens.weight, |head| &head.weight);
         linear_cross_entropy(hidden.reshape([b * t, d]), head.stored(), targets, self.precision)
     }

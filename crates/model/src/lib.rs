@@ -28,8 +28,8 @@ mod run;
 pub use attention::Attention;
 pub use cache::KvCache;
 pub use config::{
-    ConfigError, Dropout, Family, FeedForwardKind, ModelConfig, ModelSection, NormKind, NormPlacement, Position,
-    PositionKind, QkNorm, RopeScaling, Rotary, Yarn,
+    ConfigError, Dropout, Family, FeedForwardKind, LongRope, ModelConfig, ModelSection, Multipliers, NormKind,
+    NormPlacement, Position, PositionKind, QkNorm, RopeScaling, Rotary, Sizes, Yarn,
 };
 pub use decoder::{Block, CausalLm, Decoder, Embedding};
 pub use feed_forward::FeedForward;

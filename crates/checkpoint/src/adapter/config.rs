@@ -4,11 +4,11 @@ use std::path::{Path, PathBuf};
 
 use llm_model::LoraConfig;
 use regex::Regex;
-use serde_json::{Map, Value};
+use serde_json::Value;
 
-use super::CONFIG;
 use crate::CheckpointError;
-use crate::config::raw::RawConfig;
+use crate::keys::JsonKeys;
+use crate::layout::ADAPTER_CONFIG;
 
 /// Who wrote an adapter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -107,10 +107,10 @@ impl AdapterConfig {
         if raw.has("fine_tune_type") || raw.has("lora_parameters") { Self::of_mlx(&raw) } else { Self::of_peft(&raw) }
     }
 
-    fn of_peft(raw: &RawConfig) -> Result<Self, CheckpointError> {
+    fn of_peft(raw: &JsonKeys) -> Result<Self, CheckpointError> {
         check(raw)?;
         let known = |key: &&String| KNOWN.contains(&key.as_str()) || UNSUPPORTED.contains(&key.as_str());
-        let unknown = raw.keys().filter(|key| !known(key) && raw.get(key).is_some_and(|value| !is_empty(value)));
+        let unknown = raw.names().filter(|key| !known(key) && raw.get(key).is_some_and(|value| !is_empty(value)));
         Ok(Self {
             format: Format::Peft,
             rank: raw.size("r")?.unwrap_or(8),
@@ -118,9 +118,9 @@ impl AdapterConfig {
             dropout: raw.probability("lora_dropout")?.unwrap_or(0.0),
             rslora: raw.flag("use_rslora")?.unwrap_or(false),
             dora: raw.flag("use_dora")?.unwrap_or(false),
-            ranks: patterns(raw, "rank_pattern", RawConfig::required_size)?,
-            alphas: patterns(raw, "alpha_pattern", RawConfig::required_number)?,
-            base: raw.text("base_model_name_or_path")?.filter(|base| !base.is_empty()),
+            ranks: patterns(raw, "rank_pattern", JsonKeys::required_size)?,
+            alphas: patterns(raw, "alpha_pattern", JsonKeys::required_number)?,
+            base: raw.text("base_model_name_or_path")?.filter(|base| !base.is_empty()).map(str::to_owned),
             saved: raw.texts("modules_to_save")?.unwrap_or_default(),
             ties: raw.flag("ensure_weight_tying")?.unwrap_or(false),
             rows: token_rows(raw)?,
@@ -129,9 +129,9 @@ impl AdapterConfig {
     }
 
     /// mlx-lm writes down how it trained, and multiplies by `scale` itself.
-    fn of_mlx(raw: &RawConfig) -> Result<Self, CheckpointError> {
-        let kind = raw.text("fine_tune_type")?.unwrap_or_else(|| "lora".to_owned());
-        if !["lora", "dora", "full"].contains(&kind.as_str()) {
+    fn of_mlx(raw: &JsonKeys) -> Result<Self, CheckpointError> {
+        let kind = raw.text("fine_tune_type")?.unwrap_or("lora");
+        if !["lora", "dora", "full"].contains(&kind) {
             return Err(raw.bad("fine_tune_type", "\"lora\", \"dora\" or \"full\""));
         }
         let parameters = raw.table("lora_parameters")?;
@@ -160,7 +160,7 @@ impl AdapterConfig {
             dora: kind == "dora",
             ranks: Vec::new(),
             alphas: Vec::new(),
-            base: raw.text("model")?.filter(|base| !base.is_empty()),
+            base: raw.text("model")?.filter(|base| !base.is_empty()).map(str::to_owned),
             saved: Vec::new(),
             ties: false,
             rows: Vec::new(),
@@ -208,18 +208,16 @@ pub fn adapter_base(dir: &Path) -> Result<Option<String>, CheckpointError> {
     Ok(AdapterConfig::read(dir)?.base)
 }
 
-fn open(dir: &Path) -> Result<RawConfig, CheckpointError> {
-    let path: PathBuf = dir.join(CONFIG);
+fn open(dir: &Path) -> Result<JsonKeys, CheckpointError> {
+    let path: PathBuf = dir.join(ADAPTER_CONFIG);
     let hint = "an adapter is a directory with adapter_config.json and adapter_model.safetensors, as PEFT writes it, or \
                 adapters.safetensors, as mlx-lm does";
     let text = std::fs::read(&path).map_err(|e| CheckpointError::read(&path, e, hint))?;
-    let keys: Map<String, Value> = serde_json::from_slice(&text)
-        .map_err(|e| CheckpointError::Json { path: path.clone(), message: e.to_string() })?;
-    Ok(RawConfig::new(&path, keys))
+    JsonKeys::parse(&path, &text)
 }
 
 /// Fails where a key asks for something that is not computed here.
-fn check(raw: &RawConfig) -> Result<(), CheckpointError> {
+fn check(raw: &JsonKeys) -> Result<(), CheckpointError> {
     let kind = raw.text("peft_type")?.ok_or_else(|| raw.missing("peft_type"))?;
     if kind != "LORA" {
         return Err(raw.unsupported("peft_type", "only LoRA adapters can be loaded", MERGE));
@@ -243,7 +241,7 @@ fn check(raw: &RawConfig) -> Result<(), CheckpointError> {
 }
 
 /// `trainable_token_indices`: a list is of the token embedding.
-fn token_rows(raw: &RawConfig) -> Result<Vec<(String, Vec<usize>)>, CheckpointError> {
+fn token_rows(raw: &JsonKeys) -> Result<Vec<(String, Vec<usize>)>, CheckpointError> {
     const KEY: &str = "trainable_token_indices";
     let Some(value) = raw.get(KEY) else { return Ok(Vec::new()) };
     let bad = || raw.bad(KEY, "a list of token ids, or a table of such lists");
@@ -274,9 +272,9 @@ fn is_empty(value: &Value) -> bool {
 
 /// A table of values by patterns of module names: each is a regular expression for the name, or for its end after a dot.
 fn patterns<T>(
-    raw: &RawConfig,
+    raw: &JsonKeys,
     key: &str,
-    read: impl Fn(&RawConfig, &str) -> Result<T, CheckpointError>,
+    read: impl Fn(&JsonKeys, &str) -> Result<T, CheckpointError>,
 ) -> Result<Vec<(Regex, T)>, CheckpointError> {
     let Some(table) = raw.table(key)? else { return Ok(Vec::new()) };
     let pattern = |pattern: &String| {
@@ -284,7 +282,7 @@ fn patterns<T>(
             .map_err(|_| table.bad(pattern, "under a name that is a regular expression"))?;
         Ok((regex, read(&table, pattern)?))
     };
-    table.keys().map(pattern).collect()
+    table.names().map(pattern).collect()
 }
 
 fn first_match<T: Copy>(patterns: &[(Regex, T)], module: &str) -> Option<T> {

@@ -7,11 +7,11 @@ use burn::tensor::TensorData;
 use llm_model::{CausalLm, ParamInfo, Role, chosen_params, params, replace_params};
 use rayon::prelude::*;
 
-use super::load::{Stored, module_of};
+use super::stored::{Stored, module_of};
 use super::tensors::TOKEN_ROWS;
 use crate::CheckpointError;
-use crate::families::Place;
-use crate::weights::{HEAD, places};
+use crate::families::{Place, places};
+use crate::weights::HEAD;
 
 /// `model` with what `adapters` replace, each times its weight. `tied` if its head was the embedding before.
 pub(super) fn replace(adapters: &[(Stored, f64)], model: CausalLm, tied: bool) -> Result<CausalLm, CheckpointError> {

@@ -5,8 +5,9 @@ use burn::tensor::{Device, Tensor, TensorData};
 use llm_model::{CausalLm, Lora, LoraConfig};
 use serde_json::{Map, Value, json};
 
-use super::{CONFIG, Module, PREFIX, WEIGHTS, modules, targets};
+use super::{Module, PREFIX, WEIGHTS, modules, targets};
 use crate::config::write_json;
+use crate::layout::ADAPTER_CONFIG;
 use crate::{CheckpointError, save_tensors};
 
 /// Writes the adapters of `model` as PEFT does, in float32; `base` names the model without them: a path, or a name on the
@@ -21,7 +22,7 @@ pub fn save_adapter(dir: &Path, model: &CausalLm, base: Option<&str>) -> Result<
     fs::create_dir_all(dir).map_err(|e| CheckpointError::write(dir, e, None))?;
     let all = modules(model);
     let stored: Vec<Stored> = all.iter().filter_map(|module| Stored::of(module, config)).collect();
-    write_json(&dir.join(CONFIG), &peft_config(config, &all, &stored, base))?;
+    write_json(&dir.join(ADAPTER_CONFIG), &peft_config(config, &all, &stored, base))?;
     let tensors: Vec<_> = stored.into_iter().flat_map(Stored::tensors).collect();
     save_tensors(&dir.join(WEIGHTS), &tensors)
 }

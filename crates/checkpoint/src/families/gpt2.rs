@@ -1,20 +1,53 @@
 //! GPT-2 (`GPT2LMHeadModel`). Its linear layers are stored as `(in, out)`, queries, keys and values as one.
 
-use llm_model::{Dropout, Family as Architecture, FeedForwardKind, ModelConfig, NormKind, NormPlacement, Position};
+use llm_model::{Dropout, Family, FeedForwardKind, ModelConfig, Sizes};
 use serde_json::{Map, Value, json};
 
-use super::{Family, Part, Place, plain};
+use super::{Page, Part, Place, never};
 use crate::CheckpointError;
-use crate::config::raw::RawConfig;
+use crate::gguf::description::Architecture;
+use crate::keys::{JsonKeys, Only};
 
-pub(crate) const GPT2: Family = Family {
+pub(super) const PAGE: Page = Page {
+    family: Family::Gpt2,
     model_type: "gpt2",
-    name: Architecture::Gpt2,
-    architecture: "GPT2LMHeadModel",
-    resolve,
-    represents,
+    class: "GPT2LMHeadModel",
+    read,
     write,
+    refuses: never,
     place,
+    gguf: Architecture {
+        name: "gpt2",
+        sizes: &[
+            ("block_count", "n_layer"),
+            ("context_length", "n_positions"),
+            ("embedding_length", "n_embd"),
+            ("feed_forward_length", "n_inner"),
+            ("attention.head_count", "n_head"),
+        ],
+        epsilon: ("attention.layer_norm_epsilon", "layer_norm_epsilon"),
+        fixed: &[("activation_function", "gelu_new")],
+        rotary: false,
+        transposed: true,
+        write: |_| Ok(()),
+        blocks: "transformer.h",
+        block: &[
+            ("ln_1", "attn_norm"),
+            ("attn.c_attn", "attn_qkv"),
+            ("attn.c_proj", "attn_output"),
+            ("ln_2", "ffn_norm"),
+            ("mlp.c_fc", "ffn_up"),
+            ("mlp.c_proj", "ffn_down"),
+        ],
+        around: &[
+            ("transformer.wte", "token_embd"),
+            ("transformer.wpe", "position_embd"),
+            ("transformer.ln_f", "output_norm"),
+            ("lm_head", "output"),
+        ],
+        ..Architecture::PLAIN
+    },
+    whole: None,
 };
 
 /// `activation_function` by its meaning; the first name of each is the one that is written.
@@ -27,60 +60,34 @@ const ACTIVATIONS: [(&str, FeedForwardKind); 6] = [
     ("relu2", FeedForwardKind::Relu2),
 ];
 
-fn resolve(raw: &RawConfig) -> Result<ModelConfig, CheckpointError> {
-    raw.only("scale_attn_weights", &json!(true))?;
-    raw.only("scale_attn_by_inverse_layer_idx", &json!(false))?;
-    raw.only("add_cross_attention", &json!(false))?;
-    let [hidden_size, num_heads] = [raw.required_size("n_embd")?, raw.required_size("n_head")?];
-    raw.multiple("n_embd", hidden_size, "n_head", num_heads)?;
+fn read(keys: &JsonKeys) -> Result<ModelConfig, CheckpointError> {
+    keys.only("scale_attn_weights", Only::Flag(true))?;
+    keys.only("scale_attn_by_inverse_layer_idx", Only::Flag(false))?;
+    keys.only("add_cross_attention", Only::Flag(false))?;
+    let [hidden_size, num_heads] = [keys.required_size("n_embd")?, keys.required_size("n_head")?];
+    keys.multiple("n_embd", hidden_size, "n_head", num_heads)?;
     // Where a probability is not written, GPT-2's is meant.
-    let probability = |key| Ok::<_, CheckpointError>(raw.probability(key)?.unwrap_or(0.1));
-    Ok(ModelConfig {
-        family: Architecture::Gpt2,
-        vocab_size: raw.required_size("vocab_size")?,
-        context_length: raw.required_size("n_positions")?,
+    let probability = |key| Ok::<_, CheckpointError>(keys.probability(key)?.unwrap_or(0.1));
+    let base = Family::Gpt2.config(Sizes {
+        vocab_size: keys.required_size("vocab_size")?,
+        context_length: keys.required_size("n_positions")?,
         hidden_size,
-        num_layers: raw.required_size("n_layer")?,
+        num_layers: keys.required_size("n_layer")?,
         num_heads,
-        num_kv_heads: num_heads,
-        head_dim: hidden_size / num_heads,
-        intermediate_size: raw.size("n_inner")?.unwrap_or(4 * hidden_size),
-        norm: NormKind::LayerNorm,
-        norm_eps: raw.number("layer_norm_epsilon")?.unwrap_or(1e-5),
-        norm_placement: NormPlacement::Before,
-        scaled_embedding: false,
-        position: Position::Learned,
-        local_rotary: None,
-        unrotated_layers: Vec::new(),
-        qkv_bias: true,
-        attention_output_bias: true,
-        mlp_bias: true,
-        qk_norm: None,
-        query_pre_attn_scalar: None,
         sliding_window: None,
-        windowed_layers: Vec::new(),
-        feed_forward: raw.choice("activation_function", &ACTIVATIONS)?.unwrap_or(FeedForwardKind::GeluTanh),
-        tied: raw.flag("tie_word_embeddings")?.unwrap_or(true),
+    });
+    Ok(ModelConfig {
+        intermediate_size: keys.size("n_inner")?.unwrap_or(4 * hidden_size),
+        norm_eps: keys.number("layer_norm_epsilon")?.unwrap_or(1e-5),
+        feed_forward: keys.choice("activation_function", &ACTIVATIONS)?.unwrap_or(FeedForwardKind::GeluTanh),
+        tied: keys.flag("tie_word_embeddings")?.unwrap_or(true),
         dropout: Dropout {
             embedding: probability("embd_pdrop")?,
             attention: probability("attn_pdrop")?,
             residual: probability("resid_pdrop")?,
         },
+        ..base
     })
-}
-
-fn represents(config: &ModelConfig) -> bool {
-    plain(config)
-        && config.norm == NormKind::LayerNorm
-        && config.position == Position::Learned
-        && config.qkv_bias
-        && config.attention_output_bias
-        && config.mlp_bias
-        && !config.feed_forward.gated()
-        && config.qk_norm.is_none()
-        && config.sliding_window.is_none()
-        && config.num_kv_heads == config.num_heads
-        && config.head_dim * config.num_heads == config.hidden_size
 }
 
 fn write(config: &ModelConfig, keys: &mut Map<String, Value>) {

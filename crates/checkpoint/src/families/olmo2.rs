@@ -1,41 +1,64 @@
 //! OLMo 2 (`Olmo2ForCausalLM`): norms after attention and feed-forward network, and on all queries and all keys at once.
 
-use llm_model::{Family as Architecture, NormKind, NormPlacement, Position, QkNorm};
-use serde_json::json;
+use llm_model::{Family, ModelConfig};
 
-use super::llama;
-use super::{Family, same};
-use crate::config::rope;
+use super::{Page, llama, never, rope, same};
+use crate::CheckpointError;
+use crate::gguf::description::{Architecture, Writing, refused};
 
-pub(crate) const OLMO2: Family = Family {
+pub(super) const PAGE: Page = Page {
+    family: Family::Olmo2,
     model_type: "olmo2",
-    name: Architecture::Olmo2,
-    architecture: "Olmo2ForCausalLM",
-    resolve: |raw| {
-        let mut config = llama::resolve(raw, Architecture::Olmo2, rope::resolve(raw, rope::DEFAULT_THETA)?)?;
-        let biases = raw.flag("attention_bias")?.unwrap_or(false);
-        (config.qkv_bias, config.attention_output_bias) = (biases, biases);
-        config.norm_eps = raw.number("rms_norm_eps")?.unwrap_or(1e-5);
-        config.norm_placement = NormPlacement::After;
-        config.qk_norm = Some(QkNorm::Width);
+    class: "Olmo2ForCausalLM",
+    read: |keys| {
+        let mut config = llama::read(keys, Family::Olmo2, rope::resolve(keys, rope::DEFAULT_THETA)?)?;
+        config.norm_eps = keys.number("rms_norm_eps")?.unwrap_or(1e-5);
+        llama::read_attention_bias(keys, &mut config)?;
         Ok(config)
-    },
-    represents: |config| {
-        config.norm == NormKind::RmsNorm
-            && config.norm_placement == NormPlacement::After
-            && config.qk_norm == Some(QkNorm::Width)
-            && matches!(&config.position, Position::Rotary(rotary) if llama::scaled_as_llama(config, rotary))
-            && config.feed_forward.gated()
-            && config.qkv_bias == config.attention_output_bias
-            && !config.mlp_bias
-            && !config.scaled_embedding
-            && config.unrotated_layers.is_empty()
-            && config.sliding_window.is_none()
-            && config.query_pre_attn_scalar.is_none()
     },
     write: |config, keys| {
         llama::write(config, keys);
-        keys.insert("attention_bias".into(), json!(config.qkv_bias));
+        llama::write_attention_bias(config, keys);
     },
+    refuses: never,
     place: same,
+    gguf: GGUF,
+    whole: None,
 };
+
+/// How OLMo 2 and 3 are stored in GGUF.
+pub(super) const GGUF: Architecture = Architecture {
+    name: "olmo2",
+    write: |writing| {
+        refuse_gguf(writing)?;
+        writing.refuse_window()
+    },
+    block: &[
+        ("self_attn.q_proj", "attn_q"),
+        ("self_attn.k_proj", "attn_k"),
+        ("self_attn.v_proj", "attn_v"),
+        ("self_attn.o_proj", "attn_output"),
+        ("self_attn.q_norm", "attn_q_norm"),
+        ("self_attn.k_norm", "attn_k_norm"),
+        ("post_attention_layernorm", "post_attention_norm"),
+        ("mlp.gate_proj", "ffn_gate"),
+        ("mlp.up_proj", "ffn_up"),
+        ("mlp.down_proj", "ffn_down"),
+        ("post_feedforward_layernorm", "post_ffw_norm"),
+    ],
+    ..Architecture::PLAIN
+};
+
+/// Fails for what llama.cpp does not know of OLMo.
+pub(super) fn refuse_gguf(writing: &Writing) -> Result<(), CheckpointError> {
+    let ModelConfig { tied, attention_output_bias, head_dim, num_heads, hidden_size, .. } = *writing.config;
+    let problem = match () {
+        () if tied => "it shares its head with the embedding, which llama.cpp does not know of OLMo 2",
+        () if attention_output_bias => "it has biases in its attention, which llama.cpp does not know of OLMo 2",
+        () if head_dim * num_heads != hidden_size => {
+            "its heads together are not as wide as the model, which llama.cpp does not know of OLMo 2"
+        }
+        () => return Ok(()),
+    };
+    Err(refused(problem))
+}

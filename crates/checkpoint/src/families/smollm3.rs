@@ -1,52 +1,40 @@
 //! SmolLM3 (`SmolLM3ForCausalLM`): Llama, where some layers do not rotate; those may have a window.
 
-use llm_model::{Family as Architecture, NormKind, NormPlacement, Position};
-use serde_json::json;
+use llm_model::Family;
+use serde_json::{Value, json};
 
-use super::llama;
-use super::{Family, same};
+use super::{Page, layers, llama, rope, same};
 use crate::CheckpointError;
-use crate::config::raw::RawConfig;
-use crate::config::{layers, rope};
+use crate::gguf::description::{Architecture, refused};
+use crate::keys::JsonKeys;
 
 const DEFAULT_THETA: f64 = 2e6;
+/// Every so many layers one does not rotate; llama.cpp knows no other number.
+const INTERVAL: usize = 4;
 
-pub(crate) const SMOLLM3: Family = Family {
+pub(super) const PAGE: Page = Page {
+    family: Family::SmolLm3,
     model_type: "smollm3",
-    name: Architecture::SmolLm3,
-    architecture: "SmolLM3ForCausalLM",
-    resolve: |raw| {
-        raw.required_size("num_key_value_heads")?;
-        let mut config = llama::resolve(raw, Architecture::SmolLm3, rope::resolve(raw, DEFAULT_THETA)?)?;
-        let biases = raw.flag("attention_bias")?.unwrap_or(false);
-        (config.qkv_bias, config.attention_output_bias) = (biases, biases);
-        config.mlp_bias = raw.flag("mlp_bias")?.unwrap_or(false);
-        config.tied = raw.flag("tie_word_embeddings")?.unwrap_or(true);
-        config.unrotated_layers = unrotated(raw, config.num_layers)?;
-        let uses_window = raw.flag("use_sliding_window")?.unwrap_or(false);
-        let window = raw.size("sliding_window")?.filter(|_| uses_window);
-        let windowed = layers::windowed(raw, config.num_layers)?;
+    class: "SmolLM3ForCausalLM",
+    read: |keys| {
+        keys.required_size("num_key_value_heads")?;
+        let mut config = llama::read(keys, Family::SmolLm3, rope::resolve(keys, DEFAULT_THETA)?)?;
+        llama::read_attention_bias(keys, &mut config)?;
+        config.mlp_bias = keys.flag("mlp_bias")?.unwrap_or(false);
+        config.tied = keys.flag("tie_word_embeddings")?.unwrap_or(true);
+        config.unrotated_layers = unrotated(keys, config.num_layers)?;
+        let uses_window = keys.flag("use_sliding_window")?.unwrap_or(false);
+        let window = keys.size("sliding_window")?.filter(|_| uses_window);
+        let windowed = layers::windowed(keys, config.num_layers)?;
         let windowed = windowed.unwrap_or_else(|| config.unrotated_layers.clone());
         layers::set_window(&mut config, window, windowed);
         Ok(config)
     },
-    represents: |config| {
-        config.norm == NormKind::RmsNorm
-            && config.norm_placement == NormPlacement::Before
-            && matches!(&config.position, Position::Rotary(rotary) if llama::scaled_as_llama(config, rotary))
-            && config.feed_forward.gated()
-            && !config.scaled_embedding
-            && config.local_rotary.is_none()
-            && config.query_pre_attn_scalar.is_none()
-            && config.qk_norm.is_none()
-            && config.qkv_bias == config.attention_output_bias
-            && config.hidden_size.is_multiple_of(config.num_heads)
-    },
     write: |config, keys| {
         llama::write(config, keys);
+        llama::write_attention_bias(config, keys);
         let rotates = |layer| u8::from(config.unrotated_layers.binary_search(&layer).is_err());
         keys.extend([
-            ("attention_bias".to_owned(), json!(config.qkv_bias)),
             ("mlp_bias".to_owned(), json!(config.mlp_bias)),
             ("no_rope_layers".to_owned(), json!((0..config.num_layers).map(rotates).collect::<Vec<_>>())),
             ("use_sliding_window".to_owned(), json!(config.sliding_window.is_some())),
@@ -54,17 +42,41 @@ pub(crate) const SMOLLM3: Family = Family {
         ]);
         layers::write(config, keys);
     },
+    refuses: llama::uneven_heads,
     place: same,
+    gguf: Architecture {
+        name: "smollm3",
+        read: |reading| {
+            let layers = every_fourth(reading.known("num_hidden_layers"));
+            reading.set("no_rope_layers", layers);
+            Ok(())
+        },
+        write: |writing| {
+            let rotates = writing.required("no_rope_layers")?;
+            if rotates != every_fourth(writing.config.num_layers) {
+                let problem = format!("no_rope_layers is {rotates}, but llama.cpp leaves out every fourth layer");
+                return Err(refused(problem));
+            }
+            writing.refuse_window()
+        },
+        ..llama::GGUF
+    },
+    whole: None,
 };
 
 /// The layers that do not rotate. In `no_rope_layers`, against its name, 1 is a layer that does.
-fn unrotated(raw: &RawConfig, num_layers: usize) -> Result<Vec<usize>, CheckpointError> {
-    if let Some(rotates) = raw.flags("no_rope_layers")? {
+fn unrotated(keys: &JsonKeys, num_layers: usize) -> Result<Vec<usize>, CheckpointError> {
+    if let Some(rotates) = keys.flags("no_rope_layers")? {
         if rotates.len() < num_layers {
-            return Err(raw.bad("no_rope_layers", &format!("a list of {num_layers} layers")));
+            return Err(keys.bad("no_rope_layers", &format!("a list of {num_layers} layers")));
         }
         return Ok((0..num_layers).filter(|&layer| !rotates[layer]).collect());
     }
-    let interval = raw.size("no_rope_layer_interval")?.unwrap_or(4);
+    let interval = keys.size("no_rope_layer_interval")?.unwrap_or(INTERVAL);
     Ok(layers::all(num_layers).filter(|layer| (layer + 1).is_multiple_of(interval)).collect())
+}
+
+/// `no_rope_layers` as llama.cpp computes.
+fn every_fourth(layers: usize) -> Value {
+    (1..=layers).map(|layer| u8::from(!layer.is_multiple_of(INTERVAL))).collect::<Vec<_>>().into()
 }

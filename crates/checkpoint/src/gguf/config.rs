@@ -1,17 +1,16 @@
-//! Metadata ↔ the keys of a `config.json`: what all architectures share. What one has alone is in
-//! [`families`](super::families).
+//! Metadata ↔ the keys of a `config.json`: what all architectures share. What one has alone is on its page in
+//! [`families`](crate::families).
 
 use llm_gguf::Value;
 use llm_model::{ModelConfig, Position};
 use serde_json::{Map, Value as Json, json};
 
-use super::GgufFile;
-use super::architecture::{ARCHITECTURES, Architecture};
-use super::keys::{Keys, Only};
+use super::description::{Architecture, Reading, Writing, float, refused, unsigned};
+use super::file::GgufFile;
 use super::rope;
 use crate::CheckpointError;
-use crate::config::raw::RawConfig;
-use crate::config::{published, resolve};
+use crate::families::{self, FAMILIES, Page};
+use crate::keys::{GgufKeys, Only, one_of};
 
 /// Keys of `config.json` that do not change what a model computes, or that the tensors of a GGUF file tell.
 const UNWRITTEN: [&str; 9] = [
@@ -47,77 +46,41 @@ const NEUTRAL: [(&str, Only); 17] = [
     ("rope.scaling.attn_factor", Only::Number(1.0)),
 ];
 
-/// A file on its way into the keys of a `config.json`.
-pub(super) struct Reading<'a> {
-    pub file: &'a GgufFile,
-    pub keys: Keys<'a>,
-    architecture: &'a Architecture,
-    /// The keys so far.
-    pub config: Map<String, Json>,
+/// The family of a file's model.
+fn family(keys: &GgufKeys) -> Result<&'static Page, CheckpointError> {
+    const KEY: &str = "general.architecture";
+    let name = keys.required(KEY, keys.text(KEY)?)?;
+    let of_name = || FAMILIES.iter().filter(|page| page.gguf.name == name);
+    let is_there = |key: String| keys.get(&key).is_some_and(|value| value.as_u64() != Some(0));
+    let marked = of_name().find(|page| page.gguf.mark.is_some_and(|key| is_there(format!("{name}.{key}"))));
+    marked.or_else(|| of_name().find(|page| page.gguf.mark.is_none())).ok_or_else(|| {
+        let unmarked = FAMILIES.iter().filter(|page| page.gguf.mark.is_none());
+        let known: Vec<_> = unmarked.map(|page| format!("{:?}", page.gguf.name)).collect();
+        keys.bad(KEY, &one_of(&known))
+    })
 }
 
-impl Reading<'_> {
-    /// A key of this architecture.
-    pub fn key(&self, name: &str) -> String {
-        format!("{}.{name}", self.architecture.name)
-    }
-
-    /// Sets a key of `config.json`.
-    pub fn set(&mut self, key: &str, value: impl Into<Json>) {
-        self.config.insert(key.to_owned(), value.into());
-    }
-
-    /// Whether the file has a tensor.
-    pub fn has(&self, tensor: &str) -> bool {
-        self.file.info(tensor).is_some()
-    }
-
-    /// A size that has been read already.
-    pub fn known(&self, key: &str) -> u64 {
-        self.config.get(key).and_then(Json::as_u64).unwrap_or(1)
-    }
+/// How a file stores its model.
+pub(super) fn architecture(file: &GgufFile) -> Result<&'static Architecture, CheckpointError> {
+    family(&file.keys()).map(|page| &page.gguf)
 }
 
 /// The model that a file describes.
-pub(super) fn read(file: &GgufFile, architecture: &Architecture) -> Result<ModelConfig, CheckpointError> {
-    let keys = Keys::new(&file.path, file.metadata());
-    let mut reading = Reading { file, keys, architecture, config: Map::new() };
-    for (theirs, ours) in architecture.sizes {
-        let size = reading.keys.required_size(&reading.key(theirs))?;
-        // Families make lists of their layers.
-        if *theirs == "block_count" && size > ModelConfig::MOST_LAYERS as u64 {
-            return Err(reading.keys.bad(&reading.key(theirs), &format!("at most {}", ModelConfig::MOST_LAYERS)));
-        }
-        reading.set(ours, size);
-    }
-    let (theirs, ours) = architecture.epsilon;
-    let epsilon = reading.keys.required_number(&reading.key(theirs))?;
-    reading.set(ours, epsilon);
+pub(crate) fn read(file: &GgufFile) -> Result<ModelConfig, CheckpointError> {
+    let page = family(&file.keys())?;
+    let architecture = &page.gguf;
+    let mut reading = Reading::new(file, architecture);
+    reading.set("model_type", page.model_type);
+    read_sizes(&mut reading, architecture)?;
+    read_tensors(&mut reading)?;
     for (ours, value) in architecture.fixed {
         reading.set(ours, *value);
-    }
-    let embedding = file.info("token_embd.weight");
-    let Some([rows, _]) = embedding.map(|info| info.shape.as_slice()) else {
-        return Err(file.bad_tensor("token_embd.weight", "is missing, or no matrix"));
-    };
-    reading.set("vocab_size", *rows);
-    let tied = !reading.has("output.weight");
-    reading.set("tie_word_embeddings", tied);
-    for (key, bias) in [("attention_bias", "blk.0.attn_output.bias"), ("mlp_bias", "blk.0.ffn_down.bias")] {
-        let has = reading.has(bias);
-        reading.set(key, has);
     }
     // GPT-2's configuration means a tenth where it says nothing.
     for dropout in ["embd_pdrop", "attn_pdrop", "resid_pdrop"] {
         reading.set(dropout, 0.0);
     }
-    reading.set("model_type", architecture.model_type);
-    let heads = reading.keys.required_size(&reading.key("attention.head_count"))?;
-    let kv_heads = reading.keys.size(&reading.key("attention.head_count_kv"))?.unwrap_or(heads);
-    reading.set("num_key_value_heads", kv_heads);
     if architecture.rotary {
-        let head_dim = head_dim(&reading, heads)?;
-        reading.set("head_dim", head_dim);
         rope::read(&mut reading)?;
     }
     (architecture.read)(&mut reading)?;
@@ -138,10 +101,50 @@ pub(super) fn read(file: &GgufFile, architecture: &Architecture) -> Result<Model
     // It only repeats the number of rows, and files disagree on whether padding counts.
     reading.keys.get(&reading.key("vocab_size"));
     reading.keys.all_read(&reading.key(""))?;
-    resolve(&RawConfig::new(&file.path, reading.config))
+    families::resolve(&reading.finish())
 }
 
-fn head_dim(reading: &Reading, heads: u64) -> Result<u64, CheckpointError> {
+/// Reads the sizes and the epsilon.
+fn read_sizes(reading: &mut Reading, architecture: &Architecture) -> Result<(), CheckpointError> {
+    for (theirs, ours) in architecture.sizes {
+        let size = reading.keys.required_size(&reading.key(theirs))?;
+        // Families make lists of their layers.
+        if *theirs == "block_count" && size > ModelConfig::MOST_LAYERS {
+            return Err(reading.keys.bad(&reading.key(theirs), &format!("at most {}", ModelConfig::MOST_LAYERS)));
+        }
+        reading.set_from(ours, theirs, size);
+    }
+    let (theirs, ours) = architecture.epsilon;
+    let epsilon = reading.keys.required_number(&reading.key(theirs))?;
+    reading.set_from(ours, theirs, epsilon);
+    let heads = reading.keys.required_size(&reading.key("attention.head_count"))?;
+    let kv_heads = reading.keys.size(&reading.key("attention.head_count_kv"))?.unwrap_or(heads);
+    reading.set_from("num_key_value_heads", "attention.head_count_kv", kv_heads);
+    if architecture.rotary {
+        let head_dim = head_dim(reading, heads)?;
+        reading.set_from("head_dim", "attention.key_length", head_dim);
+    }
+    Ok(())
+}
+
+/// Reads what the tensors tell: the vocabulary, whether the head is the embedding, which biases there are.
+fn read_tensors(reading: &mut Reading) -> Result<(), CheckpointError> {
+    const EMBEDDING: &str = "token_embd.weight";
+    let shape = reading.file.info(EMBEDDING).map(|info| info.shape.as_slice());
+    let Some([rows, _]) = shape else {
+        return Err(reading.file.bad_tensor(EMBEDDING, "is missing, or no matrix"));
+    };
+    reading.set("vocab_size", *rows);
+    let tied = !reading.has("output.weight");
+    reading.set("tie_word_embeddings", tied);
+    for (key, bias) in [("attention_bias", "blk.0.attn_output.bias"), ("mlp_bias", "blk.0.ffn_down.bias")] {
+        let has = reading.has(bias);
+        reading.set(key, has);
+    }
+    Ok(())
+}
+
+fn head_dim(reading: &Reading, heads: usize) -> Result<usize, CheckpointError> {
     let keys = &reading.keys;
     let width_key = reading.key("embedding_length");
     let width = keys.required_size(&width_key)?;
@@ -152,41 +155,6 @@ fn head_dim(reading: &Reading, heads: u64) -> Result<u64, CheckpointError> {
     };
     keys.only_unread(&reading.key("attention.value_length"), Only::Number(head_dim as f64))?;
     Ok(head_dim)
-}
-
-/// The keys of a `config.json` on their way into a file.
-pub(super) struct Writing<'a> {
-    pub config: &'a ModelConfig,
-    pub architecture: &'static Architecture,
-    /// What is yet to be written.
-    pub values: Map<String, Json>,
-    pub metadata: Vec<(String, Value)>,
-    /// Tensors that are settings and not weights.
-    pub tensors: Vec<(&'static str, Vec<f32>)>,
-    /// What llama.cpp will not do.
-    pub notes: Vec<String>,
-}
-
-impl Writing<'_> {
-    /// Takes a key, if it is there and not null.
-    pub fn take(&mut self, key: &str) -> Option<Json> {
-        self.values.shift_remove(key).filter(|value| !value.is_null())
-    }
-
-    /// Takes a key that the family always writes.
-    pub fn required(&mut self, key: &str) -> Result<Json, CheckpointError> {
-        self.take(key).ok_or_else(|| refused(format!("its configuration has no {key}")))
-    }
-
-    /// Sets a key of this architecture.
-    pub fn put(&mut self, key: &str, value: Value) {
-        self.metadata.push((format!("{}.{key}", self.architecture.name), value));
-    }
-}
-
-/// The error of what GGUF has no place for.
-pub(super) fn refused(what: String) -> CheckpointError {
-    CheckpointError::NotGguf(what)
 }
 
 /// What makes a model of `config` one that nobody has published.
@@ -200,13 +168,10 @@ fn parts(config: &ModelConfig) -> String {
 
 /// Describes a model of `config`.
 pub(super) fn write(config: &ModelConfig) -> Result<Writing<'_>, CheckpointError> {
-    let family = published(config);
-    let family = family.ok_or_else(|| CheckpointError::Unpublished(parts(config)))?;
+    let page = families::published(config).ok_or_else(|| CheckpointError::Unpublished(parts(config)))?;
     let mut values = Map::new();
-    (family.write)(config, &mut values);
-    let model_type = if family.model_type == "mistral" { "llama" } else { family.model_type };
-    let architecture = ARCHITECTURES.iter().find(|architecture| architecture.model_type == model_type);
-    let architecture = architecture.ok_or_else(|| refused(format!("the model type {model_type} is not written")))?;
+    (page.write)(config, &mut values);
+    let architecture = &page.gguf;
     let mut writing =
         Writing { config, architecture, values, metadata: Vec::new(), tensors: Vec::new(), notes: Vec::new() };
 
@@ -240,15 +205,4 @@ pub(super) fn write(config: &ModelConfig) -> Result<Writing<'_>, CheckpointError
         Some((key, value)) => Err(refused(format!("{key} is {value}, for which GGUF has no key"))),
         None => Ok(writing),
     }
-}
-
-/// A whole number of `config.json` as GGUF has them.
-pub(super) fn unsigned(key: &str, value: &Json) -> Result<Value, CheckpointError> {
-    let number = value.as_u64().and_then(|n| u32::try_from(n).ok());
-    number.map(Value::U32).ok_or_else(|| refused(format!("{key} is {value}")))
-}
-
-/// A number of `config.json` as GGUF has them.
-pub(super) fn float(key: &str, value: &Json) -> Result<Value, CheckpointError> {
-    value.as_f64().map(|x| Value::F32(x as f32)).ok_or_else(|| refused(format!("{key} is {value}")))
 }

@@ -9,8 +9,8 @@ use bytes::Bytes;
 use llm_data::MappedFile;
 use llm_gguf::{Gguf, GgufError, Value};
 
-use super::keys::Keys;
 use crate::CheckpointError;
+use crate::keys::GgufKeys;
 
 const COUNT: &str = "split.count";
 const NUMBER: &str = "split.no";
@@ -59,7 +59,7 @@ impl Part {
 
     /// As how many this one counts itself, 1 if it is whole.
     fn count(&self) -> Result<usize, CheckpointError> {
-        let keys = Keys::new(&self.path, self.gguf.metadata());
+        let keys = GgufKeys::new(&self.path, self.gguf.metadata());
         let expected = format!("a whole number up to {MOST}");
         let count = keys.typed(COUNT, &expected, |value| value.as_u64().filter(|count| *count <= MOST))?;
         Ok(count.map_or(1, |count| count.max(1) as usize))
@@ -67,12 +67,12 @@ impl Part {
 
     /// Fails unless this is part `at`, from 1, of `count`.
     fn check(&self, at: usize, count: usize) -> Result<(), CheckpointError> {
-        let keys = Keys::new(&self.path, self.gguf.metadata());
+        let keys = GgufKeys::new(&self.path, self.gguf.metadata());
         for (key, value) in [(COUNT, count), (NUMBER, at - 1)] {
-            keys.required(key)?;
-            keys.typed(key, &format!("{value}, as its name says"), |found| {
+            let found = keys.typed(key, &format!("{value}, as its name says"), |found| {
                 found.as_u64().filter(|&found| found == value as u64)
             })?;
+            keys.required(key, found)?;
         }
         Ok(())
     }
@@ -136,7 +136,7 @@ pub(super) fn homes(parts: &[Part]) -> Result<BTreeMap<String, usize>, Checkpoin
         }
     }
     let [first, _, ..] = parts else { return Ok(homes) };
-    let keys = Keys::new(&first.path, first.gguf.metadata());
+    let keys = GgufKeys::new(&first.path, first.gguf.metadata());
     let total = keys.typed(TENSORS, "a whole number", Value::as_u64)?;
     if let Some(total) = total.filter(|&total| total != homes.len() as u64) {
         let problem = format!("{TENSORS} is {total}, but the {} files have {} together", parts.len(), homes.len());

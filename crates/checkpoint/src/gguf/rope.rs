@@ -7,11 +7,8 @@ use llm_gguf::Value;
 use llm_model::Yarn;
 use serde_json::{Value as Json, json};
 
-use super::config::{Reading, Writing, float, refused};
+use super::description::{ROPE_FREQS, Reading, Writing, float, refused};
 use crate::CheckpointError;
-
-/// The tensor of divisors.
-pub(super) const ROPE_FREQS: &str = "rope_freqs.weight";
 
 /// Reads `rope_theta` and `rope_scaling`.
 pub(super) fn read(reading: &mut Reading) -> Result<(), CheckpointError> {
@@ -27,7 +24,7 @@ pub(super) fn read(reading: &mut Reading) -> Result<(), CheckpointError> {
         if llama3(reading, theta)?.is_some() {
             return Err(keys.bad(&type_key, "absent, since there is a tensor rope_freqs.weight"));
         }
-        reading.set("rope_theta", theta);
+        reading.set_from("rope_theta", "rope.freq_base", theta);
         reading.set("rope_scaling", scaling);
         return Ok(());
     }
@@ -43,7 +40,7 @@ pub(super) fn read(reading: &mut Reading) -> Result<(), CheckpointError> {
         Some(scaling) if linear.is_null() => scaling,
         Some(_) => return Err(keys.bad(&factor_key, "absent, since there is a tensor rope_freqs.weight")),
     };
-    reading.set("rope_theta", theta);
+    reading.set_from("rope_theta", "rope.freq_base", theta);
     reading.set("rope_scaling", scaling);
     Ok(())
 }
@@ -86,7 +83,7 @@ fn yarn(reading: &Reading, factor_key: &str) -> Result<Json, CheckpointError> {
 fn write_yarn(writing: &mut Writing, scaling: &Json) -> Result<(), CheckpointError> {
     let number = |key: &str| scaling[key].as_f64().ok_or_else(|| refused(format!("rope_scaling has no number {key}")));
     if scaling["truncate"] == false {
-        return Err(refused("rope_scaling.truncate is false, which llama.cpp does not know".to_owned()));
+        return Err(refused("rope_scaling.truncate is false, which llama.cpp does not know"));
     }
     let factor = number("factor")?;
     writing.put("rope.scaling.type", Value::String(YARN.into()));
@@ -112,8 +109,7 @@ fn llama3(reading: &Reading, theta: f64) -> Result<Option<Json>, CheckpointError
     if divisors.iter().all(|&divisor| divisor == 1.0) {
         return Ok(None);
     }
-    let settings =
-        Llama3::from_divisors(&divisors, theta).filter(|_| divisors.len() as u64 * 2 == reading.known("head_dim"));
+    let settings = Llama3::from_divisors(&divisors, theta).filter(|_| divisors.len() * 2 == reading.known("head_dim"));
     let settings =
         settings.ok_or_else(|| reading.file.bad_tensor(ROPE_FREQS, "does not divide frequencies as Llama 3 does"))?;
     Ok(Some(json!({
@@ -156,7 +152,7 @@ pub(super) fn write(writing: &mut Writing) -> Result<(), CheckpointError> {
             writing.tensors.push((ROPE_FREQS, divisors));
         }
         Some(YARN) => write_yarn(writing, &scaling)?,
-        Some("dynamic") => return Err(refused("llama.cpp has no dynamic scaling of rotary positions".to_owned())),
+        Some("dynamic") => return Err(refused("llama.cpp has no dynamic scaling of rotary positions")),
         _ => return Err(refused(format!("rope_scaling is {scaling}"))),
     }
     Ok(())

@@ -11,7 +11,7 @@ use super::tensors::Change;
 use super::tokenizer;
 use crate::CheckpointError;
 use crate::atomic::write_sized;
-use crate::config::publishable;
+use crate::families::publishable;
 use crate::weights::{stored_tensors, visit_stored};
 
 /// `general.file_type` (`llama_ftype`).

@@ -7,9 +7,9 @@ use std::sync::Arc;
 use llm_gguf::{GgufError, TensorInfo, TensorType};
 use llm_model::QuantizedWeight;
 
-use super::GgufFile;
-use super::architecture::Architecture;
-use super::families::SETTINGS;
+use super::config;
+use super::description::{Architecture, SETTINGS};
+use super::file::GgufFile;
 use crate::CheckpointError;
 use crate::families::Place;
 use crate::floats::{FloatKind, Floats};
@@ -120,8 +120,8 @@ pub(crate) struct GgufTensors {
 impl GgufTensors {
     /// The tensors of `file`.
     pub fn of(file: Arc<GgufFile>) -> Result<Self, CheckpointError> {
-        let architecture = file.architecture()?;
-        let config = file.config()?;
+        let architecture = config::architecture(&file)?;
+        let config = config::read(&file)?;
         let entry = |(gguf, info): (&String, &TensorInfo)| {
             // What has no place keeps its name, to be reported by it.
             let name = architecture.checkpoint_name(gguf).unwrap_or_else(|| gguf.clone());
@@ -134,7 +134,7 @@ impl GgufTensors {
 
     /// Where the file lies.
     pub fn path(&self) -> &Path {
-        &self.file.path
+        self.file.path()
     }
 
     /// The checkpoint's names of its tensors.
@@ -164,7 +164,7 @@ impl GgufTensors {
             Some(kind) => Floats { kind, bytes: gguf.bytes().slice_ref(gguf.stored(tensor).map_err(damaged)?) },
             None => Floats::from_f32(gguf.values(tensor).map_err(damaged)?),
         };
-        values.check_finite(&self.file.path, tensor)?;
+        values.check_finite(self.file.path(), tensor)?;
         Ok(change.undo(values, &change.shape(shape)))
     }
 
@@ -207,7 +207,7 @@ impl GgufTensors {
         match blocks.first_not_finite() {
             None => Ok(Some(blocks)),
             Some((index, value)) => Err(CheckpointError::NotFinite {
-                path: self.file.path.clone(),
+                path: self.file.path().clone(),
                 tensor: gguf.clone(),
                 value,
                 index: start * columns + index,

@@ -15,8 +15,9 @@ use llm_data::{DataError, Tokenizer, tokens_around};
 use llm_gguf::{Array, Value};
 use serde_json::{Map, Value as Json, json};
 
-use super::keys::Keys;
+use super::file::GgufFile;
 use crate::CheckpointError;
+use crate::keys::GgufKeys;
 pub(super) use write::write;
 
 /// Tokens that end an answer, whatever else the file names: those that llama.cpp stops at.
@@ -79,9 +80,9 @@ struct Parts {
 }
 
 /// Builds the tokenizer of a file.
-pub(super) fn read(path: &Path, metadata: &BTreeMap<String, Value>) -> Result<Tokenizer, CheckpointError> {
+pub(crate) fn read(file: &GgufFile) -> Result<Tokenizer, CheckpointError> {
     const MODEL: &str = "tokenizer.ggml.model";
-    let keys = Keys::new(path, metadata);
+    let (path, metadata, keys) = (file.path(), file.metadata(), file.keys());
     let vocabulary = Vocabulary::read(&keys)?;
     let mut parts = match keys.text(MODEL)? {
         Some("gpt2") => byte_level::read(path, &keys)?,
@@ -138,7 +139,7 @@ pub(super) fn read(path: &Path, metadata: &BTreeMap<String, Value>) -> Result<To
 }
 
 /// What llama.cpp goes by: such files do not say that their special tokens take the white space after them along.
-fn is_phi3(keys: &Keys) -> Result<bool, CheckpointError> {
+fn is_phi3(keys: &GgufKeys) -> Result<bool, CheckpointError> {
     let name = keys.text("general.name")?.unwrap_or_default().to_lowercase();
     Ok(name.contains("phi-3") || name.contains("phi3"))
 }
@@ -183,7 +184,7 @@ fn chat_template(metadata: &BTreeMap<String, Value>) -> Option<Json> {
 }
 
 impl<'a> Vocabulary<'a> {
-    fn read(keys: &Keys<'a>) -> Result<Self, CheckpointError> {
+    fn read(keys: &'a GgufKeys) -> Result<Self, CheckpointError> {
         const TOKENS: &str = "tokenizer.ggml.tokens";
         const KINDS: &str = "tokenizer.ggml.token_type";
         let tokens = keys.texts(TOKENS)?.ok_or_else(|| keys.missing(TOKENS))?;

@@ -2,10 +2,9 @@
 
 use std::path::Path;
 
-use serde_json::{Map, Value};
-
 use crate::CheckpointError;
-use crate::config::raw::RawConfig;
+use crate::keys::JsonKeys;
+use crate::layout::CONFIG;
 
 /// How weights of 8 bits are scaled.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -21,10 +20,10 @@ const WAY_OUT: &str = "use the unquantized model, or a GGUF file of it";
 
 impl Scales {
     /// What `quantization_config` says; nothing if there is none.
-    pub fn read(raw: &RawConfig) -> Result<Option<Self>, CheckpointError> {
+    pub fn read(raw: &JsonKeys) -> Result<Option<Self>, CheckpointError> {
         let Some(table) = raw.table("quantization_config")? else { return Ok(None) };
         let method = table.text("quant_method")?.ok_or_else(|| table.missing("quant_method"))?;
-        match method.as_str() {
+        match method {
             "fp8" | "fbgemm_fp8" => {}
             "compressed-tensors" => compressed(&table)?,
             _ => {
@@ -95,14 +94,14 @@ impl Scales {
 }
 
 /// Fails unless all weights that llm-compressor quantized are FP8.
-fn compressed(table: &RawConfig) -> Result<(), CheckpointError> {
+fn compressed(table: &JsonKeys) -> Result<(), CheckpointError> {
     let problem = "of the formats of llm-compressor, only FP8 can be read";
     let format = table.text("format")?.unwrap_or_default();
-    if !["float-quantized", "naive-quantized"].contains(&format.as_str()) {
+    if !["float-quantized", "naive-quantized"].contains(&format) {
         return Err(table.unsupported("format", problem, WAY_OUT));
     }
     let Some(groups) = table.table("config_groups")? else { return Ok(()) };
-    for name in groups.keys() {
+    for name in groups.names() {
         let weights = groups.table(name)?.map_or(Ok(None), |group| group.table("weights"))?;
         let Some(weights) = weights else { continue };
         if weights.get("type").is_some_and(|kind| kind != "float") {
@@ -117,11 +116,9 @@ fn compressed(table: &RawConfig) -> Result<(), CheckpointError> {
 
 /// The scales of the weights in `dir`, by its `config.json`; nothing without one, as a file of weights may be read alone.
 pub(super) fn scales(dir: &Path) -> Result<Option<Scales>, CheckpointError> {
-    let path = dir.join("config.json");
+    let path = dir.join(CONFIG);
     let Ok(text) = std::fs::read(&path) else { return Ok(None) };
-    let keys: Map<String, Value> = serde_json::from_slice(&text)
-        .map_err(|e| CheckpointError::Json { path: path.clone(), message: e.to_string() })?;
-    Scales::read(&RawConfig::new(&path, keys))
+    Scales::read(&JsonKeys::parse(&path, &text)?)
 }
 
 #[cfg(test)]

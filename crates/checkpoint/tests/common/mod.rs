@@ -12,7 +12,7 @@ use llm_model::{CausalLm, ModelConfig};
 use serde_json::{Value, json};
 
 /// The models in `crates/model/tests/golden`.
-pub const GOLDEN: [&str; 19] = [
+pub const GOLDEN: [&str; 23] = [
     "gpt2",
     "llama",
     "llama_linear",
@@ -32,6 +32,10 @@ pub const GOLDEN: [&str; 19] = [
     "llama_yarn",
     "qwen3_yarn",
     "llama_dynamic",
+    "olmo3",
+    "olmo3_parameters",
+    "granite",
+    "granite_biases",
 ];
 
 /// Metadata of a GGUF file, in order.

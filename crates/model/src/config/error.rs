@@ -65,14 +65,12 @@ pub enum ConfigError {
         expected: usize,
     },
     /// A size beyond what any machine holds.
-    #[error(
-        "model.{0} is {1}, which is more than this program can address\nhint: check the config for a slip of the pen"
-    )]
+    #[error("model.{0} is {1}, which is more than this program can address\nhint: check the config for a typo")]
     TooLarge(&'static str, usize),
 
     /// The weights would be beyond any machine.
     #[error(
-        "the model would have {0} parameters, more than the {1} that this program takes on\nhint: check the sizes for a slip of the pen"
+        "the model would have {0} parameters, more than the {1} that this program takes on\nhint: check the sizes for a typo"
     )]
     TooManyParameters(String, String),
 }

@@ -4,31 +4,6 @@ use serde::de::value::MapAccessDeserializer;
 use serde::de::{MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 
-/// A published architecture: it gives the defaults, and its name where several compute the same.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Family {
-    /// GPT-2 (Radford et al., 2019): LayerNorm, learned positions, GELU, biases.
-    #[default]
-    Gpt2,
-    /// Llama (Touvron et al., 2023, arXiv:2302.13971): RMSNorm, rotary positions, SwiGLU, no biases.
-    Llama,
-    /// Mistral (Jiang et al., 2023, arXiv:2310.06825): Llama, where attention may be limited to a window.
-    Mistral,
-    /// Qwen2 (Yang et al., 2024, arXiv:2407.10671): Llama with biases on queries, keys and values.
-    Qwen2,
-    /// Qwen3 (Yang et al., 2025, arXiv:2505.09388): Llama with RMSNorm on queries and keys.
-    Qwen3,
-    /// SmolLM3 (Hugging Face, 2025): Llama, where every fourth layer knows no positions.
-    SmolLm3,
-    /// Gemma 3 (Gemma Team, 2025, arXiv:2503.19786): norms before and after, scaled embeddings, GeGLU, local layers.
-    Gemma3,
-    /// OLMo 2 (OLMo Team, 2024, arXiv:2501.00656): norms after, and on all queries and all keys at once.
-    Olmo2,
-    /// Phi-3 (Abdin et al., 2024, arXiv:2404.14219): Llama, where LongRoPE may stretch the positions.
-    Phi3,
-}
-
 /// The normalization around attention and feed-forward network and at the end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -86,6 +61,16 @@ impl FeedForwardKind {
     /// Whether a third matrix gates the hidden units.
     pub fn gated(self) -> bool {
         matches!(self, Self::SwiGlu | Self::GeGlu)
+    }
+
+    /// The width where none is said, in a model of width `hidden_size`: 4 times that, or 8/3 of it rounded up to 32 when
+    /// gated.
+    pub(super) fn usual_width(self, hidden_size: usize) -> usize {
+        if self.gated() {
+            hidden_size.saturating_mul(8).div_ceil(3).div_ceil(32).saturating_mul(32)
+        } else {
+            hidden_size.saturating_mul(4)
+        }
     }
 }
 
@@ -207,6 +192,17 @@ impl Yarn {
     }
 }
 
+/// What LongRoPE takes where nothing is said.
+pub struct LongRope;
+
+impl LongRope {
+    /// What rotated queries and keys are multiplied by in contexts `stretch` times as long as the original one of
+    /// `original` tokens, as the paper recommends.
+    pub fn attention_factor(stretch: f64, original: usize) -> f64 {
+        if stretch <= 1.0 { 1.0 } else { (1.0 + stretch.ln() / (original as f64).ln()).sqrt() }
+    }
+}
+
 impl RopeScaling {
     /// Tokens that a sequence can have, for a model that is said to be made for `stated`: stretched positions reach further
     /// than those of pretraining.
@@ -231,6 +227,34 @@ impl RopeScaling {
             Self::LongRope { attention_factor, .. } => attention_factor,
             _ => 1.0,
         }
+    }
+}
+
+/// Constants that scale what flows through a model (Yang et al., 2022, arXiv:2203.03466).
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Multipliers {
+    /// Of the embeddings of tokens.
+    pub embedding: f64,
+    /// Of attention scores, in place of 1 / √`head_dim`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub attention: Option<f64>,
+    /// Of what attention and feed-forward network add to the residual stream.
+    pub residual: f64,
+    /// Logits are divided by this.
+    pub logits_divisor: f64,
+}
+
+impl Default for Multipliers {
+    fn default() -> Self {
+        Self { embedding: 1.0, attention: None, residual: 1.0, logits_divisor: 1.0 }
+    }
+}
+
+impl Multipliers {
+    /// Whether nothing is scaled.
+    pub(crate) fn are_usual(&self) -> bool {
+        *self == Self::default()
     }
 }
 

@@ -1,8 +1,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::{
-    ConfigError, Dropout, Family, FeedForwardKind, ModelConfig, NormKind, NormPlacement, Position, QkNorm, RopeScaling,
-    Rotary,
+    ConfigError, Dropout, Family, FeedForwardKind, ModelConfig, NormKind, Position, QkNorm, RopeScaling, Rotary, Sizes,
 };
 
 /// The `[model]` table of a training config: sizes, and what differs from the family's defaults.
@@ -112,66 +111,37 @@ impl ModelSection {
     /// # Errors
     /// Those of [`ModelConfig::validate`], and a hidden size that the heads do not divide.
     pub fn resolve(&self, vocab_size: usize) -> Result<ModelConfig, ConfigError> {
-        let family = self.family;
-        let gpt2 = family == Family::Gpt2;
-        let feed_forward = self.feed_forward.unwrap_or(match family {
-            Family::Gpt2 => FeedForwardKind::GeluTanh,
-            Family::Gemma3 => FeedForwardKind::GeGlu,
-            _ => FeedForwardKind::SwiGlu,
-        });
-        let default_intermediate = if feed_forward.gated() {
-            self.hidden_size.saturating_mul(8).div_ceil(3).div_ceil(32).saturating_mul(32)
-        } else {
-            self.hidden_size.saturating_mul(4)
-        };
-        let position = self.resolve_position()?;
-        let rotary = position != Position::Learned;
-        let windowed_layers = self.windowed_layers();
-        let default_eps = match family {
-            Family::Gpt2 | Family::Llama | Family::Mistral | Family::Phi3 => 1e-5,
-            _ => 1e-6,
-        };
-        let qk_norm = match family {
-            Family::Qwen3 | Family::Gemma3 => Some(QkNorm::Head),
-            Family::Olmo2 => Some(QkNorm::Width),
-            _ => None,
-        };
-        let config = ModelConfig {
-            family,
+        let base = self.family.defaults(Sizes {
             vocab_size,
             context_length: self.context_length,
             hidden_size: self.hidden_size,
             num_layers: self.num_layers,
             num_heads: self.num_heads,
+            sliding_window: self.sliding_window,
+        });
+        let feed_forward = self.feed_forward.unwrap_or(base.feed_forward);
+        let (position, local_rotary) = self.resolve_rotation(&base)?;
+        let config = ModelConfig {
             num_kv_heads: self.num_kv_heads.unwrap_or(self.num_heads),
             head_dim: self.resolve_head_dim()?,
-            intermediate_size: self.intermediate_size.unwrap_or(default_intermediate),
-            norm: self.norm.unwrap_or(match family {
-                Family::Gpt2 => NormKind::LayerNorm,
-                Family::Gemma3 => NormKind::RmsNorm1p,
-                _ => NormKind::RmsNorm,
-            }),
-            norm_eps: self.norm_eps.unwrap_or(default_eps),
-            norm_placement: match family {
-                Family::Gemma3 => NormPlacement::Both,
-                Family::Olmo2 => NormPlacement::After,
-                _ => NormPlacement::Before,
-            },
-            scaled_embedding: family == Family::Gemma3,
+            intermediate_size: self.intermediate_size.unwrap_or_else(|| feed_forward.usual_width(self.hidden_size)),
+            norm: self.norm.unwrap_or(base.norm),
+            norm_eps: self.norm_eps.unwrap_or(base.norm_eps),
             position,
-            local_rotary: (rotary && family == Family::Gemma3 && !windowed_layers.is_empty()).then(|| Rotary::new(1e4)),
-            unrotated_layers: if rotary && family == Family::SmolLm3 { self.every_fourth() } else { Vec::new() },
-            qkv_bias: self.qkv_bias.unwrap_or(gpt2 || family == Family::Qwen2),
-            attention_output_bias: self.attention_output_bias.unwrap_or(gpt2),
-            mlp_bias: self.mlp_bias.unwrap_or(gpt2),
-            qk_norm: self.qk_norm.map_or(qk_norm, |wanted| wanted.then_some(qk_norm.unwrap_or(QkNorm::Head))),
-            query_pre_attn_scalar: None,
-            sliding_window: self.sliding_window.filter(|_| !windowed_layers.is_empty()),
-            windowed_layers,
+            local_rotary,
+            qkv_bias: self.qkv_bias.unwrap_or(base.qkv_bias),
+            attention_output_bias: self.attention_output_bias.unwrap_or(base.attention_output_bias),
+            mlp_bias: self.mlp_bias.unwrap_or(base.mlp_bias),
+            qk_norm: match self.qk_norm {
+                Some(wanted) => wanted.then_some(base.qk_norm.unwrap_or(QkNorm::Head)),
+                None => base.qk_norm,
+            },
             feed_forward,
-            tied: self.tied.unwrap_or(matches!(family, Family::Gpt2 | Family::SmolLm3 | Family::Gemma3)),
+            tied: self.tied.unwrap_or(base.tied),
             dropout: self.dropout,
-        };
+            ..base
+        }
+        .normalized();
         config.validate()?;
         Ok(config)
     }
@@ -190,39 +160,26 @@ impl ModelSection {
         }
     }
 
-    fn windowed_layers(&self) -> Vec<usize> {
-        let all = 0..self.num_layers.min(ModelConfig::MOST_LAYERS);
-        match self.family {
-            _ if self.sliding_window.is_none() => Vec::new(),
-            Family::Gemma3 => all.filter(|layer| (layer + 1) % 6 != 0).collect(),
-            Family::SmolLm3 => self.every_fourth(),
-            _ => all.collect(),
-        }
-    }
-
-    fn every_fourth(&self) -> Vec<usize> {
-        (3..self.num_layers.min(ModelConfig::MOST_LAYERS)).step_by(4).collect()
-    }
-
-    fn resolve_position(&self) -> Result<Position, ConfigError> {
-        let default = if self.family == Family::Gpt2 { PositionKind::Learned } else { PositionKind::Rotary };
-        if self.position.unwrap_or(default) == PositionKind::Rotary {
-            let default_theta = match self.family {
-                Family::Qwen2 | Family::Qwen3 | Family::Gemma3 => 1e6,
-                Family::SmolLm3 => 2e6,
-                Family::Olmo2 => 5e5,
-                _ => 1e4,
-            };
-            let theta = self.rope_theta.unwrap_or(default_theta);
+    /// The positions, and the rotation of windowed layers where it is another.
+    fn resolve_rotation(&self, base: &ModelConfig) -> Result<(Position, Option<Rotary>), ConfigError> {
+        let (usual, rotary) = match &base.position {
+            Position::Learned => (PositionKind::Learned, Rotary::new(1e4)),
+            Position::Rotary(rotary) => (PositionKind::Rotary, rotary.clone()),
+        };
+        if self.position.unwrap_or(usual) == PositionKind::Rotary {
+            let theta = self.rope_theta.unwrap_or(rotary.theta);
             let scaling = self.rope_scaling.clone().unwrap_or_default();
-            return Ok(Position::Rotary(Rotary { theta, scaling, width: None }));
+            // Windowed layers with the same base keep it the same; they are not scaled.
+            let own = |local: &Rotary| if local.theta == rotary.theta { theta } else { local.theta };
+            let local_rotary = base.local_rotary.as_ref().map(|local| Rotary::new(own(local)));
+            return Ok((Position::Rotary(Rotary { theta, scaling, ..rotary }), local_rotary));
         }
         for (name, set) in [("rope_theta", self.rope_theta.is_some()), ("rope_scaling", self.rope_scaling.is_some())] {
             if set {
                 return Err(ConfigError::NoEffect(name, "position = \"learned\""));
             }
         }
-        Ok(Position::Learned)
+        Ok((Position::Learned, None))
     }
 }
 
@@ -255,6 +212,10 @@ mod tests {
         assert_eq!((smollm3.windowed_layers, smollm3.unrotated_layers), (vec![3, 7], vec![3, 7]));
         assert_eq!(gemma3.windowed_layers, [0, 1, 2, 3, 4, 6, 7]);
         assert_eq!(gemma3.local_rotary, Some(Rotary::new(1e4)));
+        let scaling = || Some(RopeScaling::Linear { factor: 2.0 });
+        let olmo3 = ModelSection { rope_theta: Some(1e4), rope_scaling: scaling(), ..section(Family::Olmo3) };
+        assert_eq!(olmo3.resolve(100).unwrap().local_rotary, Some(Rotary::new(1e4)));
+        assert_eq!(resolve(Family::Olmo3).local_rotary, None);
         let few = ModelSection { num_layers: 3, ..section(Family::SmolLm3) }.resolve(100).unwrap();
         assert_eq!((few.sliding_window, few.windowed_layers.len()), (None, 0));
     }

@@ -6,9 +6,9 @@ use std::path::Path;
 
 use serde_json::{Value as Json, json};
 
-use super::super::keys::Keys;
 use super::{Parts, bpe, problem_at};
 use crate::CheckpointError;
+use crate::keys::GgufKeys;
 
 /// How a text is split.
 enum Rule {
@@ -157,7 +157,7 @@ impl Pre {
 }
 
 /// What is not the vocabulary of a tokenizer of this kind.
-pub(super) fn read(path: &Path, keys: &Keys) -> Result<Parts, CheckpointError> {
+pub(super) fn read(path: &Path, keys: &GgufKeys) -> Result<Parts, CheckpointError> {
     const PRE: &str = "tokenizer.ggml.pre";
     const MERGES: &str = "tokenizer.ggml.merges";
     // Files from before there were rules mean this one, as in llama.cpp.

@@ -6,15 +6,15 @@ use std::collections::HashMap;
 use llm_gguf::{Array, Value};
 use serde_json::{Value as Json, json};
 
-use super::super::keys::Keys;
 use super::{Kind, Parts, Vocabulary, bpe};
 use crate::CheckpointError;
+use crate::keys::GgufKeys;
 
 /// What a space is written as.
 pub(super) const SPACE: &str = "▁";
 
 /// What is not the vocabulary of a tokenizer of this kind.
-pub(super) fn read(keys: &Keys, vocabulary: &Vocabulary) -> Result<Parts, CheckpointError> {
+pub(super) fn read(keys: &GgufKeys, vocabulary: &Vocabulary) -> Result<Parts, CheckpointError> {
     const SCORES: &str = "tokenizer.ggml.scores";
     const PREFIX: &str = "tokenizer.ggml.add_space_prefix";
     const EXTRA_SPACES: &str = "tokenizer.ggml.remove_extra_whitespaces";

@@ -5,11 +5,12 @@ use std::path::Path;
 
 use burn::tensor::Device;
 use llm_data::Tokenizer;
+use llm_gguf::is_gguf_name;
 use llm_model::{CausalLm, ModelConfig};
 use serde_json::Value;
 
 use crate::config::{publishable, special_ids, write_config, write_json};
-use crate::gguf::{GgufFile, is_gguf_name};
+use crate::gguf::GgufFile;
 use crate::weights::write_weights;
 use crate::{CheckpointError, Dtype, ModelSource, Quantize};
 

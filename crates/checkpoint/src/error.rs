@@ -355,6 +355,15 @@ pub enum CheckpointError {
         path: PathBuf,
     },
 
+    /// A chat template that cannot be read.
+    #[error("{}: {source}\nhint: a chat template is a file of Jinja, in UTF-8", path.display())]
+    TemplateFile {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+
     /// A tokenizer that cannot be read or written.
     #[error(transparent)]
     Tokenizer(#[from] DataError),

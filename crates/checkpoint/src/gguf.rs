@@ -17,29 +17,23 @@ mod tokenizer;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 
 use bytes::Bytes;
 use llm_data::Tokenizer;
-use llm_gguf::{Gguf, GgufError, TensorInfo, Value};
+use llm_gguf::{Gguf, GgufError, TensorInfo, Value, is_gguf_name};
 use llm_model::ModelConfig;
 
 use crate::CheckpointError;
 use architecture::{ARCHITECTURES, Architecture};
 use keys::Keys;
 use parts::Part;
-#[cfg(feature = "hub")]
-pub(crate) use parts::{part_name, sibling};
 pub use save::save_gguf;
 pub(crate) use tensors::GgufTensors;
 
 /// Whether `path` is to be read as a GGUF file and not as a model directory.
 pub fn is_gguf(path: &Path) -> bool {
     is_gguf_name(path) || path.is_file()
-}
-
-/// Whether `path` ends with `.gguf`, in letters of any case.
-pub fn is_gguf_name(path: &Path) -> bool {
-    path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("gguf"))
 }
 
 /// A GGUF file of a known architecture, or the several files of one model.
@@ -50,6 +44,8 @@ pub(crate) struct GgufFile {
     parts: Vec<Part>,
     /// For each tensor, the part that has it.
     homes: BTreeMap<String, usize>,
+    /// What the metadata says about the model, once somebody has asked.
+    config: OnceLock<ModelConfig>,
 }
 
 impl GgufFile {
@@ -57,7 +53,7 @@ impl GgufFile {
     pub fn open(path: &Path) -> Result<Self, CheckpointError> {
         let parts = parts::open(path)?;
         let homes = parts::homes(&parts)?;
-        Ok(Self { path: parts[0].path.clone(), parts, homes })
+        Ok(Self { path: parts[0].path.clone(), parts, homes, config: OnceLock::new() })
     }
 
     fn metadata(&self) -> &BTreeMap<String, Value> {
@@ -101,9 +97,13 @@ impl GgufFile {
         })
     }
 
-    /// What the metadata says about the model.
-    pub fn config(&self) -> Result<ModelConfig, CheckpointError> {
-        config::read(self, self.architecture()?)
+    /// What the metadata says about the model; it is read once.
+    pub fn config(&self) -> Result<&ModelConfig, CheckpointError> {
+        if let Some(config) = self.config.get() {
+            return Ok(config);
+        }
+        let config = config::read(self, self.architecture()?)?;
+        Ok(self.config.get_or_init(|| config))
     }
 
     /// The tokenizer, with the chat template under `chat_template` in its settings.

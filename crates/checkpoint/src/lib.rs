@@ -19,11 +19,10 @@ mod config;
 mod directory;
 mod error;
 mod families;
+mod files;
 mod floats;
 mod generation;
 mod gguf;
-#[cfg(feature = "hub")]
-mod hub;
 mod pickled;
 mod pictures;
 mod quantize;
@@ -43,11 +42,10 @@ pub use directory::{
     save_model_as,
 };
 pub use error::CheckpointError;
+pub use files::{CHAT_TEMPLATE, ModelFiles, copy_chat_template};
 pub use generation::{GenerationDefaults, copy_generation, load_generation};
-pub use gguf::{is_gguf, is_gguf_name, save_gguf};
-#[cfg(feature = "hub")]
-pub use hub::{Hub, HubError, HubEvent, HubId};
-pub use llm_gguf::TensorType;
+pub use gguf::{is_gguf, save_gguf};
+pub use llm_gguf::{TensorType, is_gguf_name};
 pub use quantize::Quantize;
 pub use source::ModelSource;
 pub use tensors::{load_tensors, save_tensors};

@@ -52,7 +52,7 @@ impl ModelSource {
     /// # Errors
     /// Those of [`load_config`](crate::load_config).
     pub fn config(&self) -> Result<ModelConfig, CheckpointError> {
-        self.gguf.as_ref().map_or_else(|| config::read(&self.path), |file| file.config())
+        self.gguf.as_ref().map_or_else(|| config::read(&self.path), |file| file.config().cloned())
     }
 
     /// What of the model is not read, as text does not pass through it: of a model of text alone, nothing.

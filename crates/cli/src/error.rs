@@ -4,6 +4,7 @@ use std::process::ExitCode;
 
 use llm_checkpoint::CheckpointError;
 use llm_data::{DataError, Encoding, Unreadable};
+use llm_eval::EvalError;
 use llm_generate::GenerateError;
 use llm_model::{ConfigError, LoraError};
 use llm_train::RunConfigError;
@@ -53,15 +54,6 @@ pub enum CliError {
     #[error("the text is empty\nhint: give some text, or a tokenizer with --tokenizer")]
     NoText,
 
-    /// Texts and samples, which are measured in different ways.
-    #[error("{} is a text, but {} holds samples\nhint: measure one kind at a time; --text-key KEY reads .jsonl files as texts", text.display(), samples.display())]
-    TextsAndSamples {
-        /// A file or folder of samples.
-        samples: PathBuf,
-        /// One of texts.
-        text: PathBuf,
-    },
-
     /// Samples of which nothing could be asked.
     #[error(
         "{data}: there is nothing to answer: the samples are plain texts\n\
@@ -72,15 +64,6 @@ pub enum CliError {
         data: String,
         /// The model, as it was typed.
         model: String,
-    },
-
-    /// A chat template that cannot be read.
-    #[error("{}: {source}\nhint: --chat-template takes a file of Jinja, in UTF-8", path.display())]
-    TemplateFile {
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        source: io::Error,
     },
 
     /// A flag that must be given.
@@ -162,13 +145,13 @@ pub enum CliError {
         /// What was typed.
         name: String,
         /// What the hub says.
-        error: Box<llm_checkpoint::HubError>,
+        error: Box<llm_hub::HubError>,
     },
 
     /// The hub.
     #[cfg(feature = "hub")]
     #[error(transparent)]
-    Hub(#[from] llm_checkpoint::HubError),
+    Hub(#[from] llm_hub::HubError),
 
     /// A revision of something that has none.
     #[error("{}: --revision is for models of the hub, but this is a local path\nhint: leave it out", path.display())]
@@ -196,6 +179,10 @@ pub enum CliError {
     /// Generation.
     #[error(transparent)]
     Generate(#[from] GenerateError),
+
+    /// A measurement.
+    #[error(transparent)]
+    Eval(#[from] EvalError),
 
     /// A conversation.
     #[error(transparent)]
@@ -226,26 +213,6 @@ pub enum CliError {
     /// An adapter that a model cannot have.
     #[error(transparent)]
     Lora(#[from] LoraError),
-
-    /// More tokens than a model has positions for.
-    #[error("{tokens} tokens, but the model has positions for {context} only\nhint: give fewer")]
-    TooManyTokens {
-        /// Tokens given.
-        tokens: usize,
-        /// Positions of the model.
-        context: usize,
-    },
-
-    /// Windows over a text that leave tokens out.
-    #[error(
-        "windows of {context} tokens that begin {stride} apart would leave tokens out\nhint: make --stride {context} or less"
-    )]
-    StrideBeyondContext {
-        /// From one window to the next.
-        stride: usize,
-        /// Tokens of a window.
-        context: usize,
-    },
 
     /// A conversion onto what is there already.
     #[error("{}: there is something already\nhint: choose another place, or replace it with --overwrite", path.display())]

@@ -4,7 +4,6 @@
 //! other files serve them all. Only this crate prints: results to stdout, everything else to stderr.
 
 mod adapters;
-mod answers;
 mod args;
 mod commands;
 mod device;

@@ -29,7 +29,6 @@ mod recompute;
 mod schedule;
 mod tensorboard;
 mod trainer;
-mod windows;
 
 pub use config::{
     ConfigFile, EvalSection, FinetuneConfig, FinetuneSection, Method, PreferenceLoss, PreferenceSection, RunConfig,
@@ -52,4 +51,3 @@ pub use trainer::{
     Best, Ending, Finetuning, Outcome, PreferenceSource, RunOptions, SampleSource, Source, TextSource, Trainer,
     precision_warning,
 };
-pub use windows::text_windows;

@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use clap::Args;
-use llm_checkpoint::write_atomic;
+use llm_checkpoint::{ModelFiles, write_atomic};
 use llm_generate::{Event, FinishReason, Generation, Generator, Options, Sampling};
 use llm_model::params;
 use serde_json::Value;
@@ -22,7 +22,7 @@ use crate::adapters::AdapterArgs;
 use crate::device::DeviceArgs;
 use crate::error::CliError;
 use crate::interrupt;
-use crate::model::{ModelArgs, ModelFiles};
+use crate::model::{ModelArgs, template};
 use crate::numbers::grouped;
 use crate::printer::{Printer, plain_stdout, stdout};
 use crate::sampling::{Most, SamplingArgs, unlimited_or};
@@ -80,8 +80,8 @@ pub struct ChatArgs {
 pub fn run(args: &ChatArgs, printer: Printer) -> Result<(), CliError> {
     let source = args.model.source(printer)?;
     let device = args.device.open(printer)?;
-    let (files, model) = ModelFiles::read_with_weights(source, &device.device)?;
-    let template = files.template(args.chat_template.as_deref(), &args.adapters)?;
+    let (files, model) = ModelFiles::with_weights(source, &device.device)?;
+    let template = template(&files, args.chat_template.as_deref(), &args.adapters)?;
     let model = args.adapters.apply(model, printer)?;
     let context = files.config.context_length;
     let settings = args.sampling.resolve(args.max_tokens, context, &files.generation);

@@ -4,19 +4,19 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
 
 use burn::tensor::Device;
-use llm_checkpoint::{copy_generation, write_atomic};
+use llm_checkpoint::{CHAT_TEMPLATE, ModelFiles, copy_generation, write_atomic};
 use llm_data::{
     DataError, Finding, FindingKind, Origin, Place, Rendering, SampleSet, SampleSummary, TokenShards, TokenizedSample,
     check_samples, prepare_split,
 };
+use llm_eval::EvalData;
 use llm_train::{Ending, FinetuneConfig, Finetuning, Method, Outcome, RunOptions, Source, TrainError, Trainer};
 
 use super::report;
-use crate::adapters::CHAT_TEMPLATE;
 use crate::device::DeviceArgs;
 use crate::error::CliError;
-use crate::measure::MeasureArgs;
-use crate::model::{self, ModelFiles};
+use crate::measure::MeasureView;
+use crate::model;
 use crate::numbers::{duration, grouped};
 use crate::printer::Printer;
 use crate::progress::PreparationBar;
@@ -54,7 +54,7 @@ impl Start<'_> {
     pub fn run(self, printer: Printer) -> Result<(), CliError> {
         let mut config = self.config.clone();
         let path = model::locate(&config.finetune.model, None, printer)?;
-        let files = ModelFiles::read(model::open(&path, printer)?)?;
+        let files = ModelFiles::of(model::open(&path, printer)?)?;
         let method = config.finetune.method_for(&files.config);
         config.finetune.method = Some(method);
         let out = self.out(method);
@@ -71,7 +71,10 @@ impl Start<'_> {
         // What is wrong with this data is said now, not after the training.
         let kept = match self.keep {
             [] => None,
-            paths => Some(MeasureArgs::of(paths).read(&files, printer)?),
+            paths => {
+                let mut view = MeasureView::new(printer);
+                Some(EvalData::new(paths.to_vec()).read(&files, &mut |event| view.show(event))?)
+            }
         };
         let learned = self.learn(&config, &files, &options, printer)?;
         let Learned { outcome, shown, stops } = &learned;
@@ -105,7 +108,7 @@ impl Start<'_> {
         let limits = config.data.limits(files.config.context_length);
         let tokenizer = &files.tokenizer;
         let tuning = || -> Result<Finetuning, CliError> {
-            let model = files.load_to_train(device, &config.finetune)?;
+            let model = model::load_to_train(files, device, &config.finetune)?;
             let (layers, bytes) = model.quantized_size();
             if layers > 0 {
                 let mib = bytes as f64 / f64::from(1 << 20);

@@ -4,6 +4,7 @@ pub(crate) mod layers;
 pub(crate) mod raw;
 pub(crate) mod rope;
 
+use std::io::ErrorKind;
 use std::path::Path;
 
 use llm_model::{CausalLm, ModelConfig};
@@ -31,12 +32,10 @@ pub fn load_config(dir: &Path) -> Result<ModelConfig, CheckpointError> {
 /// Reads and resolves `config.json` in `dir`.
 pub(crate) fn read(dir: &Path) -> Result<ModelConfig, CheckpointError> {
     let path = dir.join("config.json");
-    let hint = if is_adapter(dir) {
-        "this is an adapter: give the model that it belongs to, and this folder with --adapter-path"
-    } else {
-        "a model directory has config.json, model.safetensors and tokenizer.json; train one with `llm train`"
-    };
-    let text = std::fs::read(&path).map_err(|e| CheckpointError::read(&path, e, hint))?;
+    let text = std::fs::read(&path).map_err(|source| match source.kind() {
+        ErrorKind::NotFound => CheckpointError::NoConfig { path: path.clone(), is_adapter: is_adapter(dir) },
+        _ => CheckpointError::Io { path: path.clone(), source },
+    })?;
     let json = |e: serde_json::Error| CheckpointError::Json { path: path.clone(), message: e.to_string() };
     resolve(&RawConfig::new(&path, serde_json::from_slice(&text).map_err(json)?))
 }

@@ -14,6 +14,7 @@
 #![warn(missing_docs)]
 
 mod adapter;
+mod advice;
 mod atomic;
 mod config;
 mod directory;
@@ -35,6 +36,7 @@ pub use adapter::{
     AdapterDescription, adapter_base, describe_adapter, is_adapter, load_adapter, load_adapters, own_targets,
     save_adapter,
 };
+pub use advice::Advice;
 pub use atomic::write_atomic;
 pub use config::{load_config, published_type, save_config};
 pub use directory::{

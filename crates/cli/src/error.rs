@@ -1,25 +1,28 @@
+mod chat;
+mod hint;
+
 use std::io;
 use std::path::PathBuf;
-use std::process::ExitCode;
 
 use llm_checkpoint::CheckpointError;
 use llm_data::{DataError, Encoding, Unreadable};
 use llm_eval::EvalError;
-use llm_generate::GenerateError;
+use llm_generate::{ConversationError, GenerateError};
 use llm_model::{ConfigError, LoraError};
 use llm_train::RunConfigError;
 use llm_train::TrainError;
 
-use crate::commands::chat::ChatError;
 use crate::device::DeviceError;
+use crate::printer::OutputError;
+pub use chat::ChatError;
 
-/// Why a command did not do what it was asked. Each error's text says what happened and, on lines that begin with
-/// `hint: `, what to do next; [`Printer::error`](crate::printer::Printer::error) colours them.
+/// Why a command did not do what it was asked. [`report`](Self::report) says what happened and, on lines that begin with
+/// `hint: `, what to do next.
 #[derive(Debug, thiserror::Error)]
 pub enum CliError {
-    /// Writing a result to stdout failed. Errors of files never come here; they carry their path.
-    #[error("cannot write to standard output: {0}")]
-    Output(#[from] io::Error),
+    /// Standard output.
+    #[error(transparent)]
+    Output(#[from] OutputError),
 
     /// Stdin cannot be read.
     #[error("cannot read standard input: {0}")]
@@ -162,7 +165,9 @@ pub enum CliError {
 
     /// A revision that cannot be a branch, a tag or a commit.
     #[cfg(feature = "hub")]
-    #[error("{revision:?} is not the name of a branch, tag or commit")]
+    #[error(
+        "{revision:?} is not the name of a branch, tag or commit\nhint: leave out --revision for main, or see the tags on the model's page"
+    )]
     BadRevision {
         /// What was typed.
         revision: String,
@@ -185,6 +190,10 @@ pub enum CliError {
     Eval(#[from] EvalError),
 
     /// A conversation.
+    #[error(transparent)]
+    Conversation(#[from] ConversationError),
+
+    /// What was typed in a conversation.
     #[error(transparent)]
     Chat(#[from] ChatError),
 
@@ -291,11 +300,22 @@ fn first_line(error: &str) -> &str {
 }
 
 impl CliError {
-    /// 130 when interrupted, else 1; wrong usage ends in `main` with 2.
-    pub fn exit_code(&self) -> ExitCode {
+    /// What it says, with its hint.
+    pub fn report(&self) -> String {
+        self.hint().map_or_else(|| self.to_string(), |hint| format!("{self}\nhint: {hint}"))
+    }
+
+    /// What helps, where the error's text does not say it.
+    fn hint(&self) -> Option<String> {
         match self {
-            Self::Interrupted => ExitCode::from(130),
-            _ => ExitCode::FAILURE,
+            Self::Data(error) => error.advice().map(hint::data),
+            Self::Checkpoint(error) => error.advice().map(hint::checkpoint),
+            Self::Generate(error) => error.advice().map(hint::generate),
+            Self::Conversation(error) => error.advice().map(hint::generate),
+            Self::Eval(error) => error.advice().map(hint::eval),
+            Self::RunConfig(error) => error.advice().map(hint::train),
+            Self::Train(error) => error.advice().map(hint::train),
+            _ => None,
         }
     }
 }

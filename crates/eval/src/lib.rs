@@ -16,7 +16,7 @@ mod windows;
 
 pub use answers::{Answer, Question, likeliest};
 pub use compare::{Comparison, Side, differences};
-pub use error::EvalError;
+pub use error::{Advice, EvalError};
 pub use logits::{Agreement, logits};
 pub use measure::{EvalData, Event, Measured, Score};
 pub use windows::text_windows;

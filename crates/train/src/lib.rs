@@ -9,6 +9,7 @@
 //! Nothing here prints: [`Event`]s tell what happens.
 #![warn(missing_docs)]
 
+mod advice;
 pub mod bench;
 mod chart;
 pub mod config;
@@ -30,12 +31,13 @@ mod schedule;
 mod tensorboard;
 mod trainer;
 
+pub use advice::Advice;
 pub use config::{
     ConfigFile, EvalSection, FinetuneConfig, FinetuneSection, Method, PreferenceLoss, PreferenceSection, RunConfig,
     RunConfigError, SampleSection, TrainSection,
 };
 pub use diagnose::{NotFinite, Quantity};
-pub use error::TrainError;
+pub use error::{Occupant, TrainError};
 pub use event::{EvalRecord, Event, SampleRequest, StepRecord};
 pub use forecast::{Forecast, Measurement};
 pub use learner::{Defect, Gradients, Learner};

@@ -1,4 +1,3 @@
-use std::io::Write;
 use std::ops::ControlFlow;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -208,7 +207,7 @@ fn stream(
     let mut written = Ok(());
     let made = generator.generate(ids, options, &mut |event| {
         if let Event::Text(text) = event {
-            written = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+            written = write!(out, "{text}").and_then(|()| out.flush());
         }
         if written.is_err() { ControlFlow::Break(()) } else { while_not(interrupted) }
     })?;

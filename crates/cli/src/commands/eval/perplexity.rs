@@ -1,5 +1,3 @@
-use std::io::Write;
-
 use clap::Args;
 use serde_json::json;
 

@@ -1,9 +1,12 @@
 //! A run that begins with a model: what it learns, and what lies beside its result.
 
+mod report;
+
 use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
 
 use burn::tensor::Device;
+use clap::ValueEnum;
 use llm_checkpoint::{CHAT_TEMPLATE, ModelFiles, copy_generation, write_atomic};
 use llm_data::{
     DataError, Finding, FindingKind, Origin, Place, Rendering, SampleSet, SampleSummary, TokenShards, TokenizedSample,
@@ -12,7 +15,6 @@ use llm_data::{
 use llm_eval::EvalData;
 use llm_train::{Ending, FinetuneConfig, Finetuning, Method, Outcome, RunOptions, Source, TrainError, Trainer};
 
-use super::report;
 use crate::device::DeviceArgs;
 use crate::error::CliError;
 use crate::measure::MeasureView;
@@ -21,6 +23,30 @@ use crate::numbers::{duration, grouped};
 use crate::printer::Printer;
 use crate::progress::PreparationBar;
 use crate::training_view::{TrainingView, resuming, stopped};
+
+/// What is trained.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub enum MethodName {
+    /// An adapter of low rank beside frozen weights.
+    Lora,
+    /// All weights.
+    Full,
+    /// The last blocks, the last norm and the head.
+    Head,
+    /// An adapter, by preferences.
+    Dpo,
+}
+
+impl From<MethodName> for Method {
+    fn from(name: MethodName) -> Self {
+        match name {
+            MethodName::Lora => Self::Lora,
+            MethodName::Full => Self::Full,
+            MethodName::Head => Self::Head,
+            MethodName::Dpo => Self::Dpo,
+        }
+    }
+}
 
 /// A run that begins with a model, whichever command starts it.
 pub struct Start<'a> {

@@ -1,6 +1,5 @@
 //! What fine-tuning changed: losses and answers, before and after.
 
-use std::io::Write;
 use std::path::Path;
 
 use burn::tensor::Device;

@@ -105,3 +105,23 @@ impl Command {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The names of all commands below `command`, as they are typed.
+    fn names(command: &clap::Command, above: &str) -> Vec<String> {
+        let name = |below: &clap::Command| format!("{above} {}", below.get_name());
+        let all = command.get_subcommands().filter(|below| below.get_name() != "help");
+        all.flat_map(|below| [name(below)].into_iter().chain(names(below, &name(below)))).collect()
+    }
+
+    #[test]
+    fn the_help_of_every_command_is_held() {
+        let held = include_str!("../tests/cmd/help.trycmd");
+        for name in names(&Cli::command(), "llm") {
+            assert!(held.contains(&format!("\n$ {name} --help\n")), "{name} is not in help.trycmd");
+        }
+    }
+}

@@ -8,7 +8,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Errors without a hint, and why they need none.
-const EXEMPT: [(&str, &str, &str); 26] = [
+const EXEMPT: [(&str, &str, &str); 27] = [
     ("LoraError", "Value", "it says what is possible"),
     ("ConfigError", "Zero", "it says what is possible"),
     ("ConfigError", "Probability", "it says what is possible"),
@@ -33,6 +33,7 @@ const EXEMPT: [(&str, &str, &str); 26] = [
     ("DataError", "Tokenize", "nothing that one asks for otherwise would change it"),
     ("GenerateError", "Device", "nothing that one asks for otherwise would change it"),
     ("TrainError", "Chart", "nothing that one asks for otherwise would change it"),
+    ("DataError", "ChatRefused", "the template says why"),
     ("CliError", "Bench", "the process that failed has said why"),
     ("CliError", "Interrupted", "it was asked for, and is not shown"),
 ];

@@ -292,9 +292,7 @@ pub enum DataError {
     },
 
     /// A chat template that does not take these messages, and says why.
-    #[error(
-        "the model's chat template refuses these messages: {message}\nhint: change them as it says, or use another template"
-    )]
+    #[error("the model's chat template refuses these messages: {message}")]
     ChatRefused {
         /// What the template says.
         message: String,

@@ -43,14 +43,11 @@ fn text(tokenizer: &Tokenizer, shards: &TokenShards) -> String {
 }
 
 #[test]
-fn shakespeare_splits_as_nanogpt_splits_it() {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).ancestors();
-    let Some(path) = path.map(|up| up.join("shared/data/tinyshakespeare/input.txt")).find(|p| p.exists()) else {
-        return eprintln!("skipped: no folder `shared` beside the repository");
-    };
-    let whole = fs::read_to_string(&path).unwrap();
-    let mut fixture = Fixture::new("unused.txt", "x", TokenizerKind::Char);
-    fixture.data.paths = vec![path];
+fn a_text_splits_as_nanogpt_splits_it() {
+    // As many characters as tinyshakespeare has, and as many different ones.
+    let characters: Vec<char> = ('!'..).take(65).collect();
+    let whole: String = (0..1_115_394usize).map(|i| characters[i * i % 8191 % 65]).collect();
+    let fixture = Fixture::new("input.txt", &whole, TokenizerKind::Char);
     let Prepared { tokenizer, split, cached } = fixture.prepare().unwrap();
     assert!(!cached);
     assert_eq!((split.train.len(), split.valid.len()), (1_003_854, 111_540));
@@ -122,10 +119,7 @@ fn long_texts_are_cut_without_a_trace() {
 
 #[test]
 fn llama_tokens_of_long_texts_are_those_of_the_whole() {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).ancestors();
-    let Some(model) = path.map(|up| up.join("shared/models/stories260K")).find(|p| p.exists()) else {
-        return eprintln!("skipped: no folder `shared` beside the repository");
-    };
+    let model = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/stories260k");
     let long = "Once upon a time there was a little girl, and she had 3 cats. ".repeat(9000);
     let mut fixture = Fixture::new("a.md", &long, TokenizerKind::Bpe);
     fixture.tokenizer.path = Some(model);

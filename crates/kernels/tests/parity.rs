@@ -1,18 +1,21 @@
 //! Every fused operation against its reference: forward and all gradients, on odd shapes, views and large values.
 #![cfg(feature = "cpu")]
 
-use burn::tensor::{Device, FloatDType, Int, Tensor, TensorData};
+use burn::tensor::{DType, Device, FloatDType, Int, Tensor, TensorData};
 use llm_gguf::TensorType;
 use llm_kernels::{
     Activation, AdamStep, Adapter, Causal, IGNORED, Input, Precision, QuantizedWeight, Weight, activated_linear,
     activated_linear_reference, adam, adam_reference, adapted_linear, adapted_linear_reference, attention,
-    attention_reference, cross_entropy, cross_entropy_reference, dropout, embedding, embedding_reference, layer_norm,
-    layer_norm_reference, linear, linear_cross_entropy, linear_cross_entropy_reference, linear_reference, profile,
-    rms_norm, rms_norm_reference, rotate, rotate_reference, sum_of_squares, sum_of_squares_reference,
+    attention_reference, cross_entropy, cross_entropy_reference, dropout, embedding, embedding_reference, is_fused,
+    layer_norm, layer_norm_reference, linear, linear_cross_entropy, linear_cross_entropy_reference, linear_reference,
+    profile, rms_norm, rms_norm_reference, rotate, rotate_reference, sum_of_squares, sum_of_squares_reference,
 };
 
 fn device() -> Device {
-    Device::flex().autodiff()
+    let device = Device::flex();
+    // Or else a reference would be held to itself.
+    assert!(is_fused(&device, DType::F32), "fused operations are turned off: is LLM_KERNELS set?");
+    device.autodiff()
 }
 
 /// Values of mean 0 and deviation `scale`, another set at every call, the same in every run.

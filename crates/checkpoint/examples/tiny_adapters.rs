@@ -31,7 +31,7 @@ fn main() -> Result<(), Box<dyn Error>> {
                 let centre = if info.shape.len() == 1 { 1.0 } else { 0.0 };
                 let values: Vec<f32> = (0..info.len()).map(|i| centre + (i as f32 * 0.7 + seed).sin() * 0.1).collect();
                 let value = TensorData::new(values, info.shape.clone());
-                Ok::<_, Box<dyn Error>>((info.role == Role::Adapter).then_some(value))
+                Ok::<_, Box<dyn Error>>((info.role == Role::Adapter).then(|| value.into()))
             })?;
             let folder = out.join(format!("{family}.{kind}"));
             save_adapter(&folder, &model, None)?;

@@ -133,7 +133,7 @@ fn random(config: &ModelConfig, seed: u64) -> CausalLm {
     let mut value = |info: &ParamInfo| {
         let centre = if info.role == Role::Norm { 1.0 } else { 0.0 };
         let values: Vec<f32> = (0..info.len()).map(|_| centre + 0.7 * (unit() - 0.5)).collect();
-        Ok::<_, std::convert::Infallible>(Some(TensorData::new(values, info.shape.clone())))
+        Ok::<_, std::convert::Infallible>(Some(TensorData::new(values, info.shape.clone()).into()))
     };
     match replace_params(CausalLm::new(config, &Device::flex()), &mut value) {
         Ok(model) => model,

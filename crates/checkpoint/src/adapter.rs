@@ -68,7 +68,7 @@ fn modules(model: &CausalLm) -> Vec<Module<'_>> {
     let place = places(model.config());
     let mut modules: Vec<Module> = Vec::new();
     for (name, linear) in model.linears() {
-        let [rows, columns] = linear.weight.lazy_shape().dims::<2>();
+        let [rows, columns] = linear.weight.shape();
         let Place { tensor, transposed, part } = place(&format!("{name}.weight"));
         let theirs = tensor.trim_end_matches(".weight");
         let Part { start, total } = part.unwrap_or(Part { start: 0, total: rows });

@@ -230,7 +230,7 @@ fn load_trained(path: &Path, model: CausalLm) -> Result<CausalLm, CheckpointErro
             let (found, expected) = (data.shape().to_vec(), info.shape.clone());
             return Err(CheckpointError::Shape { path: path.to_path_buf(), tensor, found, expected });
         }
-        Ok(Some(data))
+        Ok(Some(data.into()))
     })?;
     let names: Vec<String> = tensors.into_keys().collect();
     if names.is_empty() {

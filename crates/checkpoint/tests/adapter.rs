@@ -288,16 +288,17 @@ fn several_adapters_add_up_by_their_weights() {
         // The weights of the sum are W + 0.7·ΔW₁ − 0.3·ΔW₂.
         let plain = base(name, &device);
         let mut expected: BTreeMap<String, Tensor<2>> =
-            plain.linears().into_iter().map(|(name, linear)| (name, linear.weight.val())).collect();
+            plain.linears().into_iter().map(|(name, linear)| (name, linear.weight.param().unwrap().val())).collect();
         for (merged, weight) in merged {
             for ((name, merged), (_, plain)) in merged.linears().into_iter().zip(plain.linears()) {
-                let changed = (merged.weight.val() - plain.weight.val()) * weight;
+                let changed = (merged.weight.param().unwrap().val() - plain.weight.param().unwrap().val()) * weight;
                 let before = expected.remove(&name).unwrap();
                 expected.insert(name, before + changed);
             }
         }
         for (linear_name, linear) in sum.clone().merge_lora().linears() {
-            let [ours, expected] = [linear.weight.val(), expected.remove(&linear_name).unwrap()].map(values);
+            let [ours, expected] =
+                [linear.weight.param().unwrap().val(), expected.remove(&linear_name).unwrap()].map(values);
             assert_close(&linear_name, &ours, &expected, 1e-5);
         }
         let ids = &golden_values(name)["ids"];

@@ -219,9 +219,9 @@ fn what_is_replaced_moves_by_the_weight_and_the_rest_stays_as_it_was() {
     let model = load_adapter(&adapter_dir("head_of_tied"), base("llama")).unwrap();
     assert!(base("llama").config().tied && !model.config().tied);
     let merged = model.merge_lora();
-    let embedding = |model: &CausalLm| values(model.model.embed_tokens.weight.val());
+    let embedding = |model: &CausalLm| values(model.model.embed_tokens.weight.param().unwrap().val());
     assert_eq!(embedding(&merged), embedding(&base("llama")));
-    assert_ne!(values(merged.lm_head.as_ref().unwrap().weight.val()), embedding(&merged));
+    assert_ne!(values(merged.lm_head.as_ref().unwrap().weight.param().unwrap().val()), embedding(&merged));
     // An adapter that carries the base's own tensors leaves even their number type.
     let kept = load_adapter(&adapter_dir("with_embeddings"), base("llama_linear")).unwrap();
     assert_eq!(embedding(&kept), embedding(&plain));

@@ -67,7 +67,7 @@ fn exportable(name: &str) -> CausalLm {
     let replaced = replace_params(CausalLm::new(&config, &device()), &mut |info| {
         let (name, values) = all.next().unwrap();
         assert_eq!(name, info.name);
-        Ok::<_, CheckpointError>(Some(TensorData::new(values, info.shape.clone())))
+        Ok::<_, CheckpointError>(Some(TensorData::new(values, info.shape.clone()).into()))
     });
     replaced.unwrap()
 }
@@ -174,7 +174,7 @@ fn quantized_files_are_small_and_near() {
     };
     model = replace_params(model, &mut |info| {
         let values: Vec<f32> = (0..info.len()).map(|_| random()).collect();
-        Ok::<_, CheckpointError>(Some(TensorData::new(values, info.shape.clone())))
+        Ok::<_, CheckpointError>(Some(TensorData::new(values, info.shape.clone()).into()))
     })
     .unwrap();
     let written = |kind: TensorType| {

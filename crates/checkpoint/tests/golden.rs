@@ -4,11 +4,11 @@ mod common;
 
 use std::collections::BTreeMap;
 
-use burn::module::{Module, ModuleVisitor, Param};
+use burn::module::Param;
 use burn::tensor::{Device, Gradients, Int, Tensor, TensorData};
 use common::{GOLDEN, assert_close, golden_dir, golden_model, golden_values, ints, values};
 use llm_checkpoint::{load_model, load_tensors, save_weights};
-use llm_model::{CausalLm, IGNORED, replace_params, token_losses};
+use llm_model::{CausalLm, IGNORED, ParamInfo, ParamVisitor, replace_params, token_losses, visit_params};
 
 /// Mean loss over the targets that are not ignored.
 fn mean_loss(model: &CausalLm, ids: Tensor<2, Int>, targets: Tensor<2, Int>) -> Tensor<1> {
@@ -46,27 +46,16 @@ fn loss_equals_that_of_pytorch_with_and_without_masked_targets() {
 
 /// Gradients by our names.
 fn gradients(model: &CausalLm, grads: &Gradients) -> BTreeMap<String, TensorData> {
-    struct Visitor<'a> {
-        path: Vec<String>,
-        grads: &'a Gradients,
-        found: BTreeMap<String, TensorData>,
-    }
-    impl ModuleVisitor for Visitor<'_> {
-        fn enter_module(&mut self, name: &str, _: &str) {
-            self.path.push(name.to_owned());
-        }
-        fn exit_module(&mut self, _: &str, _: &str) {
-            self.path.pop();
-        }
-        fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
-            let name = self.path.join(".");
-            let grad = param.val().grad(self.grads).unwrap_or_else(|| panic!("{name} has no gradient"));
-            self.found.insert(name, grad.into_data());
+    struct Visitor<'a>(&'a Gradients, BTreeMap<String, TensorData>);
+    impl ParamVisitor for Visitor<'_> {
+        fn visit<const D: usize>(&mut self, info: &ParamInfo, param: &Param<Tensor<D>>) {
+            let grad = param.val().grad(self.0).unwrap_or_else(|| panic!("{} has no gradient", info.name));
+            self.1.insert(info.name.clone(), grad.into_data());
         }
     }
-    let mut visitor = Visitor { path: Vec::new(), grads, found: BTreeMap::new() };
-    model.visit(&mut visitor);
-    visitor.found
+    let mut visitor = Visitor(grads, BTreeMap::new());
+    visit_params(model, &mut visitor);
+    visitor.1
 }
 
 #[test]
@@ -81,7 +70,9 @@ fn every_gradient_equals_that_of_pytorch() {
 
         // Saved as if they were weights, gradients get the names and the layout of the checkpoint.
         let as_weights = CausalLm::new(model.config(), &Device::flex());
-        let as_weights = replace_params(as_weights, &mut |info| Ok::<_, ()>(grads.get(&info.name).cloned())).unwrap();
+        let as_weights =
+            replace_params(as_weights, &mut |info| Ok::<_, ()>(grads.get(&info.name).cloned().map(Into::into)))
+                .unwrap();
         save_weights(dir.path(), &as_weights).unwrap();
         let ours = load_tensors(&dir.path().join("model.safetensors")).unwrap();
 

@@ -15,7 +15,7 @@ fn tokens(ids: &[i32]) -> Tensor<2, Int> {
 
 /// Logits of `ids`, given to the model in pieces of these sizes with one cache.
 fn cached(model: &CausalLm, ids: &[i32], pieces: &[usize]) -> Vec<f32> {
-    let mut cache = KvCache::new(model.config(), 1, ids.len(), &Device::flex());
+    let mut cache = KvCache::new(model.config(), ids.len(), &Device::flex());
     cache.expect(ids.len());
     let mut logits = Vec::new();
     let mut start = 0;
@@ -50,7 +50,7 @@ fn a_truncated_cache_goes_on_as_if_the_rest_had_never_been() {
         let model = golden_model(name);
         let ids: Vec<i32> = golden_values(name)["ids"].try_to_vec().unwrap();
         let ids = &ids[..TIME];
-        let mut cache = KvCache::new(model.config(), 1, TIME, &Device::flex());
+        let mut cache = KvCache::new(model.config(), TIME, &Device::flex());
         cache.expect(TIME);
         model.forward(tokens(ids), Some(&mut cache));
         cache.truncate(10);
@@ -65,7 +65,7 @@ fn keys_that_longrope_makes_void_are_forgotten_and_others_kept() {
     let model = golden_model("phi3_longrope");
     assert_eq!(model.config().rotary_switch(), Some(16));
     let ids: Vec<i32> = golden_values("phi3_longrope")["ids"].try_to_vec().unwrap();
-    let mut cache = KvCache::new(model.config(), 1, TIME, &Device::flex());
+    let mut cache = KvCache::new(model.config(), TIME, &Device::flex());
     let read = |cache: &mut KvCache, to: usize| {
         cache.expect(to);
         let logits = values(model.forward(tokens(&ids[cache.len()..to]), Some(cache)));
@@ -86,7 +86,7 @@ fn keys_of_dynamic_scaling_keep_their_rotation_while_decoding_and_are_forgotten_
     assert_eq!(model.config().context_length, 64);
     let golden = golden_values("llama_dynamic");
     let [prompt, new]: [Vec<i32>; 2] = ["greedy.prompt", "greedy.ids"].map(|key| golden[key].try_to_vec().unwrap());
-    let mut cache = KvCache::new(model.config(), 1, 64, &Device::flex());
+    let mut cache = KvCache::new(model.config(), 64, &Device::flex());
     cache.expect(prompt.len());
     let mut ours = Vec::new();
     let mut read = &prompt[..];
@@ -104,7 +104,7 @@ fn keys_of_dynamic_scaling_keep_their_rotation_while_decoding_and_are_forgotten_
     let whole = values(model.forward(tokens(&ids), None));
     assert_close("as a new prompt", &values(model.forward(tokens(&ids), Some(&mut cache))), &whole, 1e-4);
     // Within the original context, what is held serves.
-    let mut cache = KvCache::new(model.config(), 1, 64, &Device::flex());
+    let mut cache = KvCache::new(model.config(), 64, &Device::flex());
     cache.expect(10);
     model.forward(tokens(&ids[..10]), Some(&mut cache));
     cache.expect(16);
@@ -115,7 +115,7 @@ fn keys_of_dynamic_scaling_keep_their_rotation_while_decoding_and_are_forgotten_
 #[should_panic(expected = "KvCache::expect")]
 fn a_cache_that_would_mix_both_kinds_of_keys_refuses() {
     let model = golden_model("phi3_longrope");
-    let mut cache = KvCache::new(model.config(), 1, TIME, &Device::flex());
+    let mut cache = KvCache::new(model.config(), TIME, &Device::flex());
     model.forward(tokens(&[1; 10]), Some(&mut cache));
     model.forward(tokens(&[1; 10]), Some(&mut cache));
 }

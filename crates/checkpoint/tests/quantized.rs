@@ -5,10 +5,12 @@ mod common;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use burn::tensor::{DType, Device, TensorData};
+use burn::tensor::{DType, Device, Tensor, TensorData};
 use common::{GOLDEN, assert_close, golden_dir, golden_model, golden_values, ints, values};
 use llm_checkpoint::{Quantize, TensorType, load_frozen, load_model, load_tensors, save_gguf, save_tensors};
-use llm_model::{CausalLm, LoraConfig, ParamInfo, Role, named_params, replace_params, trainable_params};
+use llm_model::{
+    CausalLm, KvCache, LoraConfig, ParamInfo, Role, named_params, params, replace_params, trainable_params,
+};
 
 const BOTH: [Quantize; 2] = [Quantize::Q8, Quantize::Q4];
 
@@ -36,32 +38,29 @@ fn weights(model: &CausalLm) -> Vec<(ParamInfo, TensorData)> {
 /// A plain model on `device` with the values of `model`.
 fn plain(model: &CausalLm, device: &Device) -> CausalLm {
     let mut values = weights(model).into_iter();
-    replace_params(CausalLm::new(model.config(), device), &mut |_| Ok::<_, ()>(values.next().map(|(_, data)| data)))
-        .unwrap()
-        .freeze_except(&|_| false)
+    replace_params(CausalLm::new(model.config(), device), &mut |_| {
+        Ok::<_, ()>(values.next().map(|(_, data)| data.into()))
+    })
+    .unwrap()
+    .freeze_except(&|_| false)
 }
 
 fn gradients(model: &CausalLm, name: &str, device: &Device) -> Vec<(String, Vec<f32>)> {
-    use burn::module::{Module, ModuleVisitor, Param};
+    use burn::module::Param;
     use burn::tensor::{Gradients, Tensor};
-    struct Visitor(Gradients, Vec<(String, Vec<f32>)>, Vec<String>);
-    impl ModuleVisitor for Visitor {
-        fn enter_module(&mut self, name: &str, _: &str) {
-            self.2.push(name.to_owned());
-        }
-        fn exit_module(&mut self, _: &str, _: &str) {
-            self.2.pop();
-        }
-        fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+    use llm_model::{ParamInfo, ParamVisitor, visit_params};
+    struct Visitor(Gradients, Vec<(String, Vec<f32>)>);
+    impl ParamVisitor for Visitor {
+        fn visit<const D: usize>(&mut self, info: &ParamInfo, param: &Param<Tensor<D>>) {
             if let Some(gradient) = param.val().grad(&self.0) {
-                self.1.push((self.2.join("."), values(gradient)));
+                self.1.push((info.name.clone(), values(gradient)));
             }
         }
     }
     let golden = golden_values(name);
     let loss = model.loss(ints(&golden["ids"], device), ints(&golden["targets"], device), None);
-    let mut visitor = Visitor(loss.backward(), Vec::new(), Vec::new());
-    model.visit(&mut visitor);
+    let mut visitor = Visitor(loss.backward(), Vec::new());
+    visit_params(model, &mut visitor);
     visitor.1
 }
 
@@ -73,7 +72,7 @@ fn a_quantized_model_computes_what_its_values_do_and_passes_the_same_gradients_o
             for quantize in BOTH {
                 let what = format!("{name}: {quantize:?} on {device:?}");
                 let model = load_frozen(&golden_dir(name), &device, Some(quantize)).unwrap();
-                let (layers, _) = model.quantized_size();
+                let (layers, _) = model.size_in_blocks();
                 assert!(layers >= 4 && trainable_params(&model).is_empty(), "{what}");
                 let lora = LoraConfig { alpha: 8.0, ..LoraConfig::default() };
                 let [ours, theirs] = [model.clone(), plain(&model, &device)].map(|model| {
@@ -82,7 +81,9 @@ fn a_quantized_model_computes_what_its_values_do_and_passes_the_same_gradients_o
                     replace_params(model, &mut |info| {
                         let wave = (0..info.len()).map(|i| (i as f32 * 0.7).sin() * 0.05);
                         let data = || TensorData::new(wave.collect::<Vec<f32>>(), info.shape.clone());
-                        Ok::<_, ()>((info.role == Role::Adapter && info.name.ends_with("lora_b")).then(data))
+                        Ok::<_, ()>(
+                            (info.role == Role::Adapter && info.name.ends_with("lora_b")).then(|| data().into()),
+                        )
                     })
                     .unwrap()
                 });
@@ -122,7 +123,7 @@ fn linear_layers_of_the_blocks_are_rounded_and_nothing_else() {
         let exact = weights(&golden_model(name));
         for (quantize, bound) in [(Quantize::Q8, 0.01), (Quantize::Q4, 0.13)] {
             let model = load_frozen(&golden_dir(name), &Device::flex(), Some(quantize)).unwrap();
-            let (_, bytes) = model.quantized_size();
+            let (_, bytes) = model.size_in_blocks();
             let mut matrices = 0;
             for ((info, ours), (_, exact)) in weights(&model).iter().zip(&exact) {
                 let [ours, exact] = [ours, exact].map(|data| data.as_slice::<f32>().unwrap());
@@ -152,7 +153,7 @@ fn tables_stay_in_their_number_type() {
     save_tensors(&dir.path().join("model.safetensors"), &halves).unwrap();
     for (device, dtype) in devices().into_iter().zip([DType::BF16, DType::F32]) {
         let model = load_frozen(dir.path(), &device, Some(Quantize::Q4)).unwrap();
-        assert_eq!(model.model.embed_tokens.weight.val().dtype(), dtype);
+        assert_eq!(model.model.embed_tokens.weight.param().unwrap().val().dtype(), dtype);
         assert_eq!(model.model.norm.weight.val().dtype(), DType::F32);
     }
 }
@@ -162,6 +163,42 @@ fn gguf(dir: &Path, name: &str, kind: TensorType) -> PathBuf {
     let path = dir.join(format!("{name}-{kind}.gguf"));
     save_gguf(&path, &golden_model(name), None, kind).unwrap();
     path
+}
+
+/// Bytes of what [`gguf`] stores in blocks of `kind`: all matrices but learned positions.
+fn bytes_in(kind: TensorType, model: &CausalLm) -> u64 {
+    let in_blocks = |info: &&ParamInfo| info.shape.len() == 2 && !info.name.contains("embed_positions");
+    params(model).iter().filter(in_blocks).map(|info| kind.bytes(info.len() as u64).unwrap()).sum()
+}
+
+/// For inference a file's blocks are the weights, embedding and head among them: in their memory, with the same numbers.
+#[test]
+fn a_gguf_file_is_held_as_it_is() {
+    let dir = tempfile::tempdir().unwrap();
+    for name in fitting() {
+        for kind in [TensorType::Q8_0, TensorType::Q4_0] {
+            let path = gguf(dir.path(), name, kind);
+            let held = load_frozen(&path, &Device::flex(), None).unwrap();
+            let widened = load_model(&path, &Device::flex()).unwrap();
+            assert_eq!(held.size_in_blocks().1 as u64, bytes_in(kind, &held), "{name}: {kind}");
+            assert_eq!(widened.size_in_blocks(), (0, 0));
+            let golden = golden_values(name);
+            let ids = || ints(&golden["ids"], &Device::flex());
+            let what = format!("{name}: {kind}");
+            let [ours, expected] = [&held, &widened].map(|model| values(model.forward(ids(), None)));
+            assert_close(&what, &ours, &expected, 1e-5);
+            // One token after the other, which takes other products.
+            let mut cache = KvCache::new(held.config(), 1, &Device::flex());
+            let row = ids().narrow(0, 0, 1);
+            let [_, t] = row.dims();
+            let steps = (0..t).map(|i| held.forward(row.clone().narrow(1, i, 1), Some(&mut cache)));
+            let steps = values(Tensor::cat(steps.collect(), 1));
+            assert_close(&what, &steps, &expected[..steps.len()], 1e-5);
+            let targets = || ints(&golden["targets"], &Device::flex());
+            let [ours, expected] = [&held, &widened].map(|model| values(model.loss(ids(), targets(), None)));
+            assert_close(&what, &ours, &expected, 1e-4);
+        }
+    }
 }
 
 /// Blocks are kept where they are small enough, also those of files that order rows in another way; nothing is rounded
@@ -179,15 +216,12 @@ fn a_gguf_file_keeps_its_own_blocks() {
             for ((info, ours), (_, exact)) in weights(&model).iter().zip(&weights(&exact)) {
                 assert_eq!(ours, exact, "{name}: {kind} as {quantize:?}: {}", info.name);
             }
-            let matrices: usize =
-                weights(&exact).iter().filter(|(info, _)| info.role == Role::Matrix).map(|(info, _)| info.len()).sum();
-            let expected = kind.bytes(matrices as u64).unwrap();
-            assert_eq!(model.quantized_size().1 as u64, expected, "{name}: {kind} as {quantize:?}");
+            assert_eq!(model.size_in_blocks().1 as u64, bytes_in(kind, &exact), "{name}: {kind} as {quantize:?}");
         }
         // Larger ones are brought to what was asked for.
         let path = gguf(dir.path(), name, TensorType::Q8_0);
         let [eight, four] =
-            BOTH.map(|quantize| load_frozen(&path, &Device::flex(), Some(quantize)).unwrap().quantized_size().1);
+            BOTH.map(|quantize| load_frozen(&path, &Device::flex(), Some(quantize)).unwrap().size_in_blocks().1);
         assert!(four < eight, "{name}: {four} bytes in 4 bits, {eight} in 8");
     }
 }
@@ -218,17 +252,16 @@ fn blocks_that_are_only_read_are_kept_too() {
         let exact = load_model(&path, &Device::flex()).unwrap();
         for quantize in BOTH {
             let model = load_frozen(&path, &Device::flex(), Some(quantize)).unwrap();
-            let mut matrices = 0;
             for (((info, ours), (_, exact)), (_, before)) in
                 weights(&model).iter().zip(&weights(&exact)).zip(&weights(&before))
             {
                 assert_eq!(ours, exact, "{name}: {}", info.name);
                 if info.role == Role::Matrix {
-                    matrices += info.len();
                     assert_ne!(exact, before, "{name}: {}", info.name);
                 }
             }
-            assert_eq!(model.quantized_size().1, matrices / 32 * 18, "{name} as {quantize:?}");
+            let expected = bytes_in(TensorType::Iq4Nl, &exact);
+            assert_eq!(model.size_in_blocks().1 as u64, expected, "{name} as {quantize:?}");
         }
     }
 }

@@ -60,10 +60,10 @@ fn a_model_for_inference_keeps_its_number_type_and_computes_the_same() {
             let dir = rounded(name, dtype);
             let [as_stored, in_float32] =
                 [load_for_inference, load_model].map(|load| load(dir.path(), &device).unwrap());
-            assert_eq!(as_stored.model.embed_tokens.weight.val().dtype(), dtype, "{name}");
-            assert_eq!(as_stored.model.layers[0].mlp.down_proj.weight.val().dtype(), dtype, "{name}");
+            assert_eq!(as_stored.model.embed_tokens.weight.param().unwrap().val().dtype(), dtype, "{name}");
+            assert_eq!(as_stored.model.layers[0].mlp.down_proj.weight.param().unwrap().val().dtype(), dtype, "{name}");
             assert_eq!(as_stored.model.norm.weight.val().dtype(), DType::F32, "{name}");
-            assert_eq!(in_float32.model.embed_tokens.weight.val().dtype(), DType::F32, "{name}");
+            assert_eq!(in_float32.model.embed_tokens.weight.param().unwrap().val().dtype(), DType::F32, "{name}");
             assert_eq!(weights(&as_stored), weights(&in_float32), "{name}: {dtype:?}");
 
             let expected = logits(&in_float32, name);
@@ -71,7 +71,7 @@ fn a_model_for_inference_keeps_its_number_type_and_computes_the_same() {
             // One token after the other, which is another product.
             let ids: Vec<i32> = golden_values(name)["ids"].try_to_vec().unwrap();
             let ids = &ids[..24];
-            let mut cache = KvCache::new(as_stored.config(), 1, ids.len(), &device);
+            let mut cache = KvCache::new(as_stored.config(), ids.len(), &device);
             cache.expect(ids.len());
             let step = |&id: &i32| values(as_stored.forward(Tensor::from_data([[id]], &device), Some(&mut cache)));
             let stepwise: Vec<f32> = ids.iter().flat_map(step).collect();
@@ -142,7 +142,7 @@ fn checkpoints_of_pytorch_load_in_every_way_they_were_written() {
         assert_eq!(weights(&load_model(dir.path(), &Device::flex()).unwrap()), expected, "{name}");
         let model = load_for_inference(dir.path(), &Device::flex()).unwrap();
         assert_eq!(weights(&model), expected, "{name}");
-        assert_eq!(model.model.embed_tokens.weight.val().dtype(), dtype, "{name}");
+        assert_eq!(model.model.embed_tokens.weight.param().unwrap().val().dtype(), dtype, "{name}");
     }
 }
 

@@ -135,7 +135,7 @@ impl Start<'_> {
         let tokenizer = &files.tokenizer;
         let tuning = || -> Result<Finetuning, CliError> {
             let model = model::load_to_train(files, device, &config.finetune)?;
-            let (layers, bytes) = model.quantized_size();
+            let (layers, bytes) = model.size_in_blocks();
             if layers > 0 {
                 let mib = bytes as f64 / f64::from(1 << 20);
                 printer.note(format_args!("{layers} linear layers are held in {mib:.1} MiB"));

@@ -3,7 +3,7 @@ use std::time::Instant;
 
 use burn::tensor::{Device, Int, Tensor, TensorData};
 use llm_data::Tokenizer;
-use llm_model::{CausalLm, KvCache};
+use llm_model::{CausalLm, KvCache, Run};
 
 use crate::stop::StopStrings;
 use crate::{ContextOverflow, Event, FinishReason, GenerateError, Generation, Options, Sampler, Timings};
@@ -58,9 +58,9 @@ impl<'a> Generator<'a> {
             return Ok(Generation::default());
         }
         let mut sampler = Sampler::new(options.sampling, options.sample)?;
-        let context = self.model.config().context_length;
-        let room = options.max_tokens.min(FIRST_ROOM);
-        self.reserve(context.min(prompt.len().saturating_add(room)));
+        let config = self.model.config();
+        let room = config.context_length.min(prompt.len().saturating_add(options.max_tokens.min(FIRST_ROOM)));
+        self.cache.get_or_insert_with(|| KvCache::new(config, room, &self.device));
 
         let timings = Timings { prompt_tokens: prompt.len(), ..Timings::default() };
         let mut progress = Progress { ids: prompt.to_vec(), text: String::new(), timings, emit };
@@ -90,17 +90,6 @@ impl<'a> Generator<'a> {
             return Err(GenerateError::PromptTooLong { tokens: prompt.len(), context: config.context_length });
         }
         Ok(())
-    }
-
-    /// Makes room for `capacity` tokens, unless there is. A cache that grows does so by half at least, so that a long
-    /// chat does not copy it at every turn.
-    fn reserve(&mut self, capacity: usize) {
-        let config = self.model.config();
-        match &mut self.cache {
-            Some(cache) if cache.capacity() >= capacity => {}
-            Some(cache) => cache.reserve(capacity.max(cache.capacity() * 3 / 2).min(config.context_length)),
-            None => self.cache = Some(KvCache::new(config, 1, capacity, &self.device)),
-        }
     }
 
     /// Reads the prompt; gives the logits that follow it, or nothing if it was broken off.
@@ -243,12 +232,14 @@ impl<'a> Generator<'a> {
 
     /// The last hidden state, `(1, 1, d)`, after `ids`, which are added to the cache.
     fn forward(&mut self, ids: &[u32]) -> Tensor<3> {
-        self.reserve(self.held.len() + ids.len());
         self.held.extend_from_slice(ids);
         let values: Vec<i64> = ids.iter().map(|&id| i64::from(id)).collect();
         let ids = Tensor::<2, Int>::from_data(TensorData::new(values, [1, ids.len()]), &self.device);
         let [_, t] = ids.dims();
-        let hidden = self.model.hidden_states(ids, self.cache.as_mut(), &mut |_, _| ());
+        let hidden = self.model.hidden(match &mut self.cache {
+            Some(cache) => Run::cached(ids, cache),
+            None => Run::rows(ids),
+        });
         // The head is the largest matrix of small models: only the last position needs it.
         hidden.narrow(1, t - 1, 1)
     }

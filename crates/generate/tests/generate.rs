@@ -58,7 +58,7 @@ fn changing() -> [CausalLm; 2] {
                 matrices.insert(info.name.clone(), TensorData::new(values, info.shape.clone()));
             }
         });
-        replace_params(model, &mut |info| Ok::<_, ()>(matrices.remove(&info.name))).unwrap()
+        replace_params(model, &mut |info| Ok::<_, ()>(matrices.remove(&info.name).map(Into::into))).unwrap()
     })
 }
 

@@ -1,6 +1,6 @@
 use burn::tensor::{Int, Tensor, activation::log_softmax};
 
-use crate::{Precision, linear_reference};
+use crate::{Precision, Weight, linear_reference};
 
 /// A target that does not count, as in PyTorch.
 pub const IGNORED: i32 = -100;
@@ -26,19 +26,19 @@ pub fn cross_entropy_reference(logits: Tensor<2>, targets: Tensor<1, Int>) -> Te
 
 /// The head and the loss of a language model in one: the sum of the cross-entropies of the logits `x·weightᵀ`, with `x`
 /// `(n, d)`, `weight` `(v, d)` and `targets` `(n)` as for [`cross_entropy`]. Shape `(1)`. The factors of the products,
-/// those of the backward pass too, are rounded to `precision`.
+/// those of the backward pass too, are rounded to `precision`. A weight that is not stored in float32 has no gradient.
 ///
 /// The fused version works in blocks of rows, and computes the gradients along with the loss, so that the logits
 /// `(n, v)`, the largest tensor of a small model with a large vocabulary, never exist as a whole.
 pub fn linear_cross_entropy(
     x: Tensor<2>,
-    weight: Tensor<2>,
+    weight: impl Into<Weight>,
     targets: Tensor<1, Int>,
     precision: Precision,
 ) -> Tensor<1> {
     #[cfg(feature = "cpu")]
     if crate::is_fused(&x.device(), x.dtype()) {
-        return crate::flex::linear_cross_entropy(x, weight, targets, precision);
+        return crate::flex::linear_cross_entropy(x, weight.into(), targets, precision);
     }
     linear_cross_entropy_reference(x, weight, targets, precision)
 }
@@ -46,9 +46,9 @@ pub fn linear_cross_entropy(
 /// [`linear_cross_entropy`], composed of Burn operations.
 pub fn linear_cross_entropy_reference(
     x: Tensor<2>,
-    weight: Tensor<2>,
+    weight: impl Into<Weight>,
     targets: Tensor<1, Int>,
     precision: Precision,
 ) -> Tensor<1> {
-    cross_entropy_reference(linear_reference(x, weight, None, precision), targets).sum()
+    cross_entropy_reference(linear_reference(x, weight, None, None, precision), targets).sum()
 }

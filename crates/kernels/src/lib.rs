@@ -9,7 +9,6 @@
 #![warn(missing_docs)]
 
 mod activation;
-mod adapter;
 mod allocator;
 mod attention;
 mod cross_entropy;
@@ -27,15 +26,17 @@ mod weight;
 mod flex;
 
 pub use activation::Activation;
-pub use adapter::{Adapter, Input, adapted_linear, adapted_linear_reference};
 pub use allocator::LargeBlocks;
-pub use attention::{Causal, SampleStarts, attention, attention_reference};
+pub use attention::{
+    SampleStarts, Segment, Visible, attention, attention_reference, attention_weights, segment_attention,
+    segment_attention_reference,
+};
 pub use cross_entropy::{
     IGNORED, cross_entropy, cross_entropy_reference, linear_cross_entropy, linear_cross_entropy_reference,
 };
 pub use dropout::{dropout, dropout_reference};
 pub use embedding::{embedding, embedding_reference};
-pub use linear::{activated_linear, activated_linear_reference, linear, linear_reference};
+pub use linear::{Adapter, Input, linear, linear_reference};
 pub use norm::{layer_norm, layer_norm_reference, rms_norm, rms_norm_reference};
 pub use optimizer::{AdamStep, adam, adam_reference, sum_of_squares, sum_of_squares_reference};
 pub use precision::{Precision, has_fast_bf16};

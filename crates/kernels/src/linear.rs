@@ -1,71 +1,96 @@
 use burn::tensor::Tensor;
 
-use crate::{Activation, Precision, Weight};
+use crate::{Activation, Precision, Weight, dropout_reference};
 
-/// `x · weightᵀ + bias`, with `x` `(n, in)`, `weight` `(out, in)` as checkpoints store it, `bias` `(out)`. The factors of
-/// this product, and of those in the backward pass, are rounded to `precision`.
-///
-/// A quantized weight has no gradient of its own. It is widened to float32 for each product, in parts of 16 MB by the
-/// fused version and as a whole by the reference.
-pub fn linear(x: Tensor<2>, weight: impl Into<Weight>, bias: Option<Tensor<1>>, precision: Precision) -> Tensor<2> {
-    #[cfg(feature = "cpu")]
-    if crate::is_fused(&x.device(), x.dtype()) {
-        return crate::flex::linear(x, weight.into(), bias, precision);
+/// What enters a linear layer.
+#[derive(Debug, Clone)]
+#[allow(clippy::large_enum_variant)] // one lives for a call
+pub enum Input {
+    /// `(n, in)`, as it is.
+    Plain(Tensor<2>),
+    /// The activation of the first `(n, in)`, times the second where there is one, elementwise: the second half of a
+    /// feed-forward network.
+    Activated(Activation, Tensor<2>, Option<Tensor<2>>),
+}
+
+impl From<Tensor<2>> for Input {
+    fn from(x: Tensor<2>) -> Self {
+        Self::Plain(x)
     }
-    linear_reference(x, weight, bias, precision)
+}
+
+impl Input {
+    /// The tensor that the layer's input is computed from, `(n, in)`.
+    fn x(&self) -> &Tensor<2> {
+        match self {
+            Self::Plain(x) | Self::Activated(_, x, _) => x,
+        }
+    }
+
+    /// `(n, in)`.
+    fn value(self) -> Tensor<2> {
+        match self {
+            Self::Plain(x) => x,
+            Self::Activated(activation, x, None) => activation.forward(x),
+            Self::Activated(activation, x, Some(factor)) => activation.forward(x) * factor,
+        }
+    }
+}
+
+/// The low-rank addition `scale · (x·aᵀ)·bᵀ` to a linear layer (Hu et al., 2021, arXiv:2106.09685).
+#[derive(Debug, Clone)]
+pub struct Adapter {
+    /// `(r, in)`.
+    pub a: Tensor<2>,
+    /// `(out, r)`.
+    pub b: Tensor<2>,
+    /// What the product is multiplied by.
+    pub scale: f64,
+    /// Probability with which values of `x` are dropped, in the addition only.
+    pub dropout: f64,
+}
+
+/// `x · weightᵀ + bias`, with the input `x` `(n, in)`, `weight` `(out, in)` as checkpoints store it, `bias` `(out)`, and
+/// what an adapter adds → `(n, out)`. The factors of this product, and of those in its backward pass, are rounded to
+/// `precision`; what the adapter adds is float32.
+///
+/// A weight that is not stored in float32 has no gradient of its own. The fused version computes activations anew in the
+/// backward pass rather than keep them, for a frozen weight keeps no input that only its gradient would need, adds in
+/// place, and widens weights in parts of 16 MB.
+pub fn linear(
+    input: impl Into<Input>,
+    weight: impl Into<Weight>,
+    bias: Option<Tensor<1>>,
+    adapter: Option<Adapter>,
+    precision: Precision,
+) -> Tensor<2> {
+    let input = input.into();
+    #[cfg(feature = "cpu")]
+    if crate::is_fused(&input.x().device(), input.x().dtype()) {
+        return crate::flex::linear(input, weight.into(), bias, adapter, precision);
+    }
+    linear_reference(input, weight, bias, adapter, precision)
 }
 
 /// [`linear`], composed of Burn operations.
 pub fn linear_reference(
-    x: Tensor<2>,
+    input: impl Into<Input>,
     weight: impl Into<Weight>,
     bias: Option<Tensor<1>>,
+    adapter: Option<Adapter>,
     precision: Precision,
 ) -> Tensor<2> {
-    let weight = match weight.into() {
-        Weight::Tensor(weight) => weight,
-        quantized @ Weight::Quantized(_) => quantized.in_float32(&x.device()),
-    };
-    let y = precision.raise(precision.lower(x).matmul(precision.lower(weight).transpose()));
-    match bias {
-        Some(bias) => y + bias.unsqueeze(),
+    let x = input.into().value();
+    let weight = weight.into().in_float32(&x.device());
+    let mut y = precision.raise(precision.lower(x.clone()).matmul(precision.lower(weight).transpose()));
+    if let Some(bias) = bias {
+        y = y + bias.unsqueeze();
+    }
+    match adapter {
         None => y,
+        Some(Adapter { a, b, scale, dropout }) => {
+            let x = if dropout > 0.0 { dropout_reference(x, dropout) } else { x };
+            y + x.matmul(a.transpose()).matmul(b.transpose()) * scale
+        }
     }
-}
-
-/// [`linear`] of `activation(x)`, or of `activation(x)·factor` where there is one, elementwise. `x` and `factor` are
-/// `(n, in)`.
-///
-/// This is the second half of a feed-forward network. The fused version computes the activation anew in the backward
-/// pass rather than keep it.
-pub fn activated_linear(
-    activation: Activation,
-    x: Tensor<2>,
-    factor: Option<Tensor<2>>,
-    weight: impl Into<Weight>,
-    bias: Option<Tensor<1>>,
-    precision: Precision,
-) -> Tensor<2> {
-    #[cfg(feature = "cpu")]
-    if crate::is_fused(&x.device(), x.dtype()) {
-        return crate::flex::activated_linear(activation, x, factor, weight.into(), bias, precision);
-    }
-    activated_linear_reference(activation, x, factor, weight, bias, precision)
-}
-
-/// [`activated_linear`], composed of Burn operations.
-pub fn activated_linear_reference(
-    activation: Activation,
-    x: Tensor<2>,
-    factor: Option<Tensor<2>>,
-    weight: impl Into<Weight>,
-    bias: Option<Tensor<1>>,
-    precision: Precision,
-) -> Tensor<2> {
-    let hidden = activation.forward(x);
-    let hidden = match factor {
-        Some(factor) => hidden * factor,
-        None => hidden,
-    };
-    linear_reference(hidden, weight, bias, precision)
 }

@@ -73,13 +73,46 @@ impl QuantizedWeight {
     /// # Panics
     /// If there are no such rows.
     pub fn rows(&self, rows: Range<usize>) -> Vec<f32> {
-        let columns = self.shape[1];
-        let bytes = |values: usize| values / self.kind.block_len() * self.kind.block_bytes();
-        let stored = &self.bytes[bytes(rows.start * columns)..bytes(rows.end * columns)];
-        let mut values = vec![0.0; rows.len() * columns];
-        let parts = values.par_chunks_mut(PART).zip(stored.par_chunks(bytes(PART)));
+        let mut values = vec![0.0; rows.len() * self.shape[1]];
+        let parts = values.par_chunks_mut(PART).zip(self.stored(rows).par_chunks(self.bytes_of(PART)));
         parts.for_each(|(values, bytes)| dequantize(self.kind, bytes, values));
         values
+    }
+
+    /// The values of the rows with the numbers `ids`, one behind the other.
+    ///
+    /// # Panics
+    /// If there is no such row.
+    pub fn gather(&self, ids: &[i32]) -> Vec<f32> {
+        let columns = self.shape[1];
+        let mut values = vec![0.0; ids.len() * columns];
+        for (id, values) in ids.iter().zip(values.chunks_exact_mut(columns.max(1))) {
+            let row = *id as usize;
+            dequantize(self.kind, self.stored(row..row + 1), values);
+        }
+        values
+    }
+
+    /// The place and the value of the first that is NaN or infinite, if one is.
+    pub fn first_not_finite(&self) -> Option<(usize, f32)> {
+        let parts = self.bytes.par_chunks(self.bytes_of(PART)).enumerate();
+        parts.find_map_first(|(part, bytes)| {
+            let mut values = vec![0.0; bytes.len() / self.kind.block_bytes() * self.kind.block_len()];
+            dequantize(self.kind, bytes, &mut values);
+            let index = values.iter().position(|value| !value.is_finite())?;
+            Some((part * PART + index, values[index]))
+        })
+    }
+
+    /// The bytes of some rows.
+    pub(crate) fn stored(&self, rows: Range<usize>) -> &[u8] {
+        let columns = self.shape[1];
+        &self.bytes[self.bytes_of(rows.start * columns)..self.bytes_of(rows.end * columns)]
+    }
+
+    /// Bytes of so many values, which fill blocks.
+    fn bytes_of(&self, values: usize) -> usize {
+        values / self.kind.block_len() * self.kind.block_bytes()
     }
 
     /// All values, row-major.
@@ -139,7 +172,8 @@ impl Weight {
     }
 }
 
-fn in_float32(tensor: Tensor<2>) -> Tensor<2> {
+/// `tensor` in float32.
+pub(crate) fn in_float32<const D: usize>(tensor: Tensor<D>) -> Tensor<D> {
     if tensor.dtype() == DType::F32 { tensor } else { tensor.cast(FloatDType::F32) }
 }
 

@@ -4,18 +4,31 @@
 use burn::tensor::{DType, Device, FloatDType, Int, Tensor, TensorData};
 use llm_gguf::TensorType;
 use llm_kernels::{
-    Activation, AdamStep, Adapter, Causal, IGNORED, Input, Precision, QuantizedWeight, Weight, activated_linear,
-    activated_linear_reference, adam, adam_reference, adapted_linear, adapted_linear_reference, attention,
-    attention_reference, cross_entropy, cross_entropy_reference, dropout, embedding, embedding_reference, is_fused,
-    layer_norm, layer_norm_reference, linear, linear_cross_entropy, linear_cross_entropy_reference, linear_reference,
-    profile, rms_norm, rms_norm_reference, rotate, rotate_reference, sum_of_squares, sum_of_squares_reference,
+    Activation, AdamStep, Adapter, IGNORED, Input, Precision, QuantizedWeight, Segment, Visible, Weight, adam,
+    adam_reference, attention, attention_reference, attention_weights, cross_entropy, cross_entropy_reference, dropout,
+    embedding, embedding_reference, is_fused, layer_norm, layer_norm_reference, linear, linear_cross_entropy,
+    linear_cross_entropy_reference, linear_reference, profile, rms_norm, rms_norm_reference, rotate, rotate_reference,
+    segment_attention, segment_attention_reference, sum_of_squares, sum_of_squares_reference,
 };
 
+/// Flex with gradients, where every function has a fused version to hold to its reference.
 fn device() -> Device {
-    let device = Device::flex();
-    // Or else a reference would be held to itself.
-    assert!(is_fused(&device, DType::F32), "fused operations are turned off: is LLM_KERNELS set?");
-    device.autodiff()
+    let device = Device::flex().autodiff();
+    assert!(is_fused(&device, DType::F32), "the references would be compared with themselves");
+    device
+}
+
+/// [`linear`] or [`linear_reference`].
+type LinearFn = fn(Input, Weight, Option<Tensor<1>>, Option<Adapter>, Precision) -> Tensor<2>;
+/// The fused version and its reference.
+const LINEARS: [LinearFn; 2] = [
+    |x, w, bias, adapter, p| linear(x, w, bias, adapter, p),
+    |x, w, bias, adapter, p| linear_reference(x, w, bias, adapter, p),
+];
+
+/// `x·wᵀ` in float32, fused.
+fn plain(x: &Tensor<2>, w: impl Into<Weight>) -> Tensor<2> {
+    linear(x.clone(), w, None, None, Precision::F32)
 }
 
 /// Values of mean 0 and deviation `scale`, another set at every call, the same in every run.
@@ -103,15 +116,11 @@ fn tied_embeddings() {
             what
         );
         assert_parity!(
-            linear(
-                hidden(embedding(w.clone(), ids(7)) + embedding(w.clone(), ids(3))),
-                w.clone(),
-                None,
-                Precision::F32
-            ),
+            plain(&hidden(embedding(w.clone(), ids(7)) + embedding(w.clone(), ids(3))), w.clone()),
             linear_reference(
                 hidden(embedding_reference(w.clone(), ids(7)) + embedding_reference(w.clone(), ids(3))),
                 w.clone(),
+                None,
                 None,
                 Precision::F32
             ),
@@ -167,61 +176,57 @@ fn activated_linears() {
         for (n, i, o) in [(1, 1, 1), (7, 129, 3), (129, 7, 65), (400, 100, 4)] {
             let (x, factor) = (random([n, i], 3.0), random([n, i], 1.0));
             let (w, b) = (random([o, i], 1.0), random([o], 1.0));
-            for factor in [None, Some(factor)] {
-                let run = |f: fn(_, _, _, _, _, _) -> Tensor<2>| {
-                    f(activation, x.clone(), factor.clone(), w.clone(), Some(b.clone()), Precision::F32)
-                };
-                let what = format!("{activation:?}, {n} × {i} → {o}, gated: {}", factor.is_some());
-                match &factor {
-                    None => {
-                        assert_parity!(run(activated_linear), run(activated_linear_reference), [x, w, b], what);
-                    }
-                    Some(factor) => {
-                        assert_parity!(run(activated_linear), run(activated_linear_reference), [x, factor, w, b], what);
-                    }
-                }
-            }
+            let run = |f: LinearFn, factor: Option<&Tensor<2>>| {
+                let input = Input::Activated(activation, x.clone(), factor.cloned());
+                f(input, w.clone().into(), Some(b.clone()), None, Precision::F32)
+            };
+            let what = format!("{activation:?}, {n} × {i} → {o}");
+            let [fused, reference] = LINEARS.map(|f| run(f, None));
+            assert_parity!(fused, reference, [x, w, b], what);
+            let [fused, reference] = LINEARS.map(|f| run(f, Some(&factor)));
+            assert_parity!(fused, reference, [x, factor, w, b], format!("{what}, gated"));
         }
     }
     let (x, w) = (random_transposed([9, 5]), random_transposed([4, 5]));
-    let run = |f: fn(_, _, _, _, _, _) -> Tensor<2>| {
-        f(Activation::GeluTanh, x.clone(), Some(x.clone()), w.clone(), None, Precision::F32)
-    };
-    assert_parity!(run(activated_linear), run(activated_linear_reference), [x, w], "views, one tensor twice");
+    let [fused, reference] = LINEARS.map(|f| {
+        let input = Input::Activated(Activation::GeluTanh, x.clone(), Some(x.clone()));
+        f(input, w.clone().into(), None, None, Precision::F32)
+    });
+    assert_parity!(fused, reference, [x, w], "views, one tensor twice");
 }
 
 #[test]
-fn adapted_linears() {
+fn linears_with_adapters() {
     for (n, i, o, r) in [(1, 1, 1, 1), (7, 129, 3, 2), (129, 7, 65, 8), (300, 100, 130, 5)] {
         let (x, factor) = (random([n, i], 1.0), random([n, i], 1.0));
         let (w, bias) = (random([o, i], 1.0), random([o], 1.0));
         let (a, b) = (random([r, i], 1.0), random([o, r], 1.0));
-        let adapter = || Adapter { a: a.clone(), b: b.clone(), scale: 1.7, dropout: 0.0 };
+        let adapter = || Some(Adapter { a: a.clone(), b: b.clone(), scale: 1.7, dropout: 0.0 });
         let what = format!("{n} × {i} → {o}, rank {r}");
-        let run = |f: fn(_, _, _, _, _) -> Tensor<2>, input, w: &Tensor<2>| {
-            f(input, w.clone(), Some(bias.clone()), adapter(), Precision::F32)
+        let run = |f: LinearFn, input: &Input, w: &Tensor<2>| {
+            f(input.clone(), w.clone().into(), Some(bias.clone()), adapter(), Precision::F32)
         };
         for input in [Input::Plain(x.clone()), Input::Activated(Activation::Silu, x.clone(), None)] {
-            let [fused, reference] = [adapted_linear, adapted_linear_reference].map(|f| run(f, input.clone(), &w));
+            let [fused, reference] = LINEARS.map(|f| run(f, &input, &w));
             assert_parity!(fused, reference, [x, w, bias, a, b], what);
         }
         let gated = Input::Activated(Activation::GeluTanh, x.clone(), Some(factor.clone()));
-        let [fused, reference] = [adapted_linear, adapted_linear_reference].map(|f| run(f, gated.clone(), &w));
+        let [fused, reference] = LINEARS.map(|f| run(f, &gated, &w));
         assert_parity!(fused, reference, [x, factor, w, bias, a, b], what);
 
         // A frozen weight has no gradient, and the others are the same.
         let frozen = w.clone().detach().set_require_grad(false);
-        let [fused, reference] = [adapted_linear, adapted_linear_reference].map(|f| run(f, gated.clone(), &frozen));
+        let [fused, reference] = LINEARS.map(|f| run(f, &gated, &frozen));
         assert_parity!(fused, reference, [x, factor, bias, a, b], what);
-        assert!(frozen.grad(&run(adapted_linear, gated, &frozen).sum().backward()).is_none());
+        assert!(frozen.grad(&run(LINEARS[0], &gated, &frozen).sum().backward()).is_none());
     }
     let (x, w, a, b) =
         (random_transposed([9, 5]), random_transposed([4, 5]), random_transposed([2, 5]), random_transposed([4, 2]));
-    let run = |f: fn(_, _, _, _, _) -> Tensor<2>| {
+    let [fused, reference] = LINEARS.map(|f| {
         let adapter = Adapter { a: a.clone(), b: b.clone(), scale: 0.5, dropout: 0.0 };
-        f(Input::Plain(x.clone()), w.clone(), None, adapter, Precision::F32)
-    };
-    assert_parity!(run(adapted_linear), run(adapted_linear_reference), [x, w, a, b], "views");
+        f(x.clone().into(), w.clone().into(), None, Some(adapter), Precision::F32)
+    });
+    assert_parity!(fused, reference, [x, w, a, b], "views");
 }
 
 #[test]
@@ -232,14 +237,14 @@ fn dropout_of_adapters_is_the_same_in_both_passes() {
     let y = |x: &Tensor<2>, dropout| {
         device().seed(3);
         let adapter = Adapter { a: a.clone(), b: b.clone(), scale: 2.0, dropout };
-        adapted_linear(Input::Plain(x.clone()), w.clone(), None, adapter, Precision::F32)
+        linear(x.clone(), w.clone(), None, Some(adapter), Precision::F32)
     };
     // What is dropped, told by the same mask on ones: the layer is linear in its input, so the gradient tells the output.
     let grads = y(&x, 0.3).sum().backward();
     let (by_x, by_b) = (x.grad(&grads).unwrap(), b.grad(&grads).unwrap());
     let [by_x, out] = [(by_x * x.clone().inner()).sum(), y(&x, 0.3).inner().sum()].map(Tensor::into_scalar::<f32>);
     assert!((by_x - out).abs() < 1e-2 * out.abs().max(1.0), "{by_x} against {out}");
-    let linear_part = y(&x, 0.3).inner() - linear(x.clone(), w.clone(), None, Precision::F32).inner();
+    let linear_part = y(&x, 0.3).inner() - plain(&x, w.clone()).inner();
     let [by_b, added] = [(by_b * b.clone().inner()).sum(), linear_part.sum()].map(Tensor::into_scalar::<f32>);
     assert!((by_b - added).abs() < 1e-2 * added.abs().max(1.0), "{by_b} against {added}");
     assert!(difference(y(&x, 0.3).inner(), y(&x, 0.0).inner()) > 0.01, "nothing was dropped");
@@ -253,7 +258,7 @@ fn frozen_halves_pass_gradients_on() {
         for precision in [Precision::F16, Precision::Bf16] {
             let half = w.clone().cast(precision.dtype());
             let widened = half.clone().cast(Precision::F32.dtype());
-            let run = |w: &Tensor<2>| linear(x.clone(), w.clone(), None, Precision::F32);
+            let run = |w: &Tensor<2>| plain(&x, w.clone());
             assert_parity!(run(&half), run(&widened), [x], format!("{n} × {i} → {o}, {precision:?}"));
         }
     }
@@ -272,23 +277,25 @@ fn quantized_weights_count_as_the_values_that_they_have() {
             let what = format!("{n} × {i} → {o}, {kind}");
 
             let bias_too = || Some(bias.clone());
-            for run in [linear, linear_reference] {
-                let plain = linear(x.clone(), w.clone(), bias_too(), Precision::F32);
-                assert_parity!(run(x.clone(), q.clone(), bias_too(), Precision::F32), plain, [x, bias], what);
+            for run in LINEARS {
+                let expected = linear(x.clone(), w.clone(), bias_too(), None, Precision::F32);
+                let y = run(x.clone().into(), q.clone().into(), bias_too(), None, Precision::F32);
+                assert_parity!(y, expected, [x, bias], what);
             }
-
-            for gated in [false, true] {
-                let factor = || gated.then(|| factor.clone());
-                let run = |w: Weight| activated_linear(Activation::Silu, x.clone(), factor(), w, None, Precision::F32);
-                assert_parity!(run(q.clone().into()), run(w.clone().into()), [x], format!("{what}, gated: {gated}"));
-                let adapter = || Adapter { a: a.clone(), b: b.clone(), scale: 0.7, dropout: 0.0 };
-                let input = || Input::Activated(Activation::Silu, x.clone(), factor());
-                let run = |w: Weight| adapted_linear(input(), w, bias_too(), adapter(), Precision::F32);
+            let adapter = || Some(Adapter { a: a.clone(), b: b.clone(), scale: 0.7, dropout: 0.0 });
+            let activated = |factor| Input::Activated(Activation::Silu, x.clone(), factor);
+            for input in [activated(None), activated(Some(factor.clone())), x.clone().into()] {
+                let run = |w: Weight| linear(input.clone(), w, None, None, Precision::F32);
+                assert_parity!(run(q.clone().into()), run(w.clone().into()), [x], what);
+                let run = |w: Weight| linear(input.clone(), w, bias_too(), adapter(), Precision::F32);
                 assert_parity!(run(q.clone().into()), run(w.clone().into()), [x, bias, a, b], what);
             }
-            let adapter = || Adapter { a: a.clone(), b: b.clone(), scale: 0.7, dropout: 0.0 };
-            let run = |w: Weight| adapted_linear(Input::Plain(x.clone()), w, None, adapter(), Precision::F32);
-            assert_parity!(run(q.clone().into()), run(w.clone().into()), [x, a, b], what);
+            let ids = |n: usize| (0..n).map(|i| (i * 7 % o) as i32).collect::<Vec<_>>();
+            let rows = Tensor::<2, Int>::from_data(TensorData::new(ids(6), [2, 3]), &device());
+            assert_eq!(embedding(q.clone(), rows.clone()).into_data(), embedding(w.clone(), rows).into_data());
+            let targets = Tensor::<1, Int>::from_data(TensorData::new(ids(n), [n]), &device());
+            let run = |w: Weight| linear_cross_entropy(x.clone(), w, targets.clone(), Precision::F32);
+            assert_parity!(run(q.clone().into()), run(w.clone().into()), [x], format!("{what}, head"));
         }
     }
 }
@@ -305,7 +312,7 @@ fn frozen_weights_are_rounded_to_the_precision_of_their_products() {
         for weight in stored {
             for precision in [Precision::F16, Precision::Bf16] {
                 let [x16, w16, g16] = [&x, &weight.in_float32(&device()), &g].map(|factor| rounded(factor, precision));
-                let y = linear(x.clone(), weight.clone(), None, precision);
+                let y = linear(x.clone(), weight.clone(), None, None, precision);
                 let mut grads = (y.clone() * g.clone()).sum().backward();
                 let what = format!("{weight:?}, {precision:?}");
                 assert!(difference(y.inner(), x16.matmul(w16.clone().transpose())) < 1e-5, "{what}: forward");
@@ -331,13 +338,17 @@ fn linears() {
     for (n, i, o) in [(1, 1, 1), (7, 129, 1), (129, 7, 65), (300, 128, 130)] {
         let (x, w, b) = (random([n, i], 1.0), random([o, i], 1.0), random([o], 1.0));
         let what = format!("{n} × {i} → {o}");
-        let run = |f: fn(_, _, _, _) -> Tensor<2>, bias| f(x.clone(), w.clone(), bias, Precision::F32);
-        assert_parity!(run(linear, Some(b.clone())), run(linear_reference, Some(b.clone())), [x, w, b], what);
-        assert_parity!(run(linear, None), run(linear_reference, None), [x, w], what);
+        let run = |bias: Option<&Tensor<1>>| {
+            LINEARS.map(|f| f(x.clone().into(), w.clone().into(), bias.cloned(), None, Precision::F32))
+        };
+        let [fused, reference] = run(Some(&b));
+        assert_parity!(fused, reference, [x, w, b], what);
+        let [fused, reference] = run(None);
+        assert_parity!(fused, reference, [x, w], what);
     }
     let (x, w) = (random_transposed([9, 5]), random_transposed([4, 5]));
-    let run = |f: fn(_, _, _, _) -> Tensor<2>| f(x.clone(), w.clone(), None, Precision::F32);
-    assert_parity!(run(linear), run(linear_reference), [x, w], "views");
+    let [fused, reference] = LINEARS.map(|f| f(x.clone().into(), w.clone().into(), None, None, Precision::F32));
+    assert_parity!(fused, reference, [x, w], "views");
 }
 
 /// Leaves whose values are rounded to `precision`, as the gradients see them too.
@@ -350,7 +361,7 @@ fn lower_precision_rounds_the_factors_of_every_product_and_nothing_else() {
     for precision in [Precision::F16, Precision::Bf16] {
         for (n, i, o) in [(1, 1, 1), (7, 129, 5), (129, 7, 65), (200, 210, 60)] {
             let (x, w, g) = (random([n, i], 1.0), random([o, i], 1.0), values([n, o], 1.0));
-            let y = linear(x.clone(), w.clone(), None, precision);
+            let y = linear(x.clone(), w.clone(), None, None, precision);
             let mut grads = (y.clone() * g.clone()).sum().backward();
             let [x16, w16, g16] = [&x, &w, &g].map(|factor| rounded(factor, precision));
             let what = format!("{precision:?}, {n} × {i} → {o}");
@@ -397,7 +408,7 @@ fn dropout_keeps_the_share_and_the_mean_and_repeats_with_the_seed() {
 fn attention_with_dropout() {
     let (b, t, h, kv, hd) = (2, 70, 4, 2, 8);
     let [q, k, v] = [random([b, t, h, hd], 1.0), random([b, t, kv, hd], 1.0), random([b, t, kv, hd], 1.0)];
-    let causal = Causal::whole(Some(50));
+    let causal = Visible::causal(0, Some(50));
     let run = |v: Tensor<4>| {
         device().seed(3);
         attention(q.clone(), k.clone(), v, &causal, 0.3)
@@ -463,6 +474,66 @@ fn cross_entropies() {
     }
 }
 
+/// An encoder's attention: all keys of a row, as many as it has, which need not be as many as the queries.
+#[test]
+fn attentions_without_order() {
+    for (b, t, s, h, kv, hd) in [(1, 1, 1, 1, 1, 2), (2, 7, 5, 4, 2, 6), (3, 40, 130, 3, 1, 16)] {
+        let (q, k, v) = (random([b, t, h, hd], 2.0), random([b, s, kv, hd], 2.0), random([b, s, kv, hd], 1.0));
+        let lengths = (0..b).map(|row| s - row).collect();
+        let whole = Visible::Whole { lengths };
+        assert_parity!(
+            attention(q.clone(), k.clone(), v.clone(), &whole, 0.0),
+            attention_reference(q.clone(), k.clone(), v.clone(), &whole, 0.0),
+            [q, k, v],
+            format!("{b} × {t} to {s}")
+        );
+        // A row is what it is alone, without what fills it up; and the weights of a query add up to one.
+        let (row, length) = (b - 1, s - b + 1);
+        let together = attention(q.clone(), k.clone(), v.clone(), &whole, 0.0).narrow(0, row, 1);
+        let [k, v] = [k, v].map(|x| x.narrow(0, row, 1).narrow(1, 0, length));
+        let alone = Visible::Whole { lengths: vec![length].into() };
+        let q = q.narrow(0, row, 1);
+        assert!(difference(attention(q.clone(), k.clone(), v, &alone, 0.0).inner(), together.inner()) < 1e-6);
+        let sums = attention_weights(q, k, &alone).sum_dim(3);
+        assert!((sums - 1.0).abs().max().into_scalar::<f32>() < 1e-5);
+    }
+}
+
+/// Several sequences in one pass: each as if it were alone, with keys and values in float32 or in float16.
+#[test]
+fn attentions_of_segments() {
+    let device = Device::flex();
+    let (h, kv, hd) = (4, 2, 16);
+    for tokens in [vec![1], vec![1, 1, 1], vec![40, 1, 7, 1]] {
+        let n = tokens.iter().sum();
+        let q = values([1, n, h, hd], 2.0).inner();
+        for half in [false, true] {
+            let stored = |s: usize| {
+                let x = values([1, s, kv, hd], 1.0).inner();
+                if half { x.cast(FloatDType::F16) } else { x }
+            };
+            let segment = |(i, tokens): (usize, &usize)| {
+                let start = i * 33;
+                let s = start + tokens;
+                let window = (i % 2 == 1).then_some(20);
+                Segment { tokens: *tokens, keys: stored(s), values: stored(s), visible: Visible::causal(start, window) }
+            };
+            let segments: Vec<_> = tokens.iter().enumerate().map(segment).collect();
+            let together = segment_attention(q.clone(), segments.clone());
+            let what = format!("{tokens:?}, half: {half}");
+            assert!(difference(together.clone(), segment_attention_reference(&q, segments.clone())) < 2e-5, "{what}");
+            let mut from = 0;
+            for segment in segments {
+                let q = q.clone().narrow(1, from, segment.tokens);
+                let of_it = together.clone().narrow(1, from, segment.tokens);
+                from += segment.tokens;
+                assert_eq!(segment_attention(q, vec![segment]).into_data(), of_it.into_data(), "{what}: alone");
+            }
+        }
+    }
+    assert!(is_fused(&device, DType::F32));
+}
+
 #[test]
 fn attentions() {
     let shapes =
@@ -476,7 +547,7 @@ fn attentions() {
             let starts = (0..b * t).map(|query| start_of(query / t, query % t) as u32).collect();
             let samples = (start == 0).then_some(starts);
             for samples in [None, samples] {
-                let causal = Causal { start, window, samples };
+                let causal = Visible::Causal { start, window, samples };
                 assert_parity!(
                     attention(q.clone(), k.clone(), v.clone(), &causal, 0.0),
                     attention_reference(q.clone(), k.clone(), v.clone(), &causal, 0.0),
@@ -492,7 +563,7 @@ fn attentions() {
 fn attention_reads_a_part_of_a_cache_in_place() {
     let (q, cache) = (random([2, 3, 4, 8], 1.0), random([2, 40, 2, 8], 1.0));
     let keys = || cache.clone().narrow(1, 0, 13);
-    let causal = Causal { start: 10, ..Causal::default() };
+    let causal = Visible::causal(10, None);
     assert_parity!(
         attention(q.clone(), keys(), keys(), &causal, 0.0),
         attention_reference(q.clone(), keys(), keys(), &causal, 0.0),
@@ -554,7 +625,7 @@ fn sums_of_squares() {
 #[test]
 fn a_profile_counts_calls_flops_and_bytes() {
     let (x, w) = (values([5, 3], 1.0).inner(), values([7, 3], 1.0).inner());
-    let (y, costs) = profile(|| linear(x, w, None, Precision::F32));
+    let (y, costs) = profile(|| linear(x, w, None, None, Precision::F32));
     assert_eq!(y.dims(), [5, 7]);
     // Other tests run at the same time.
     let cost = costs["linear forward"];
@@ -571,10 +642,10 @@ fn results_do_not_depend_on_the_number_of_threads() {
     let run = || {
         let y = layer_norm(x.clone(), w.clone(), b.clone(), 1e-5);
         let square = weight.clone().narrow(0, 0, 64);
-        let y = activated_linear(Activation::GeluTanh, y, None, square, None, Precision::Bf16);
+        let y = linear(Input::Activated(Activation::GeluTanh, y, None), square, None, None, Precision::Bf16);
         let y = y.reshape([2, 150, 4, 16]);
         device().seed(1);
-        let y = dropout(attention(y.clone(), y.clone(), y, &Causal::whole(None), 0.1), 0.1);
+        let y = dropout(attention(y.clone(), y.clone(), y, &Visible::causal(0, None), 0.1), 0.1);
         let y = y.reshape([300, 64]);
         let grads = linear_cross_entropy(y, weight.clone(), targets.clone(), Precision::F32).backward();
         let weights = [w.grad(&grads).unwrap(), b.grad(&grads).unwrap()].map(Tensor::into_data);

@@ -1,9 +1,9 @@
 use burn::module::Module;
 use burn::tensor::{Device, Tensor};
-use llm_kernels::{Causal, Precision, SampleStarts, attention};
+use llm_kernels::{Visible, attention, attention_weights, segment_attention};
 
-use crate::cache::LayerCache;
-use crate::{Linear, ModelConfig, Norm, NormKind, QkNorm, RotaryTables};
+use crate::run::{Context, Pass, Segment, Tap};
+use crate::{Linear, ModelConfig, Norm, NormKind, QkNorm};
 
 /// Causal self-attention with several query heads for each key/value head (Vaswani et al., 2017, arXiv:1706.03762;
 /// Ainslie et al., 2023, arXiv:2305.13245).
@@ -30,16 +30,6 @@ pub struct Attention {
     rotates: bool,
     /// What queries are multiplied by, where scores are not to be divided by √`hd`.
     query_factor: Option<f64>,
-}
-
-/// What the layers of one forward pass share.
-pub(crate) struct Pass {
-    pub rotary: Option<RotaryTables>,
-    /// For layers with a window, where they have their own.
-    pub local_rotary: Option<RotaryTables>,
-    pub precision: Precision,
-    /// Without a cache only.
-    pub samples: Option<SampleStarts>,
 }
 
 impl Attention {
@@ -70,15 +60,15 @@ impl Attention {
         }
     }
 
-    /// `(b, t, d)` → `(b, t, d)`; with a cache, the tokens follow those that it holds.
-    pub(crate) fn forward(&self, x: Tensor<3>, pass: &Pass, cache: Option<(&mut LayerCache, usize)>) -> Tensor<3> {
+    /// `(b, t, d)` → `(b, t, d)`, as layer `layer` of the pass.
+    pub(crate) fn forward(&self, x: Tensor<3>, layer: usize, pass: &mut Pass) -> Tensor<3> {
         let [b, t, _] = x.dims();
         let [h, kv, hd] = [self.num_heads, self.num_kv_heads, self.head_dim];
         let heads = |x: Tensor<3>, n: usize| x.reshape([b, t, n, hd]);
 
         let q = self.q_proj.forward(x.clone(), pass.precision);
         let k = self.k_proj.forward(x.clone(), pass.precision);
-        let mut v = heads(self.v_proj.forward(x, pass.precision), kv);
+        let v = heads(self.v_proj.forward(x, pass.precision), kv);
         let (mut q, mut k) = match (&self.q_norm, &self.k_norm) {
             (Some(q_norm), Some(k_norm)) if self.norms_width => {
                 (heads(q_norm.forward(q), h), heads(k_norm.forward(k), kv))
@@ -93,13 +83,45 @@ impl Attention {
         if let Some(factor) = self.query_factor {
             q = q * factor;
         }
-        let mut causal = Causal { samples: pass.samples.clone(), ..Causal::whole(self.window) };
-        if let Some((cache, start)) = cache {
-            causal.start = start;
-            (k, v) = cache.append(start, k, v);
-        }
-        let dropout = if q.device().is_autodiff() { self.dropout } else { 0.0 };
-        let y = attention(q, k, v, &causal, dropout);
+        let y = match &mut pass.context {
+            Context::Segments(segments) => {
+                segment_attention(q.clone(), self.segments(layer, [q, k, v], segments, &mut pass.tap))
+            }
+            context => {
+                let samples = if let Context::Packed(starts) = context { Some(starts.clone()) } else { None };
+                let visible = Visible::Causal { start: 0, window: self.window, samples };
+                show(&mut pass.tap, [layer, 0], &q, &k, &visible);
+                let dropout = if q.device().is_autodiff() { self.dropout } else { 0.0 };
+                attention(q, k, v, &visible, dropout)
+            }
+        };
         self.o_proj.forward(y.reshape([b, t, h * hd]), pass.precision)
+    }
+
+    /// Adds keys and values `(1, n, kv, hd)` to the caches of their sequences, and gives what the queries of each look at.
+    fn segments(
+        &self,
+        layer: usize,
+        [q, k, v]: [Tensor<4>; 3],
+        segments: &mut [Segment],
+        tap: &mut Option<&mut dyn Tap>,
+    ) -> Vec<llm_kernels::Segment> {
+        let mut from = 0;
+        let mut of = |(i, Segment { tokens, cache }): (usize, &mut Segment)| {
+            let part = |x: &Tensor<4>| x.clone().narrow(1, from, *tokens);
+            let (keys, values, start) = cache.append(layer, part(&k), part(&v));
+            let visible = Visible::causal(start, self.window);
+            show(tap, [layer, i], &part(&q), &keys, &visible);
+            from += *tokens;
+            llm_kernels::Segment { tokens: *tokens, keys, values, visible }
+        };
+        segments.iter_mut().enumerate().map(&mut of).collect()
+    }
+}
+
+/// Shows the attention of a layer and a segment to a tap that wants to see it.
+fn show(tap: &mut Option<&mut dyn Tap>, [layer, segment]: [usize; 2], q: &Tensor<4>, k: &Tensor<4>, visible: &Visible) {
+    if let Some(tap) = tap.as_deref_mut().filter(|tap| tap.wants_attention(layer)) {
+        tap.attention(layer, segment, attention_weights(q.clone(), k.clone(), visible));
     }
 }

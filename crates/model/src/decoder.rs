@@ -1,32 +1,29 @@
-use std::ops::Range;
-
-use burn::module::{Module, Param};
+use burn::module::Module;
 use burn::tensor::{DType, Device, FloatDType, Int, Tensor, TensorData};
 use llm_kernels::{Precision, SampleStarts, cross_entropy, dropout, embedding, linear_cross_entropy};
 
-use crate::attention::Pass;
-use crate::cache::LayerCache;
-use crate::linear::zeros;
+use crate::linears::HEAD;
+use crate::run::{Context, Pass};
 use crate::{
-    Attention, FeedForward, KvCache, Linear, LoraConfig, ModelConfig, Norm, NormPlacement, Position, Rotary,
-    RotaryTables,
+    Attention, FeedForward, KvCache, Linear, LoraConfig, Matrix, ModelConfig, Norm, NormPlacement, Part, Position,
+    Rotary, RotaryTables, Run, Segment,
 };
 
 /// A table of one vector a token or position.
 #[derive(Module, Debug)]
 pub struct Embedding {
     /// `(rows, d)`.
-    pub weight: Param<Tensor<2>>,
+    pub weight: Matrix,
 }
 
 impl Embedding {
     fn new(rows: usize, d: usize, device: &Device) -> Self {
-        Self { weight: zeros([rows, d], device) }
+        Self { weight: Matrix::zeros([rows, d], device) }
     }
 
     /// `(b, t)` → `(b, t, d)` in float32, whatever the table is stored in.
     pub fn forward(&self, ids: Tensor<2, Int>) -> Tensor<3> {
-        in_float32(embedding(self.weight.val(), ids))
+        embedding(self.weight.stored(), ids)
     }
 }
 
@@ -64,27 +61,24 @@ impl Block {
         }
     }
 
-    fn forward(
-        &self,
-        x: Tensor<3>, // (b, t, d)
-        pass: &Pass,
-        cache: Option<(&mut LayerCache, usize)>,
-        observe: &mut dyn FnMut(&str, &Tensor<3>),
-    ) -> Tensor<3> {
+    /// `(b, t, d)` → `(b, t, d)`, as layer `layer` of the pass.
+    fn forward(&self, x: Tensor<3>, layer: usize, pass: &mut Pass) -> Tensor<3> {
         let after_mlp = self.post_feedforward_layernorm.as_ref();
         let post_attention = Some(&self.post_attention_layernorm);
         let (after_attention, before_mlp) = match after_mlp {
             None => (None, post_attention),
             Some(_) => (post_attention, self.pre_feedforward_layernorm.as_ref()),
         };
-        let attended = self.self_attn.forward(normalized(self.input_layernorm.as_ref(), x.clone()), pass, cache);
+        let attended = self.self_attn.forward(normalized(self.input_layernorm.as_ref(), x.clone()), layer, pass);
         let attended = normalized(after_attention, attended);
-        observe("self_attn", &attended);
+        pass.show(Part::Attention(layer), &attended);
         let x = x + in_training(attended, self.dropout);
         let fed = self.mlp.forward(normalized(before_mlp, x.clone()), pass.precision);
         let fed = normalized(after_mlp, fed);
-        observe("mlp", &fed);
-        x + in_training(fed, self.dropout)
+        pass.show(Part::FeedForward(layer), &fed);
+        let x = x + in_training(fed, self.dropout);
+        pass.show(Part::Block(layer), &x);
+        x
     }
 }
 
@@ -101,8 +95,7 @@ fn in_training(x: Tensor<3>, probability: f64) -> Tensor<3> {
     if x.device().is_autodiff() { dropout(x, probability) } else { x }
 }
 
-/// `x` in float32.
-pub(crate) fn in_float32<const D: usize>(x: Tensor<D>) -> Tensor<D> {
+fn in_float32(x: Tensor<2>) -> Tensor<2> {
     if x.dtype() == DType::F32 { x } else { x.cast(FloatDType::F32) }
 }
 
@@ -165,13 +158,12 @@ impl CausalLm {
     #[must_use]
     pub fn with_zero_biases(mut self) -> Self {
         self.config = self.config.with_biases();
-        for block in &mut self.model.layers {
-            let Attention { q_proj, k_proj, v_proj, o_proj, .. } = &mut block.self_attn;
-            let FeedForward { gate_proj, up_proj, down_proj, .. } = &mut block.mlp;
-            for linear in [q_proj, k_proj, v_proj, o_proj, up_proj, down_proj].into_iter().chain(gate_proj) {
-                linear.add_bias();
+        let device = self.device();
+        self.each_linear(&mut |name, linear| {
+            if name != HEAD {
+                linear.add_bias(&device);
             }
-        }
+        });
         self
     }
 
@@ -180,9 +172,14 @@ impl CausalLm {
     #[must_use]
     pub fn untied(mut self) -> Self {
         let embedding = &self.model.embed_tokens.weight;
-        self.lm_head.get_or_insert_with(|| Linear::of(embedding));
+        self.lm_head.get_or_insert_with(|| Linear::of(embedding.copied()));
         self.config.tied = false;
         self
+    }
+
+    /// Where its weights are.
+    pub fn device(&self) -> Device {
+        self.model.norm.weight.lazy_device()
     }
 
     /// What the model is.
@@ -190,133 +187,111 @@ impl CausalLm {
         &self.config
     }
 
-    /// Logits `(b, t, v)` of the tokens `ids` `(b, t)`.
-    ///
-    /// With a cache, `ids` follow the tokens that it holds, and are added to it.
+    /// Logits `(b, t, v)` of the tokens `ids` `(b, t)`. With a cache, the only row of `ids` follows the tokens that it
+    /// holds, and is added to it.
     ///
     /// # Panics
-    /// If an id is not below `vocab_size`, or the tokens exceed the cache's capacity or the learned positions, or go
-    /// where [`KvCache::expect`] should have been called.
+    /// As [`Self::hidden`].
     pub fn forward(&self, ids: Tensor<2, Int>, cache: Option<&mut KvCache>) -> Tensor<3> {
-        self.logits(self.hidden_states(ids, cache, &mut |_, _| ()))
+        let run = match cache {
+            None => Run::rows(ids),
+            Some(cache) => Run::cached(ids, cache),
+        };
+        self.logits(self.hidden(run))
     }
 
-    /// The last hidden states `(b, t, d)`, normalized, of `ids` `(b, t)`. `observe` is shown what every part adds
-    /// to the residual stream, with the part's name (`model.layers.0.mlp`).
-    pub fn hidden_states(
-        &self,
-        ids: Tensor<2, Int>,
-        mut cache: Option<&mut KvCache>,
-        observe: &mut dyn FnMut(&str, &Tensor<3>),
-    ) -> Tensor<3> {
-        let [_, t] = ids.dims();
-        let start = cache.as_ref().map_or(0, |cache| cache.len());
-        let mut x = self.embed_from(ids, start, None, observe);
-        let total = cache.as_ref().map_or(t, |cache| cache.total(t));
-        let pass = self.pass(start..start + t, total, None, &x.device());
-        for (i, layer) in self.model.layers.iter().enumerate() {
-            let layer_cache = cache.as_mut().map(|cache| cache.layer(i));
-            x = layer.forward(x, &pass, layer_cache, &mut |part, y| observe(&format!("model.layers.{i}.{part}"), y));
-        }
-        if let Some(cache) = cache {
-            cache.advance(t);
-        }
-        let x = self.model.norm.forward(x);
-        observe("model.norm", &x);
-        x
-    }
-
-    /// The embeddings `(b, t, d)` of `ids` `(b, t)`: what enters the first block.
+    /// The last hidden states `(b, t, d)`, normalized, of the tokens of `run`, `(b, t)`: what the head sees.
     ///
-    /// [`Self::embed`], [`Self::block`] for every layer and [`Self::head_loss`] together are [`Self::loss`].
-    pub fn embed(&self, ids: Tensor<2, Int>, samples: Option<&SampleStarts>) -> Tensor<3> {
-        self.embed_from(ids, 0, samples, &mut |_, _| ())
+    /// It is [`Self::embed`], [`Self::block`] for every layer, and [`Self::finish`].
+    ///
+    /// # Panics
+    /// If an id is not below `vocab_size`, tokens exceed the learned positions, or go where [`KvCache::expect`] should have
+    /// been called.
+    pub fn hidden(&self, run: Run) -> Tensor<3> {
+        let (mut x, mut pass) = self.embed(run);
+        for layer in 0..self.model.layers.len() {
+            x = self.block(layer, x, &mut pass);
+        }
+        self.finish(x, pass)
     }
 
-    fn embed_from(
-        &self,
-        ids: Tensor<2, Int>,
-        start: usize,
-        samples: Option<&SampleStarts>,
-        observe: &mut dyn FnMut(&str, &Tensor<3>),
-    ) -> Tensor<3> {
-        let [b, t] = ids.dims();
+    /// What enters the first block, `(b, t, d)`, and what the blocks share.
+    pub fn embed<'a>(&self, Run { ids, context, tap }: Run<'a>) -> (Tensor<3>, Pass<'a>) {
+        let [_, t] = ids.dims();
+        let (places, device) = (context.places(t), ids.device());
+        let tables = |rotary: &Rotary| RotaryTables::new(&places, self.config.head_dim, rotary, &device);
+        let rotary = match &self.config.position {
+            Position::Learned => None,
+            Position::Rotary(rotary) => Some(tables(rotary)),
+        };
+        let local_rotary = self.config.local_rotary.as_ref().map(tables);
+        let mut pass = Pass { rotary, local_rotary, precision: self.precision, context, tap };
+
         let mut x = self.model.embed_tokens.forward(ids); // (b, t, d)
         if self.config.scaled_embedding {
             x = x * (self.config.hidden_size as f32).sqrt();
         }
-        observe("model.embed_tokens", &x);
-        if let Some(positions) = &self.model.embed_positions {
-            let rows = match samples {
-                None => in_float32(positions.weight.val().narrow(0, start, t)).unsqueeze(),
-                Some(starts) => {
-                    let places = starts.iter().enumerate().map(|(i, start)| (i % t) as i32 - *start as i32);
-                    positions.forward(Tensor::from_data(TensorData::new(places.collect(), [b, t]), &x.device()))
+        pass.show(Part::TokenEmbedding, &x);
+        if let Some(table) = &self.model.embed_positions {
+            let rows = match (&pass.context, table.weight.param()) {
+                (Context::Rows, Some(table)) => in_float32(table.val().narrow(0, 0, t)).unsqueeze(),
+                (context, _) => {
+                    let positions = context.positions(t);
+                    let rows = positions.len() / t;
+                    table.forward(Tensor::from_data(TensorData::new(positions, [rows, t]), &device))
                 }
             };
-            observe("model.embed_positions", &rows);
+            pass.show(Part::PositionEmbedding, &rows);
             x = x + rows;
         }
-        in_training(x, self.model.dropout)
+        (in_training(x, self.model.dropout), pass)
     }
 
-    /// Block number `layer`, from 0, without a cache: `(b, t, d)` → `(b, t, d)`.
-    pub fn block(&self, layer: usize, x: Tensor<3>, samples: Option<&SampleStarts>) -> Tensor<3> {
-        let [_, t, _] = x.dims();
-        let pass = self.pass(0..t, t, samples, &x.device());
-        self.model.layers[layer].forward(x, &pass, None, &mut |_, _| ())
+    /// Block number `layer`, from 0: `(b, t, d)` → `(b, t, d)`.
+    pub fn block(&self, layer: usize, x: Tensor<3>, pass: &mut Pass) -> Tensor<3> {
+        self.model.layers[layer].forward(x, layer, pass)
+    }
+
+    /// What leaves the last block, `(b, t, d)`, normalized. Caches hold the tokens from now on.
+    pub fn finish(&self, x: Tensor<3>, mut pass: Pass) -> Tensor<3> {
+        if let Context::Segments(segments) = &mut pass.context {
+            segments.iter_mut().for_each(|Segment { tokens, cache }| cache.advance(*tokens));
+        }
+        let x = self.model.norm.forward(x);
+        pass.show(Part::Norm, &x);
+        x
     }
 
     /// Logits `(b, t, v)` of hidden states `(b, t, d)`.
     pub fn logits(&self, hidden: Tensor<3>) -> Tensor<3> {
-        if let Some(head) = &self.lm_head {
-            return head.forward(hidden, self.precision);
+        match &self.lm_head {
+            Some(head) => head.forward(hidden, self.precision),
+            None => Linear::of(self.model.embed_tokens.weight.clone()).forward(hidden, self.precision),
         }
-        let weight = self.model.embed_tokens.weight.clone();
-        let tied = Linear { weight, bias: None, lora: None, quantized: None };
-        tied.forward(hidden, self.precision)
     }
 
     /// Sum of the cross-entropies of predicting `targets` `(b, t)` from `ids` `(b, t)`, in nats; targets that are
-    /// [`IGNORED`](crate::IGNORED) do not count. Shape `(1)`.
-    ///
-    /// With `samples`, each row holds several samples that know nothing of one another: attention and learned positions
-    /// begin anew where a sample does.
+    /// [`IGNORED`](crate::IGNORED) do not count. Shape `(1)`. With `samples`, rows are as in [`Run::packed`].
     ///
     /// # Panics
-    /// As [`Self::forward`].
+    /// As [`Self::hidden`].
     pub fn loss(&self, ids: Tensor<2, Int>, targets: Tensor<2, Int>, samples: Option<&SampleStarts>) -> Tensor<1> {
-        self.head_loss(self.blocks(ids, samples), targets)
+        self.loss_of_hidden(self.hidden(Run::packed(ids, samples)), targets)
     }
 
     /// [`Self::loss`] of every row by itself, `(b)`.
     ///
     /// # Panics
-    /// As [`Self::forward`].
+    /// As [`Self::hidden`].
     pub fn row_losses(&self, ids: Tensor<2, Int>, targets: &Tensor<2, Int>) -> Tensor<1> {
         let [b, _] = ids.dims();
-        let x = self.model.norm.forward(self.blocks(ids, None));
+        let x = self.hidden(Run::rows(ids));
         let row = |row| self.loss_of_hidden(x.clone().narrow(0, row, 1), targets.clone().narrow(0, row, 1));
         Tensor::cat((0..b).map(row).collect(), 0)
     }
 
-    /// What leaves the last block, `(b, t, d)`.
-    fn blocks(&self, ids: Tensor<2, Int>, samples: Option<&SampleStarts>) -> Tensor<3> {
-        let [_, t] = ids.dims();
-        let mut x = self.embed(ids, samples);
-        let pass = self.pass(0..t, t, samples, &x.device());
-        for layer in &self.model.layers {
-            x = layer.forward(x, &pass, None, &mut |_, _| ());
-        }
-        x
-    }
-
-    /// [`Self::loss`] of what leaves the last block, `(b, t, d)`.
-    pub fn head_loss(&self, x: Tensor<3>, targets: Tensor<2, Int>) -> Tensor<1> {
-        self.loss_of_hidden(self.model.norm.forward(x), targets)
-    }
-
-    fn loss_of_hidden(&self, hidden: Tensor<3>, targets: Tensor<2, Int>) -> Tensor<1> {
+    /// [`Self::loss`] of the last hidden states, `(b, t, d)`.
+    pub fn loss_of_hidden(&self, hidden: Tensor<3>, targets: Tensor<2, Int>) -> Tensor<1> {
         let [b, t, d] = hidden.dims();
         let targets = targets.reshape([b * t]);
         if self.lm_head.as_ref().is_some_and(|head| head.lora.is_some()) {
@@ -324,35 +299,7 @@ impl CausalLm {
             let [_, _, v] = logits.dims();
             return cross_entropy(logits.reshape([b * t, v]), targets).sum();
         }
-        let weight = in_float32(self.head_weight().val());
-        linear_cross_entropy(hidden.reshape([b * t, d]), weight, targets, self.precision)
+        let head = self.lm_head.as_ref().map_or(&self.model.embed_tokens.weight, |head| &head.weight);
+        linear_cross_entropy(hidden.reshape([b * t, d]), head.stored(), targets, self.precision)
     }
-
-    /// The weight of the head, `(v, d)`: its own, or the token embedding's.
-    fn head_weight(&self) -> &Param<Tensor<2>> {
-        self.lm_head.as_ref().map_or(&self.model.embed_tokens.weight, |head| &head.weight)
-    }
-
-    /// What a pass over `positions` of a sequence of `total` tokens, or of samples, needs. Rotary positions need not begin
-    /// anew with a sample, as attention sees their differences only.
-    fn pass(&self, positions: Range<usize>, total: usize, samples: Option<&SampleStarts>, device: &Device) -> Pass {
-        let config = &self.config;
-        let total = samples.map_or(total, |starts| longest_sample(starts, total));
-        let tables = |rotary: &Rotary| RotaryTables::new(positions.clone(), total, config.head_dim, rotary, device);
-        let rotary = match &config.position {
-            Position::Learned => None,
-            Position::Rotary(rotary) => Some(tables(rotary)),
-        };
-        Pass {
-            rotary,
-            local_rotary: config.local_rotary.as_ref().map(tables),
-            precision: self.precision,
-            samples: samples.cloned(),
-        }
-    }
-}
-
-/// Tokens of the longest sample in rows of `t` tokens.
-fn longest_sample(starts: &SampleStarts, t: usize) -> usize {
-    starts.iter().enumerate().map(|(i, start)| i % t + 1 - *start as usize).max().unwrap_or(t)
 }

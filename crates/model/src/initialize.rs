@@ -32,7 +32,7 @@ impl CausalLm {
                 }
                 _ => normal(info.len(), 0.02, seed, index),
             };
-            Ok::<_, Infallible>(Some(TensorData::new(values, info.shape.clone())))
+            Ok::<_, Infallible>(Some(TensorData::new(values, info.shape.clone()).into()))
         });
         match initialized {
             Ok(model) => model,

@@ -17,11 +17,13 @@ mod decoder;
 mod feed_forward;
 mod initialize;
 mod linear;
+mod linears;
 mod lora;
+mod matrix;
 mod norm;
 mod params;
-mod quantize;
 mod rotary;
+mod run;
 
 pub use attention::Attention;
 pub use cache::KvCache;
@@ -34,6 +36,11 @@ pub use feed_forward::FeedForward;
 pub use linear::Linear;
 pub use llm_kernels::{IGNORED, Precision, QuantizedWeight, SampleStarts, cross_entropy as token_losses};
 pub use lora::{Lora, LoraConfig, LoraError, TargetModules};
+pub use matrix::{Blocks, Matrix};
 pub use norm::Norm;
-pub use params::{ParamInfo, Role, chosen_params, named_params, params, replace_params, trainable_params};
+pub use params::{
+    ParamInfo, ParamMapper, ParamVisitor, Role, Values, chosen_params, map_params, named_params, params,
+    replace_params, trainable_params, visit_params,
+};
 pub use rotary::RotaryTables;
+pub use run::{Part, Pass, Run, Segment, Tap};

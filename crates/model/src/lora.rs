@@ -6,7 +6,7 @@ mod targets;
 
 use burn::module::{Module, Param, ParamId};
 use burn::tensor::{Device, Tensor, TensorData};
-use llm_kernels::{Adapter, Input, Precision, Weight, adapted_linear};
+use llm_kernels::{Adapter, Input, Precision, Weight, linear};
 use serde::{Deserialize, Serialize};
 
 pub use targets::TargetModules;
@@ -153,10 +153,10 @@ impl Lora {
         let dropout = if self.lora_a.is_autodiff() { self.dropout } else { 0.0 };
         let adapter = Adapter { a: self.lora_a.val(), b: self.lora_b.val(), scale: self.scale, dropout };
         let Some(magnitude) = &self.magnitude else {
-            return adapted_linear(input, weight, bias, adapter, precision);
+            return linear(input, weight, bias, Some(adapter), precision);
         };
         let norm = self.row_norms(&weight);
-        let y = adapted_linear(input, weight, None, adapter, precision) * (magnitude.val() / norm).unsqueeze();
+        let y = linear(input, weight, None, Some(adapter), precision) * (magnitude.val() / norm).unsqueeze();
         match bias {
             Some(bias) => y + bias.unsqueeze(),
             None => y,

@@ -4,7 +4,7 @@ use burn::tensor::{Device, Tensor};
 use llm_kernels::{layer_norm, rms_norm};
 
 use crate::NormKind;
-use crate::linear::zeros;
+use crate::matrix::zeros;
 
 /// Normalization over the last axis: LayerNorm (with a bias) or RMSNorm (with `offset` added to the weight).
 #[derive(Module, Debug)]

@@ -13,18 +13,25 @@ pub struct RotaryTables {
 }
 
 impl RotaryTables {
-    /// Tables for `positions` of a sequence of `total` tokens or more, and heads of width `head_dim`.
-    pub fn new(positions: Range<usize>, total: usize, head_dim: usize, rotary: &Rotary, device: &Device) -> Self {
+    /// Tables for the tokens of some sequences, one behind the other, and heads of width `head_dim`: of each sequence, the
+    /// positions of the tokens and how many it has in all.
+    pub fn new(places: &[(Range<usize>, usize)], head_dim: usize, rotary: &Rotary, device: &Device) -> Self {
         let width = rotary.width.unwrap_or(head_dim);
-        let frequencies = frequencies(rotary, width, total);
         let factor = rotary.scaling.attention_factor();
-        let shape = [positions.len(), width / 2];
-        let table = |f: fn(f64) -> f64| {
-            let value = |position: usize, frequency: f64| (factor * f(position as f64 * frequency)) as f32;
-            let row = |position| frequencies.iter().map(move |&frequency| value(position, frequency));
-            Tensor::from_data(TensorData::new(positions.clone().flat_map(row).collect::<Vec<_>>(), shape), device)
-        };
-        Self { cos: table(f64::cos), sin: table(f64::sin) }
+        let tokens = places.iter().map(|(positions, _)| positions.len()).sum();
+        let [mut cos, mut sin] = [const { Vec::new() }; 2];
+        for (positions, total) in places {
+            let frequencies = frequencies(rotary, width, *total);
+            for position in positions.clone() {
+                for frequency in &frequencies {
+                    let angle = position as f64 * frequency;
+                    cos.push((factor * angle.cos()) as f32);
+                    sin.push((factor * angle.sin()) as f32);
+                }
+            }
+        }
+        let [cos, sin] = [cos, sin].map(|table| Tensor::from_data(TensorData::new(table, [tokens, width / 2]), device));
+        Self { cos, sin }
     }
 
     /// Rotates queries or keys `(b, t, h, hd)` by their positions, as many entries of each head as the tables are for.
@@ -131,8 +138,8 @@ mod tests {
         let device = Device::flex();
         let x = || Tensor::<1, burn::tensor::Int>::arange(0..24, &device).float().reshape([1, 2, 2, 6]);
         let rotary = Rotary { width: Some(4), ..Rotary::new(100.0) };
-        let turned = RotaryTables::new(3..5, 5, 6, &rotary, &device).rotate(x());
-        let whole = RotaryTables::new(3..5, 5, 4, &Rotary::new(100.0), &device).rotate(x().narrow(3, 0, 4));
+        let turned = RotaryTables::new(&[(3..5, 5)], 6, &rotary, &device).rotate(x());
+        let whole = RotaryTables::new(&[(3..5, 5)], 4, &Rotary::new(100.0), &device).rotate(x().narrow(3, 0, 4));
         assert_eq!(turned.clone().narrow(3, 0, 4).into_data(), whole.into_data());
         assert_eq!(turned.narrow(3, 4, 2).into_data(), x().narrow(3, 4, 2).into_data());
     }

@@ -3,10 +3,10 @@
 use std::fmt;
 use std::path::PathBuf;
 
-use burn::module::{Module, ModuleVisitor, Param};
+use burn::module::Param;
 use burn::optim::GradientsParams;
 use burn::tensor::{Device, Tensor, TensorData};
-use llm_model::{CausalLm, named_params};
+use llm_model::{CausalLm, ParamInfo, ParamVisitor, Part, Run, Tap, named_params, visit_params};
 
 use crate::objective::{Objective, ids};
 
@@ -71,11 +71,10 @@ pub(crate) fn forward<O: Objective>(model: &CausalLm, batches: &[O], device: &De
         if place.is_some() {
             break;
         }
-        let hidden = model.hidden_states(ids(&batch.inputs, batch, device), None, &mut |part, x| {
-            if place.is_none() && !finite(&x.clone().into_data()) {
-                place = Some(format!("the output of {part}"));
-            }
-        });
+        let mut first = FirstDefect(None);
+        let run = Run::packed(ids(&batch.inputs, batch, device), batch.sample_starts.as_ref()).with_tap(&mut first);
+        let hidden = model.hidden(run);
+        place = first.0.map(|part| format!("the output of {part}"));
         if place.is_none() && !finite(&model.logits(hidden).into_data()) {
             place = Some("the logits (lm_head)".into());
         }
@@ -83,29 +82,33 @@ pub(crate) fn forward<O: Objective>(model: &CausalLm, batches: &[O], device: &De
     place.unwrap_or_else(|| "the cross-entropy: the logits are finite".into())
 }
 
+/// The first part of a forward pass that gives what is not finite.
+struct FirstDefect(Option<Part>);
+
+impl Tap for FirstDefect {
+    fn part(&mut self, part: Part, x: &Tensor<3>) {
+        if self.0.is_none() && !finite(&x.clone().into_data()) {
+            self.0 = Some(part);
+        }
+    }
+}
+
 /// The last parameter in the order of the forward pass whose gradient is not finite: backpropagation meets it first.
 pub(crate) fn gradients(model: &CausalLm, grads: &GradientsParams) -> String {
-    struct Visitor<'a> {
+    struct Gradients<'a> {
         grads: &'a GradientsParams,
-        path: Vec<String>,
         found: Option<String>,
     }
-    impl ModuleVisitor for Visitor<'_> {
-        fn enter_module(&mut self, name: &str, _: &str) {
-            self.path.push(name.to_string());
-        }
-        fn exit_module(&mut self, _: &str, _: &str) {
-            self.path.pop();
-        }
-        fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+    impl ParamVisitor for Gradients<'_> {
+        fn visit<const D: usize>(&mut self, info: &ParamInfo, param: &Param<Tensor<D>>) {
             if self.grads.get::<D>(param.id).is_some_and(|grad| !finite(&grad.into_data())) {
-                self.found = Some(self.path.join("."));
+                self.found = Some(info.name.clone());
             }
         }
     }
-    let mut visitor = Visitor { grads, path: Vec::new(), found: None };
-    model.visit(&mut visitor);
-    match visitor.found {
+    let mut gradients = Gradients { grads, found: None };
+    visit_params(model, &mut gradients);
+    match gradients.found {
         Some(name) => format!("the gradient of {name}"),
         None => "the sum of their squares: each gradient is finite".into(),
     }

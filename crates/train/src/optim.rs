@@ -13,10 +13,10 @@ mod sgd;
 
 use std::collections::{BTreeMap, HashMap};
 
-use burn::module::{Module, ModuleMapper, Param};
+use burn::module::Param;
 use burn::optim::GradientsParams;
 use burn::tensor::{Device, Tensor, TensorData};
-use llm_model::{CausalLm, ParamInfo, Role, params, trainable_params};
+use llm_model::{CausalLm, ParamInfo, ParamMapper, Role, map_params, params, trainable_params};
 
 pub(crate) use clip::{clip_factor, squared_norms};
 pub use section::{OptimizerKind, OptimizerSection};
@@ -89,7 +89,7 @@ impl Optimizer {
 
     /// `model` after one step along `grads`. Parameters without a gradient stay as they are.
     pub fn step(&mut self, model: CausalLm, grads: GradientsParams, scale: StepScale) -> CausalLm {
-        model.map(&mut Updater { optimizer: self, grads, scale, path: Vec::new() })
+        map_params(model, &mut Updater { optimizer: self, grads, scale })
     }
 
     /// Numbers remembered for `model`, of four bytes each.
@@ -173,26 +173,17 @@ struct Updater<'a> {
     optimizer: &'a mut Optimizer,
     grads: GradientsParams,
     scale: StepScale,
-    path: Vec<String>,
 }
 
-impl ModuleMapper for Updater<'_> {
-    fn enter_module(&mut self, name: &str, _: &str) {
-        self.path.push(name.to_string());
-    }
-
-    fn exit_module(&mut self, _: &str, _: &str) {
-        self.path.pop();
-    }
-
-    fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
+impl ParamMapper for Updater<'_> {
+    fn map<const D: usize>(&mut self, info: &ParamInfo, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
         let Some(grad) = self.grads.remove::<D>(param.id) else { return param };
         let (id, tensor, mapper) = param.consume();
         let strategy = tensor.gradient_checkpointing_strategy();
         let shape = tensor.dims();
         let n = shape.iter().product::<usize>();
         let weight = tensor.inner().reshape([n]);
-        let updated = self.optimizer.update(&self.path.join("."), weight, grad.reshape([n]), &shape, self.scale);
+        let updated = self.optimizer.update(&info.name, weight, grad.reshape([n]), &shape, self.scale);
         let mut updated = Tensor::from_inner(updated.reshape(shape));
         if let Some(strategy) = strategy {
             updated = updated.with_gradient_checkpointing_strategy(strategy);

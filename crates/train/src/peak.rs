@@ -33,7 +33,7 @@ fn measure(device: &Device, precision: Precision) -> f64 {
     let product = || {
         let product = match precision {
             Precision::F32 => a.clone().matmul(b.clone()),
-            _ => linear(a.clone(), b.clone(), None, precision),
+            _ => linear(a.clone(), b.clone(), None, None, precision),
         };
         product.slice([0..1, 0..1]).into_scalar::<f32>()
     };

@@ -4,7 +4,7 @@ use burn::module::Module;
 use burn::optim::{GradientsAccumulator, GradientsParams};
 use burn::tensor::{Device, Tensor};
 use llm_data::Batch;
-use llm_model::{CausalLm, Role, trainable_params};
+use llm_model::{CausalLm, Role, Run, trainable_params};
 
 use crate::objective::ids;
 
@@ -22,16 +22,16 @@ pub(crate) fn loss_and_gradients(
     scale: f64,
     seed: impl Fn(u64),
 ) -> (Tensor<1>, GradientsParams) {
-    let samples = batch.sample_starts.as_ref();
-    let block = |model: &CausalLm, layer: usize, x: Tensor<3>| {
-        seed(layer as u64 + 1);
-        model.block(layer, x, samples)
-    };
     let leaf = |x: &Tensor<3>| Tensor::from_inner(x.clone()).require_grad();
     let last = model.config().num_layers - 1;
 
     seed(0);
-    let embedded = model.embed(ids(&batch.inputs, batch, device), samples);
+    let (embedded, mut pass) =
+        model.embed(Run::packed(ids(&batch.inputs, batch, device), batch.sample_starts.as_ref()));
+    let mut block = |model: &CausalLm, layer: usize, x: Tensor<3>| {
+        seed(layer as u64 + 1);
+        model.block(layer, x, &mut pass)
+    };
     // Burn keeps the graph of a result that is dropped until the next backward pass: here, there must not be one.
     let untracked = model.clone().no_grad();
     let mut inputs = vec![embedded.clone().inner()];
@@ -41,8 +41,8 @@ pub(crate) fn loss_and_gradients(
     }
     drop(untracked);
     let x = leaf(&inputs[last]);
-    let y = block(model, last, x.clone());
-    let loss = model.head_loss(y, ids(&batch.targets, batch, device)) / targets.max(1) as f64;
+    let hidden = model.model.norm.forward(block(model, last, x.clone()));
+    let loss = model.loss_of_hidden(hidden, ids(&batch.targets, batch, device)) / targets.max(1) as f64;
 
     let mut accumulator = GradientsAccumulator::new();
     let mut backward = |loss: Tensor<1>, x: &Tensor<3>| {
@@ -97,12 +97,13 @@ mod tests {
         let (loss, recomputed) = loss_and_gradients(model, &batch, device, 16, 1.0, seed);
 
         seed(0);
-        let mut x = model.embed(ids(&batch.inputs, &batch, device), None);
+        let (mut x, mut pass) = model.embed(Run::rows(ids(&batch.inputs, &batch, device)));
         for layer in 0..3 {
             seed(layer as u64 + 1);
-            x = model.block(layer, x, None);
+            x = model.block(layer, x, &mut pass);
         }
-        let kept_loss = model.head_loss(x, ids(&batch.targets, &batch, device)) / 16.0;
+        let hidden = model.finish(x, pass);
+        let kept_loss = model.loss_of_hidden(hidden, ids(&batch.targets, &batch, device)) / 16.0;
         let kept = GradientsParams::from_grads(kept_loss.backward(), model);
         assert_eq!(loss.into_data(), kept_loss.inner().into_data());
         assert_eq!((recomputed.len(), kept.len()), (trainable_params(model).len(), trainable_params(model).len()));

@@ -4,30 +4,23 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
-use burn::module::{Module, ModuleVisitor, Param};
+use burn::module::{Module, Param};
 use burn::tensor::{Device, Gradients, Tensor, TensorData};
 use llm_checkpoint::{load_adapter, load_model, load_tensors};
 use llm_data::{Batch, PreferenceBatch};
+use llm_model::{ParamInfo, ParamVisitor, visit_params};
 use llm_train::{Objective, PreferenceLoss, PreferenceSection, Preferences};
 
 /// Gradients by the name that PEFT gives a parameter.
 struct Named<'a> {
     grads: &'a Gradients,
-    path: Vec<String>,
     found: BTreeMap<String, Vec<f32>>,
 }
 
-impl ModuleVisitor for Named<'_> {
-    fn enter_module(&mut self, name: &str, _: &str) {
-        self.path.push(name.to_string());
-    }
-    fn exit_module(&mut self, _: &str, _: &str) {
-        self.path.pop();
-    }
-    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+impl ParamVisitor for Named<'_> {
+    fn visit<const D: usize>(&mut self, info: &ParamInfo, param: &Param<Tensor<D>>) {
         if let Some(grad) = param.val().grad(self.grads) {
-            let name =
-                self.path.join(".").replace("lora.lora_a", "lora_A.weight").replace("lora.lora_b", "lora_B.weight");
+            let name = info.name.replace("lora.lora_a", "lora_A.weight").replace("lora.lora_b", "lora_B.weight");
             self.found.insert(format!("base_model.model.{name}"), grad.into_data().iter::<f32>().collect());
         }
     }
@@ -68,8 +61,8 @@ fn losses_and_gradients_are_those_of_trl() {
         let measure = preferences.measure(&model.valid(), &Device::flex());
         assert!((measure.loss / 2.0 - f64::from(expected)).abs() < 1e-5 && measure.right.is_some());
 
-        let mut named = Named { grads: &loss.backward(), path: Vec::new(), found: BTreeMap::new() };
-        model.visit(&mut named);
+        let mut named = Named { grads: &loss.backward(), found: BTreeMap::new() };
+        visit_params(&model, &mut named);
         let prefix = format!("{name}.grad.");
         let wanted: Vec<&str> = golden.keys().filter_map(|key| key.strip_prefix(&prefix)).collect();
         assert_eq!(named.found.keys().collect::<Vec<_>>(), wanted, "{name}");

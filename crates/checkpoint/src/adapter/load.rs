@@ -80,8 +80,8 @@ fn install(
     mut factors: BTreeMap<String, Factors>,
     dropout: f64,
 ) -> Result<CausalLm, CheckpointError> {
-    model.replace_adapters(config, |name, linear| {
-        let device = linear.weight.lazy_device();
+    let device = model.device();
+    model.replace_adapters(config, |name, _| {
         Ok(factors.remove(name).map(|f| {
             let rows = f.b.len() / f.rank;
             let magnitude = f.magnitude.map(|values| TensorData::new(values, [rows]));

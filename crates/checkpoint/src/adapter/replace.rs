@@ -20,7 +20,7 @@ pub(super) fn replace(adapters: &[(Stored, f64)], model: CausalLm, tied: bool) -
         return Ok(model);
     }
     replace_params(model, &mut |info: &ParamInfo| {
-        Ok(changed.remove(&info.name).map(|values| TensorData::new(values, info.shape.clone())))
+        Ok(changed.remove(&info.name).map(|values| TensorData::new(values, info.shape.clone()).into()))
     })
 }
 

@@ -1,7 +1,7 @@
 use std::fs;
 use std::path::Path;
 
-use burn::tensor::{Tensor, TensorData};
+use burn::tensor::{Device, Tensor, TensorData};
 use llm_model::{CausalLm, Lora, LoraConfig};
 use serde_json::{Map, Value, json};
 
@@ -69,7 +69,7 @@ impl Stored {
             alpha: rounded(first.scale() * rooted(rank)),
             a: TensorData::new(a, [rank, columns]),
             b: TensorData::new(b, [module.rows, rank]),
-            magnitude: first.magnitude.is_some().then(|| magnitude(module)),
+            magnitude: first.magnitude.is_some().then(|| magnitude(module, &first.lora_a.lazy_device())),
         })
     }
 
@@ -82,11 +82,11 @@ impl Stored {
 }
 
 /// The magnitudes of all rows of a module; those without an adapter have the norm that they have.
-fn magnitude(module: &Module) -> TensorData {
-    let of_member = |member: &super::Member| match member.linear.lora.as_ref().and_then(|lora| lora.magnitude.as_ref())
-    {
-        Some(magnitude) => floats(magnitude.val()),
-        None => floats(member.linear.values().square().sum_dim(1).sqrt()),
+fn magnitude(module: &Module, device: &Device) -> TensorData {
+    let of_member = |member: &super::Member| {
+        let magnitude = member.linear.lora.as_ref().and_then(|lora| lora.magnitude.as_ref());
+        let norms = || member.linear.weight.stored().in_float32(device).square().sum_dim(1).sqrt();
+        magnitude.map_or_else(|| floats(norms()), |magnitude| floats(magnitude.val()))
     };
     let values: Vec<f32> = module.members.iter().flat_map(of_member).collect();
     TensorData::new(values, [module.rows])

@@ -10,9 +10,9 @@ use llm_model::QuantizedWeight;
 use super::GgufFile;
 use super::architecture::Architecture;
 use super::families::SETTINGS;
+use crate::CheckpointError;
 use crate::families::Place;
 use crate::floats::{FloatKind, Floats};
-use crate::{CheckpointError, Quantize};
 
 /// How a tensor of GGUF differs from the checkpoint's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -168,28 +168,50 @@ impl GgufTensors {
         Ok(change.undo(values, &change.shape(shape)))
     }
 
-    /// The matrix of `shape` at `place` of a tensor in the blocks that the file has it in, if `quantize` keeps these, and if
-    /// the rows here are those of the matrix.
-    pub fn quantized(
+    /// Whether a tensor is stored in blocks.
+    pub fn is_in_blocks(&self, name: &str) -> bool {
+        let kind = self.tensors.get(name).and_then(|(gguf, ..)| self.file.info(gguf)).map(|info| info.kind);
+        kind.is_some_and(|kind| kind.block_len() > 1)
+    }
+
+    /// The matrix of `shape` at `place` of a tensor in the blocks that the file has it in, if these are of a type that is
+    /// `kept`, and if the rows here are those of the matrix. All values are finite.
+    pub fn blocks(
         &self,
         name: &str,
         place: &Place,
         shape: [usize; 2],
-        quantize: Quantize,
-    ) -> Option<QuantizedWeight> {
-        let (gguf, change, _) = self.tensors.get(name)?;
-        let kind = self.file.info(gguf)?.kind;
-        if !quantize.keeps(kind) || place.transposed != (*change == Change::Transposed) {
-            return None;
+        kept: &dyn Fn(TensorType) -> bool,
+    ) -> Result<Option<QuantizedWeight>, CheckpointError> {
+        let Some((gguf, change, _)) = self.tensors.get(name).filter(|_| self.is_in_blocks(name)) else {
+            return Ok(None);
+        };
+        let Some(kind) = self.file.info(gguf).map(|info| info.kind).filter(|kind| kept(*kind)) else { return Ok(None) };
+        if place.transposed != (*change == Change::Transposed) {
+            return Ok(None);
         }
         let [rows, columns] = shape;
-        let (row, start) = (kind.bytes(columns as u64)? as usize, place.part.map_or(0, |part| part.start));
-        let stored = self.file.gguf(gguf).stored(gguf).ok()?.get(start * row..(start + rows) * row)?;
-        match change {
-            Change::Interleaved { heads } => {
-                QuantizedWeight::new(kind, shape, &permute_rows(stored, rows, *heads, true))
+        let start = place.part.map_or(0, |part| part.start);
+        let of_rows = |stored| {
+            let row = kind.bytes(columns as u64)? as usize;
+            let stored: &[u8] = <[u8]>::get(stored, start * row..(start + rows) * row)?;
+            match change {
+                Change::Interleaved { heads } => {
+                    QuantizedWeight::new(kind, shape, &permute_rows(stored, rows, *heads, true))
+                }
+                _ => QuantizedWeight::new(kind, shape, stored),
             }
-            _ => QuantizedWeight::new(kind, shape, stored),
+        };
+        let stored = self.file.gguf(gguf).stored(gguf).map_err(|source| self.file.damaged(source))?;
+        let Some(blocks) = of_rows(stored) else { return Ok(None) };
+        match blocks.first_not_finite() {
+            None => Ok(Some(blocks)),
+            Some((index, value)) => Err(CheckpointError::NotFinite {
+                path: self.file.path.clone(),
+                tensor: gguf.clone(),
+                value,
+                index: start * columns + index,
+            }),
         }
     }
 }

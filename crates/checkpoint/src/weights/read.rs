@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use llm_model::{CausalLm, ParamInfo, QuantizedWeight, Role, replace_params};
+use llm_model::{CausalLm, ParamInfo, QuantizedWeight, Role, Values, replace_params};
 
 use super::stored::StoredWeights;
 use super::{places, stored_tensors};
@@ -15,7 +15,7 @@ use crate::{CheckpointError, ModelSource, Quantize};
 pub(crate) enum Load {
     /// In float32, to go on training.
     Float32,
-    /// Tables and matrices as they are stored, and from mapped files without a copy; the rest in float32.
+    /// Tables and matrices as they are stored, in blocks too, and from mapped files without a copy; the rest in float32.
     AsStored,
     /// The linear layers of the blocks in few bits, the rest as they are stored, or on devices that cannot multiply
     /// with those in float32. Files are read, not mapped: nothing of them stays in memory.
@@ -43,28 +43,28 @@ pub(crate) fn load(source: &ModelSource, model: CausalLm, how: Load) -> Result<C
     stored.check(&model, &place)?;
     // What the model takes as it is, and not as a copy, may be read all at once, by all cores.
     let ready = match how {
-        Load::AsStored => stored.read_all(stored_tensors(&model).into_iter().map(|(name, _)| name).collect())?,
+        Load::AsStored => {
+            let names = stored_tensors(&model).into_iter().map(|(name, _)| name);
+            stored.read_all(names.filter(|name| !stored.is_in_blocks(name)).collect())?
+        }
         _ => BTreeMap::new(),
     };
     let mut reader = Reader { stored: &stored, ready, last: None };
-    let model = replace_params::<CheckpointError>(model, &mut |info: &ParamInfo| {
-        let in_blocks = info.role == Role::Matrix && matches!(how, Load::Quantized { .. });
-        if info.role == Role::Adapter || in_blocks {
+    replace_params::<CheckpointError>(model, &mut |info: &ParamInfo| {
+        if info.role == Role::Adapter {
             return Ok(None);
         }
         let place = place(&info.name);
+        if let Some(blocks) = reader.blocks(&place, info, how)? {
+            return Ok(Some(Values::Blocks(blocks)));
+        }
         let floats = reader.floats(&place)?;
-        Ok(Some(if how.keeps(info.role) {
+        let data = if how.keeps(info.role) {
             floats.parameter_as_stored(&place, &info.shape)
         } else {
             floats.parameter(&place, &info.shape)
-        }))
-    })?;
-    let Load::Quantized { quantize, .. } = how else { return Ok(model) };
-    model.with_quantized(|name, shape| {
-        let is_head = name == "lm_head";
-        let place = place(&format!("{name}.weight"));
-        if is_head { Ok(None) } else { reader.quantized(&place, shape, quantize).map(Some) }
+        };
+        Ok(Some(data.into()))
     })
 }
 
@@ -93,24 +93,32 @@ impl Reader<'_> {
         Ok(floats)
     }
 
-    /// The parameter of `shape` at `place` in blocks: those of the file if they are as small as wanted, else new ones.
-    fn quantized(
+    /// The parameter `info` at `place` in blocks, if it is to be held in such: those of the file if they are as small as
+    /// wanted, else new ones.
+    fn blocks(
         &mut self,
         place: &Place,
-        shape: [usize; 2],
-        quantize: Quantize,
-    ) -> Result<QuantizedWeight, CheckpointError> {
-        let floats = self.floats(place)?;
-        if let Some(quantized) = self.stored.quantized(place, shape, quantize) {
-            return Ok(quantized);
+        info: &ParamInfo,
+        how: Load,
+    ) -> Result<Option<QuantizedWeight>, CheckpointError> {
+        let &[rows, columns] = info.shape.as_slice() else { return Ok(None) };
+        let quantize = match how {
+            Load::Quantized { quantize, .. } if info.role == Role::Matrix => Some(quantize),
+            _ => None,
+        };
+        let kept = |kind| quantize.map_or(how.keeps(info.role), |quantize| quantize.keeps(kind));
+        if let Some(stored) = self.stored.blocks(place, [rows, columns], &kept)? {
+            return Ok(Some(stored));
         }
-        let values = floats.into_f32();
-        let values = if place.is_whole() { values } else { place.extract(&values, &shape) };
-        QuantizedWeight::quantize(quantize.kind(), shape, &values).ok_or_else(|| CheckpointError::Quantize {
+        let Some(quantize) = quantize else { return Ok(None) };
+        let values = self.floats(place)?.into_f32();
+        let values = if place.is_whole() { values } else { place.extract(&values, &info.shape) };
+        let quantized = QuantizedWeight::quantize(quantize.kind(), [rows, columns], &values);
+        quantized.map(Some).ok_or_else(|| CheckpointError::Quantize {
             path: self.stored.path.clone(),
             tensor: place.tensor.clone(),
             kind: quantize.kind(),
-            row: shape[1],
+            row: columns,
         })
     }
 }

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use llm_gguf::TensorType;
 use llm_model::{CausalLm, QuantizedWeight, Role, params};
 use rayon::prelude::*;
 use serde::Deserialize;
@@ -14,7 +15,7 @@ use crate::families::Place;
 use crate::floats::Floats;
 use crate::gguf::GgufTensors;
 use crate::pictures::{is_within_other, text_name};
-use crate::{CheckpointError, ModelSource, Quantize};
+use crate::{CheckpointError, ModelSource};
 
 /// Weights in one file.
 pub(crate) const SINGLE: &str = "model.safetensors";
@@ -144,12 +145,22 @@ impl StoredWeights {
         Ok(if self.how == Load::Float32 { floats } else { floats.into_bf16() })
     }
 
-    /// The parameter of `shape` at `place`, if the file has it in blocks that `quantize` keeps.
-    pub fn quantized(&self, place: &Place, shape: [usize; 2], quantize: Quantize) -> Option<QuantizedWeight> {
-        match self.resolve(&place.tensor)? {
-            (name, WeightFile::Gguf(file)) => file.quantized(name, place, shape, quantize),
-            _ => None,
+    /// The matrix of `shape` at `place`, if the file has it in blocks of a type that is `kept`. All values are finite.
+    pub fn blocks(
+        &self,
+        place: &Place,
+        shape: [usize; 2],
+        kept: &dyn Fn(TensorType) -> bool,
+    ) -> Result<Option<QuantizedWeight>, CheckpointError> {
+        match self.resolve(&place.tensor) {
+            Some((name, WeightFile::Gguf(file))) => file.blocks(name, place, shape, kept),
+            _ => Ok(None),
         }
+    }
+
+    /// Whether a tensor is stored in blocks.
+    pub fn is_in_blocks(&self, tensor: &str) -> bool {
+        matches!(self.resolve(tensor), Some((name, WeightFile::Gguf(file))) if file.is_in_blocks(name))
     }
 
     /// Several tensors by their names.

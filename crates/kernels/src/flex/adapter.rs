@@ -1,4 +1,4 @@
-//! Linear layers with a low-rank addition, and their gradients.
+//! The low-rank addition to a linear layer, and its gradients.
 
 use burn_flex::FlexTensor;
 
@@ -6,75 +6,60 @@ use super::dropout::{self, Mask};
 use super::gemm::{Matrix, product, threads};
 use super::linear::{self, matrix};
 use super::simd::{tensor, values};
-use super::weight::{Multiplied, StoredWeight};
 use crate::profile::measured;
 
-/// How a layer and its adapter are computed.
-#[derive(Clone, Debug)]
-pub struct How {
+/// What goes with the factors of an adapter through Burn's dispatch.
+#[derive(Clone, Copy, Debug)]
+pub struct AdapterPlan {
     /// What the addition is multiplied by.
     pub scale: f32,
     /// What is dropped of `x` before it meets `a`.
     pub mask: Option<Mask>,
-    /// Of the layer's products.
-    pub weight: Multiplied,
 }
 
-/// A layer and its adapter: `y = x·weightᵀ + scale·(x·aᵀ)·bᵀ`. All tensors are contiguous.
+/// What is added: `scale·(x·aᵀ)·bᵀ`. Both tensors are contiguous.
 #[derive(Debug, Clone)]
-pub(super) struct Adapted {
-    /// `(out, in)`.
-    pub weight: StoredWeight,
+pub(super) struct LowRank {
     /// `(r, in)`.
     pub a: FlexTensor,
     /// `(out, r)`.
     pub b: FlexTensor,
-    scale: f32,
-    mask: Option<Mask>,
+    pub plan: AdapterPlan,
 }
 
-impl Adapted {
-    /// Of `weight`, `a` and `b`.
-    pub fn new([weight, a, b]: [FlexTensor; 3], how: How) -> Self {
-        let weight = StoredWeight::new(&weight, how.weight);
-        Self { weight, a: a.to_contiguous(), b: b.to_contiguous(), scale: how.scale, mask: how.mask }
-    }
-
-    /// `(n, in)` → `(n, out)`, and `x·aᵀ` `(n, r)` for the backward pass.
-    pub fn forward(&self, x: &FlexTensor) -> (FlexTensor, Vec<f32>) {
-        let mut y = linear::forward(x, &self.weight);
+impl LowRank {
+    /// Adds to `y` `(n, out)` what `x` `(n, in)` gives, and gives `x·aᵀ` `(n, r)` for the backward pass.
+    pub fn add_to(&self, y: &mut FlexTensor, x: &FlexTensor) -> Vec<f32> {
         let [n, d_in] = linear::dims(x);
         let ([d_out, rank], dropped) = (linear::dims(&self.b), self.dropped(x));
         let x = dropped.as_ref().unwrap_or(x);
-        let low = measured("adapter forward", 2 * n * rank * (d_in + d_out), n * (d_in + 2 * d_out), || {
+        measured("adapter forward", 2 * n * rank * (d_in + d_out), n * (d_in + 2 * d_out), || {
             let low = new(Matrix::new(values(x), n, d_in, d_in), matrix(&self.a).t(), 1.0);
-            add(y.storage_mut::<f32>(), Matrix::new(&low, n, rank, rank), matrix(&self.b).t(), self.scale);
+            add(y.storage_mut::<f32>(), Matrix::new(&low, n, rank, rank), matrix(&self.b).t(), self.plan.scale);
             low
-        });
-        (y, low)
+        })
     }
 
-    /// The gradients by `x`, `weight`, `a` and `b`, those that are wanted, of the gradient `grad` `(n, out)` by `y`.
+    /// The gradients by `a` and `b`, those that are wanted, of the gradient `grad` `(n, out)` by `y`; and `dx`, the
+    /// gradient by `x` of the rest, where it is wanted, with that of the addition.
     pub fn backward(
         &self,
         x: &FlexTensor,
         low: &[f32],
         grad: &FlexTensor,
-        wanted: [bool; 4],
-    ) -> [Option<FlexTensor>; 4] {
-        let [by_x, by_weight, by_a, by_b] = wanted;
+        dx: Option<FlexTensor>,
+        [by_a, by_b]: [bool; 2],
+    ) -> (Option<FlexTensor>, [Option<FlexTensor>; 2]) {
         let ([n, d_in], [d_out, rank]) = (linear::dims(x), linear::dims(&self.b));
-        let touched = n * (2 * d_out + if by_x { 3 } else { 1 } * d_in);
-        let dx = by_x.then(|| linear::backward_x(grad, &self.weight));
-        let dw = by_weight.then(|| linear::backward_weight(grad, x, self.weight.precision));
-        let dropped = self.dropped(x);
+        let touched = n * (2 * d_out + if dx.is_some() { 3 } else { 1 } * d_in);
+        let (AdapterPlan { scale, mask }, dropped) = (self.plan, self.dropped(x));
         measured("adapter backward", 4 * n * rank * (d_in + d_out), touched, || {
             let grad = matrix(grad);
-            let db = by_b.then(|| new(grad.t(), Matrix::new(low, n, rank, rank), self.scale));
-            let by_low = new(grad, matrix(&self.b), self.scale); // (n, r)
+            let db = by_b.then(|| new(grad.t(), Matrix::new(low, n, rank, rank), scale));
+            let by_low = new(grad, matrix(&self.b), scale); // (n, r)
             let by_low = Matrix::new(&by_low, n, rank, rank);
             let da = by_a.then(|| new(by_low.t(), matrix(dropped.as_ref().unwrap_or(x)), 1.0));
-            let dx = dx.map(|mut dx| match self.mask {
+            let dx = dx.map(|mut dx| match mask {
                 None => {
                     add(dx.storage_mut::<f32>(), by_low, matrix(&self.a), 1.0);
                     dx
@@ -85,13 +70,13 @@ impl Adapted {
                 }
             });
             let shaped = |values: Option<Vec<f32>>, shape| values.map(|values| tensor(values, shape));
-            [dx, dw, shaped(da, vec![rank, d_in]), shaped(db, vec![d_out, rank])]
+            (dx, [shaped(da, vec![rank, d_in]), shaped(db, vec![d_out, rank])])
         })
     }
 
     /// `x` as `a` meets it, where that is not `x` itself.
     fn dropped(&self, x: &FlexTensor) -> Option<FlexTensor> {
-        self.mask.map(|mask| dropout::apply(x, mask))
+        self.plan.mask.map(|mask| dropout::apply(x, mask))
     }
 }
 

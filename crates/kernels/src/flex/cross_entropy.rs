@@ -6,12 +6,14 @@ use burn_flex::FlexTensor;
 
 use rayon::prelude::*;
 
+use crate::IGNORED;
 use crate::profile::measured;
-use crate::{IGNORED, Precision};
 
 use super::embedding::ids_of;
-use super::gemm::{Matrix, add_product, new_product, put_product};
+use super::gemm::{Matrix, add_product, new_product};
+use super::linear::{dims, product_cost};
 use super::simd::{BLOCK, exp, log_sum_exp, tensor, tensor_like, values, vectorized, zeros};
+use super::weight::StoredWeight;
 
 /// Logits that [`head_loss`] holds at a time, in values.
 const LOGITS: usize = 1 << 24;
@@ -74,7 +76,7 @@ pub(super) fn backward(
 struct Head<'a> {
     /// Those hidden states whose targets count: of samples to fine-tune on, the questions do not.
     x: Cow<'a, [f32]>,
-    weight: Matrix<'a>,
+    weight: &'a StoredWeight,
     /// Their targets.
     targets: Vec<i32>,
     /// Their places among the hidden states, unless these are all.
@@ -83,25 +85,13 @@ struct Head<'a> {
     d: usize,
     v: usize,
     rows: usize,
-    precision: Precision,
 }
 
 impl<'a> Head<'a> {
-    fn new(x: &'a FlexTensor, weight: &'a FlexTensor, targets: &FlexTensor, precision: Precision) -> Self {
-        let [n, d] = [x.layout().shape()[0], x.layout().shape()[1]];
-        let v = weight.layout().shape()[0];
-        let weight = Matrix::new(values(weight), v, d, d);
-        let mut head = Self {
-            x: Cow::Borrowed(values(x)),
-            weight,
-            targets: ids_of(targets),
-            places: None,
-            n,
-            d,
-            v,
-            rows: 0,
-            precision,
-        };
+    fn new(x: &'a FlexTensor, weight: &'a StoredWeight, targets: &FlexTensor) -> Self {
+        let ([n, d], [v, _]) = (dims(x), weight.dims());
+        let mut head =
+            Self { x: Cow::Borrowed(values(x)), weight, targets: ids_of(targets), places: None, n, d, v, rows: 0 };
         if head.targets.contains(&IGNORED) {
             let places: Vec<usize> = (0..n).filter(|&i| head.targets[i] != IGNORED).collect();
             head.x = places.iter().flat_map(|&i| &head.x[i * d..][..d]).copied().collect();
@@ -119,16 +109,9 @@ impl<'a> Head<'a> {
         let mut logits = Vec::new();
         for (x, targets) in self.x.chunks(self.rows * self.d).zip(self.targets.chunks(self.rows)) {
             let x = Matrix::new(x, targets.len(), self.d, self.d);
-            self.product("head forward", targets.len(), || {
-                put_product(&mut logits, x, self.weight.t(), self.precision);
-            });
+            self.weight.put_product("head forward", x, &mut logits);
             f(&mut logits, x, targets);
         }
-    }
-
-    /// Runs one of the products for a block of `rows`, and records its cost.
-    fn product<R>(&self, operation: &'static str, rows: usize, f: impl FnOnce() -> R) -> R {
-        measured(operation, 2 * rows * self.d * self.v, rows * (self.d + self.v) + self.d * self.v, f)
     }
 
     /// `(n, d)`: rows for the hidden states that count, in their places; zero for the others.
@@ -143,8 +126,8 @@ impl<'a> Head<'a> {
 }
 
 /// Sum of the losses, `(1)`.
-pub(super) fn head_loss(x: &FlexTensor, weight: &FlexTensor, targets: &FlexTensor, precision: Precision) -> FlexTensor {
-    let head = Head::new(x, weight, targets, precision);
+pub(super) fn head_loss(x: &FlexTensor, weight: &StoredWeight, targets: &FlexTensor) -> FlexTensor {
+    let head = Head::new(x, weight, targets);
     let mut losses = Vec::with_capacity(head.n);
     head.for_each_block(|logits, _, targets| {
         measured("head, loss", 0, logits.len(), || {
@@ -158,12 +141,11 @@ pub(super) fn head_loss(x: &FlexTensor, weight: &FlexTensor, targets: &FlexTenso
 /// Sum of the losses, `(1)`, and its gradients by the hidden states and, if wanted, by the weight.
 pub(super) fn head_loss_and_gradients(
     x: &FlexTensor,
-    weight: &FlexTensor,
+    weight: &StoredWeight,
     targets: &FlexTensor,
-    precision: Precision,
     by_weight: bool,
 ) -> (FlexTensor, [Option<FlexTensor>; 2]) {
-    let head = Head::new(x, weight, targets, precision);
+    let head = Head::new(x, weight, targets);
     let Head { n, d, v, .. } = head;
     let (mut losses, mut dx, mut dw) = (Vec::with_capacity(n), Vec::with_capacity(head.targets.len() * d), Vec::new());
     head.for_each_block(|logits, x, targets| {
@@ -175,14 +157,12 @@ pub(super) fn head_loss_and_gradients(
                 loss
             }));
         });
-        let gradient = Matrix::new(logits, targets.len(), v, v);
-        head.product("head backward, input", targets.len(), || {
-            dx.extend(new_product(gradient, head.weight, precision));
-        });
+        dx.extend(weight.transposed_product("head backward, input", logits, [targets.len(), v]));
         if !by_weight {
             return;
         }
-        head.product("head backward, weight", targets.len(), || {
+        let (gradient, precision) = (Matrix::new(logits, targets.len(), v, v), weight.precision);
+        product_cost("head backward, weight", [targets.len(), d, v], || {
             if dw.is_empty() {
                 dw = new_product(gradient.t(), x, precision);
             } else {

@@ -13,8 +13,8 @@ use super::gemm::{Matrix, product};
 use super::simd::{map1, tensor, values, vectorized};
 use crate::profile::measured;
 
-/// Rows of the weight that one task works on.
-const ROWS: usize = 64;
+/// Rows of a weight that one task works on.
+pub(super) const ROWS: usize = 64;
 /// From so many tokens on, it is faster to widen the weight for all threads, which then share its product.
 pub(super) const MANY: usize = 16;
 
@@ -52,22 +52,38 @@ fn times<T: Copy + Sync>(
     [n, d_in, d_out]: [usize; 3],
     widen: impl Fn(T) -> f32 + Copy + Sync,
 ) -> Vec<f32> {
+    if n != 1 {
+        return times_blocks(x, [n, d_in, d_out], |rows, block| {
+            let weight = &weight[rows.start * d_in..rows.end * d_in];
+            vectorized!(block.iter_mut().zip(weight).for_each(|(value, half)| *value = widen(*half)));
+        });
+    }
+    let mut y = vec![0.0; d_out];
+    y.par_chunks_mut(ROWS).zip(weight.par_chunks(ROWS * d_in)).for_each(|(y, weight)| {
+        vectorized!({
+            for (y, row) in y.iter_mut().zip(weight.chunks_exact(d_in)) {
+                *y = dot(x, row, widen);
+            }
+        });
+    });
+    y
+}
+
+/// `x·Wᵀ` of `x` `(n, in)`, `(n, out)`, where `widen` puts the values of some rows of `W` into its second argument.
+pub(super) fn times_blocks(
+    x: &[f32],
+    [n, d_in, d_out]: [usize; 3],
+    widen: impl Fn(Range<usize>, &mut [f32]) + Sync,
+) -> Vec<f32> {
     let mut y = vec![0.0; d_out * n]; // transposed, (out, n): the tasks write rows of it
-    y.par_chunks_mut(ROWS * n.max(1)).zip(weight.par_chunks(ROWS * d_in)).for_each(|(y, weight)| {
-        if n == 1 {
-            vectorized!({
-                for (y, row) in y.iter_mut().zip(weight.chunks_exact(d_in)) {
-                    *y = dot(x, row, widen);
-                }
-            });
-            return;
-        }
-        let mut block = vec![0.0; weight.len()];
-        vectorized!(block.iter_mut().zip(weight).for_each(|(value, half)| *value = widen(*half)));
-        let block = Matrix::new(&block, weight.len() / d_in, d_in, d_in);
+    y.par_chunks_mut(ROWS * n.max(1)).enumerate().for_each(|(task, y)| {
+        let rows = task * ROWS..d_out.min((task + 1) * ROWS);
+        let mut block = vec![0.0; rows.len() * d_in];
+        widen(rows.clone(), &mut block);
+        let block = Matrix::new(&block, rows.len(), d_in, d_in);
         product(y, n, 0.0, 1.0, block, Matrix::new(x, n, d_in, d_in).t(), Parallelism::None);
     });
-    if n == 1 { y } else { transposed(&y, n) }
+    transposed(&y, n)
 }
 
 /// `(out, n)` → `(n, out)`.
@@ -87,7 +103,7 @@ fn transposed(y: &[f32], n: usize) -> Vec<f32> {
 
 /// Sum of the products, in 16 lanes, so that the order does not depend on the CPU.
 #[inline(always)]
-fn dot<T: Copy>(x: &[f32], y: &[T], widen: impl Fn(T) -> f32) -> f32 {
+pub(super) fn dot<T: Copy>(x: &[f32], y: &[T], widen: impl Fn(T) -> f32) -> f32 {
     let mut lanes = [0.0f32; 16];
     let (xs, ys) = (x.chunks_exact(16), y.chunks_exact(16));
     let rest = xs.remainder().iter().zip(ys.remainder());
@@ -106,7 +122,7 @@ fn widen_bf16(x: bf16) -> f32 {
 
 /// The value of a finite number, without branches: the sign and the rest moved into place, the exponent 112 too small.
 #[inline(always)]
-fn widen_f16(x: f16) -> f32 {
+pub(super) fn widen_f16(x: f16) -> f32 {
     const TWO_TO_112: f32 = f32::from_bits((112 + 127) << 23);
     let extended = i32::from(x.to_bits() as i16) as u32; // the sign in all upper bits
     f32::from_bits(extended << 13 & 0x8FFF_E000) * TWO_TO_112

@@ -7,6 +7,7 @@ mod adapter;
 mod attention;
 #[cfg(target_arch = "x86_64")]
 mod bf16;
+mod blocks;
 mod cross_entropy;
 mod dropout;
 mod embedding;
@@ -20,15 +21,16 @@ mod rotary;
 mod simd;
 mod weight;
 
-use burn::backend::{Dispatch, DispatchTensor};
-use burn::tensor::{Device, Int, Tensor};
+use burn::backend::{BackendTensor, Dispatch, DispatchAutodiffContext, DispatchTensor, DispatchTensorKind};
+use burn::tensor::{Int, Tensor};
 
-use crate::{Activation, AdamStep, Adapter, Causal, Input, Precision, Weight};
-use adapter::How;
+use crate::{AdamStep, Adapter, Input, Precision, QuantizedWeight, Segment, Visible, Weight};
+use adapter::AdapterPlan;
+use attention::Sizes;
 use dropout::Mask;
+use linear::LinearPlan;
 use ops::FusedOps;
 use optimizer::OptimizerOps;
-use weight::Multiplied;
 
 pub(crate) fn embedding(weight: Tensor<2>, ids: Tensor<2, Int>) -> Tensor<3> {
     Tensor::from_dispatch(Dispatch::embedding_rows(weight.into_dispatch(), ids.into_dispatch()))
@@ -42,64 +44,41 @@ pub(crate) fn rms_norm<const D: usize>(x: Tensor<D>, weight: Tensor<1>, eps: f64
     Tensor::from_dispatch(Dispatch::rms_norm(x.into_dispatch(), weight.into_dispatch(), eps))
 }
 
-pub(crate) fn linear(x: Tensor<2>, weight: Weight, bias: Option<Tensor<1>>, precision: Precision) -> Tensor<2> {
-    let (weight, how) = dispatched(weight, precision, &x.device());
-    with_bias(Tensor::from_dispatch(Dispatch::linear(x.into_dispatch(), weight, how)), bias)
-}
-
-pub(crate) fn activated_linear(
-    activation: Activation,
-    x: Tensor<2>,
-    factor: Option<Tensor<2>>,
-    weight: Weight,
-    bias: Option<Tensor<1>>,
-    precision: Precision,
-) -> Tensor<2> {
-    let (weight, how) = dispatched(weight, precision, &x.device());
-    let x = x.into_dispatch();
-    let y = match factor {
-        Some(factor) => Dispatch::gated_linear(x, factor.into_dispatch(), weight, activation, how),
-        None => Dispatch::activated_linear(x, weight, activation, how),
-    };
-    with_bias(Tensor::from_dispatch(y), bias)
-}
-
-pub(crate) fn adapted_linear(
+pub(crate) fn linear(
     input: Input,
     weight: Weight,
     bias: Option<Tensor<1>>,
-    adapter: Adapter,
+    adapter: Option<Adapter>,
     precision: Precision,
 ) -> Tensor<2> {
-    let mask = (adapter.dropout > 0.0).then(|| Mask::draw(adapter.dropout));
-    let (weight, multiplied) = dispatched(weight, precision, &adapter.a.device());
-    let how = How { scale: adapter.scale as f32, mask, weight: multiplied };
-    let (a, b) = (adapter.a.into_dispatch(), adapter.b.into_dispatch());
-    let y = match input {
-        Input::Plain(x) => Dispatch::adapted_linear(x.into_dispatch(), weight, a, b, how),
-        Input::Activated(kind, x, None) => {
-            Dispatch::adapted_activated_linear(x.into_dispatch(), weight, a, b, kind, how)
-        }
-        Input::Activated(kind, x, Some(factor)) => {
-            Dispatch::adapted_gated_linear(x.into_dispatch(), factor.into_dispatch(), weight, a, b, kind, how)
-        }
+    let (activation, x, factor) = match input {
+        Input::Plain(x) => (None, x, None),
+        Input::Activated(activation, x, factor) => (Some(activation), x, factor),
     };
-    with_bias(Tensor::from_dispatch(y), bias)
-}
-
-/// A weight as it goes through Burn's dispatch, which knows tensors only: beside blocks goes one that nobody reads.
-fn dispatched(weight: Weight, precision: Precision, device: &Device) -> (DispatchTensor, Multiplied) {
-    let (tensor, quantized) = match weight {
-        Weight::Tensor(tensor) => (tensor, None),
-        Weight::Quantized(quantized) => (Tensor::zeros([1, 1], device), Some(quantized)),
+    let of_adapter = |Adapter { scale, dropout, .. }: &Adapter| AdapterPlan {
+        scale: *scale as f32,
+        mask: (*dropout > 0.0).then(|| Mask::draw(*dropout)),
     };
-    (tensor.into_dispatch(), Multiplied { quantized, precision })
-}
-
-fn with_bias(y: Tensor<2>, bias: Option<Tensor<1>>) -> Tensor<2> {
+    let adapter_plan = adapter.as_ref().map(of_adapter);
+    let gated = factor.is_some();
+    let x = x.into_dispatch();
+    let present = |tensor: Option<Tensor<2>>| tensor.map_or_else(|| x.clone(), Tensor::into_dispatch);
+    let (weight, quantized) = by_dispatch(weight);
+    let (a, b) = adapter.map(|adapter| (adapter.a, adapter.b)).unzip();
+    let [factor, weight, a, b] = [factor, weight, a, b].map(present);
+    let plan = LinearPlan { activation, gated, quantized, adapter: adapter_plan, precision };
+    let y = Tensor::from_dispatch(Dispatch::linear(x, factor, weight, a, b, plan));
     match bias {
         Some(bias) => Tensor::from_dispatch(Dispatch::add_bias(y.into_dispatch(), bias.into_dispatch())),
         None => y,
+    }
+}
+
+/// A weight as the tensor that goes through Burn's dispatch, or the blocks that go beside it.
+fn by_dispatch(weight: Weight) -> (Option<Tensor<2>>, Option<QuantizedWeight>) {
+    match weight {
+        Weight::Tensor(tensor) => (Some(tensor), None),
+        Weight::Quantized(quantized) => (None, Some(quantized)),
     }
 }
 
@@ -117,18 +96,37 @@ pub(crate) fn cross_entropy(logits: Tensor<2>, targets: Tensor<1, Int>) -> Tenso
 
 pub(crate) fn linear_cross_entropy(
     x: Tensor<2>,
-    weight: Tensor<2>,
+    weight: Weight,
     targets: Tensor<1, Int>,
     precision: Precision,
 ) -> Tensor<1> {
-    let (x, weight) = (x.into_dispatch(), weight.into_dispatch());
-    Tensor::from_dispatch(Dispatch::linear_cross_entropy(x, weight, targets.into_dispatch(), precision))
+    let (x, (weight, quantized)) = (x.into_dispatch(), by_dispatch(weight));
+    let weight = weight.map_or_else(|| x.clone(), Tensor::into_dispatch);
+    Tensor::from_dispatch(Dispatch::linear_cross_entropy(x, weight, targets.into_dispatch(), quantized, precision))
 }
 
-pub(crate) fn attention(q: Tensor<4>, k: Tensor<4>, v: Tensor<4>, causal: &Causal, dropout: f64) -> Tensor<4> {
+pub(crate) fn attention(q: Tensor<4>, k: Tensor<4>, v: Tensor<4>, visible: &Visible, dropout: f64) -> Tensor<4> {
     let mask = (dropout > 0.0).then(|| Mask::draw(dropout));
     let (q, k, v) = (q.into_dispatch(), k.into_dispatch(), v.into_dispatch());
-    Tensor::from_dispatch(Dispatch::causal_attention(q, k, v, causal.clone(), mask))
+    Tensor::from_dispatch(Dispatch::attention(q, k, v, visible.clone(), mask))
+}
+
+/// Not by Burn's dispatch, which knows operations of a fixed number of tensors only. `q` is on Flex, without autodiff.
+pub(crate) fn segment_attention(q: Tensor<4>, segments: Vec<Segment>) -> Tensor<4> {
+    let primitive = |x: Tensor<4>| {
+        let DispatchTensorKind::Flex(x) = x.into_dispatch().kind else { unreachable!("tensors of one device") };
+        attention::readable(x.float())
+    };
+    let q = primitive(q);
+    let with_sizes = |Segment { tokens, keys, values, visible }: Segment| {
+        let [keys, values] = [keys, values].map(primitive);
+        let sizes = Sizes::of_segment(tokens, &q, &keys, visible);
+        ([keys, values], sizes)
+    };
+    let segments: Vec<_> = segments.into_iter().map(with_sizes).collect();
+    let y = BackendTensor::Float(attention::forward_segments(&q, &segments));
+    let kind = DispatchTensorKind::Flex(y);
+    Tensor::from_dispatch(DispatchTensor { kind, autodiff: DispatchAutodiffContext::Disabled })
 }
 
 pub(crate) fn adam(

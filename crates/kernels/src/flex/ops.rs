@@ -8,13 +8,13 @@ use burn::backend::tensor::{FloatTensor, IntTensor};
 use burn::backend::{Autodiff, Backend, Flex, backend_extension};
 use burn_flex::FlexTensor;
 
-use super::adapter::{Adapted, How};
 use super::attention::{Saved, Sizes};
 use super::dropout::{self, Mask};
+use super::linear::{Layer, LinearPlan};
 use super::simd::owned;
-use super::weight::{Multiplied, StoredWeight};
-use super::{activation, attention, cross_entropy, embedding, linear, norm, rotary};
-use crate::{Activation, Causal, Precision};
+use super::weight::StoredWeight;
+use super::{attention, cross_entropy, embedding, linear, norm, rotary};
+use crate::{Precision, QuantizedWeight, Visible};
 
 /// The fused operations, as Burn dispatches them; see the public functions of the crate for shapes.
 #[backend_extension(Flex, Autodiff)]
@@ -27,43 +27,13 @@ pub trait FusedOps: Backend {
         eps: f64,
     ) -> FloatTensor<Self>;
     fn rms_norm(x: FloatTensor<Self>, weight: FloatTensor<Self>, eps: f64) -> FloatTensor<Self>;
-    fn linear(x: FloatTensor<Self>, weight: FloatTensor<Self>, how: Multiplied) -> FloatTensor<Self>;
-    fn activated_linear(
-        x: FloatTensor<Self>,
-        weight: FloatTensor<Self>,
-        kind: Activation,
-        how: Multiplied,
-    ) -> FloatTensor<Self>;
-    fn gated_linear(
-        x: FloatTensor<Self>,
-        factor: FloatTensor<Self>,
-        weight: FloatTensor<Self>,
-        kind: Activation,
-        how: Multiplied,
-    ) -> FloatTensor<Self>;
-    fn adapted_linear(
-        x: FloatTensor<Self>,
-        weight: FloatTensor<Self>,
-        a: FloatTensor<Self>,
-        b: FloatTensor<Self>,
-        how: How,
-    ) -> FloatTensor<Self>;
-    fn adapted_activated_linear(
-        x: FloatTensor<Self>,
-        weight: FloatTensor<Self>,
-        a: FloatTensor<Self>,
-        b: FloatTensor<Self>,
-        kind: Activation,
-        how: How,
-    ) -> FloatTensor<Self>;
-    fn adapted_gated_linear(
+    fn linear(
         x: FloatTensor<Self>,
         factor: FloatTensor<Self>,
         weight: FloatTensor<Self>,
         a: FloatTensor<Self>,
         b: FloatTensor<Self>,
-        kind: Activation,
-        how: How,
+        plan: LinearPlan,
     ) -> FloatTensor<Self>;
     fn add_bias(y: FloatTensor<Self>, bias: FloatTensor<Self>) -> FloatTensor<Self>;
     fn dropout(x: FloatTensor<Self>, mask: Mask) -> FloatTensor<Self>;
@@ -73,13 +43,14 @@ pub trait FusedOps: Backend {
         x: FloatTensor<Self>,
         weight: FloatTensor<Self>,
         targets: IntTensor<Self>,
+        quantized: Option<QuantizedWeight>,
         precision: Precision,
     ) -> FloatTensor<Self>;
-    fn causal_attention(
+    fn attention(
         q: FloatTensor<Self>,
         k: FloatTensor<Self>,
         v: FloatTensor<Self>,
-        causal: Causal,
+        visible: Visible,
         dropout: Option<Mask>,
     ) -> FloatTensor<Self>;
 }
@@ -97,51 +68,15 @@ impl FusedOps for Flex {
         norm::forward(x.to_contiguous(), weight.to_contiguous(), None, eps).0
     }
 
-    fn linear(x: FlexTensor, weight: FlexTensor, how: Multiplied) -> FlexTensor {
-        linear::forward(&x.to_contiguous(), &StoredWeight::new(&weight, how))
-    }
-
-    fn activated_linear(x: FlexTensor, weight: FlexTensor, kind: Activation, how: Multiplied) -> FlexTensor {
-        linear::activated(kind, &x.to_contiguous(), None, &StoredWeight::new(&weight, how))
-    }
-
-    fn gated_linear(
-        x: FlexTensor,
-        factor: FlexTensor,
-        weight: FlexTensor,
-        kind: Activation,
-        how: Multiplied,
-    ) -> FlexTensor {
-        let factor = factor.to_contiguous();
-        linear::activated(kind, &x.to_contiguous(), Some(&factor), &StoredWeight::new(&weight, how))
-    }
-
-    fn adapted_linear(x: FlexTensor, weight: FlexTensor, a: FlexTensor, b: FlexTensor, how: How) -> FlexTensor {
-        Adapted::new([weight, a, b], how).forward(&x.to_contiguous()).0
-    }
-
-    fn adapted_activated_linear(
-        x: FlexTensor,
-        weight: FlexTensor,
-        a: FlexTensor,
-        b: FlexTensor,
-        kind: Activation,
-        how: How,
-    ) -> FlexTensor {
-        Adapted::new([weight, a, b], how).forward(&activation::forward(kind, &x.to_contiguous(), None)).0
-    }
-
-    fn adapted_gated_linear(
+    fn linear(
         x: FlexTensor,
         factor: FlexTensor,
         weight: FlexTensor,
         a: FlexTensor,
         b: FlexTensor,
-        kind: Activation,
-        how: How,
+        plan: LinearPlan,
     ) -> FlexTensor {
-        let hidden = activation::forward(kind, &x.to_contiguous(), Some(&factor.to_contiguous()));
-        Adapted::new([weight, a, b], how).forward(&hidden).0
+        Layer::forward([x, factor, weight, a, b], plan, false).0
     }
 
     fn add_bias(y: FlexTensor, bias: FlexTensor) -> FlexTensor {
@@ -164,20 +99,16 @@ impl FusedOps for Flex {
         x: FlexTensor,
         weight: FlexTensor,
         targets: FlexTensor,
+        quantized: Option<QuantizedWeight>,
         precision: Precision,
     ) -> FlexTensor {
-        cross_entropy::head_loss(&x.to_contiguous(), &weight.to_contiguous(), &targets.to_contiguous(), precision)
+        let weight = StoredWeight::new(&weight, quantized, precision);
+        cross_entropy::head_loss(&x.to_contiguous(), &weight, &targets.to_contiguous())
     }
 
-    fn causal_attention(
-        q: FlexTensor,
-        k: FlexTensor,
-        v: FlexTensor,
-        causal: Causal,
-        dropout: Option<Mask>,
-    ) -> FlexTensor {
+    fn attention(q: FlexTensor, k: FlexTensor, v: FlexTensor, visible: Visible, dropout: Option<Mask>) -> FlexTensor {
         let [q, k, v] = [q, k, v].map(attention::readable);
-        attention::forward(&q, &k, &v, &Sizes::new(&q, &k, causal, dropout)).0
+        attention::forward(&q, &k, &v, &Sizes::new(&q, &k, visible, dropout)).0
     }
 }
 
@@ -245,55 +176,7 @@ backward!(RmsNormBackward, 2, norm::Saved, |saved, grad, _wanted| {
     [Some(dx), Some(dw)]
 });
 
-/// The input is there where the weight has a gradient.
-type OfLinear = (Option<FlexTensor>, StoredWeight);
-
-backward!(LinearBackward, 2, OfLinear, |saved, grad, wanted| {
-    let (x, weight) = saved;
-    let by_x = wanted[0].then(|| linear::backward_x(&grad, &weight));
-    [by_x, x.map(|x| linear::backward_weight(&grad, &x, weight.precision))]
-});
-
-backward!(ActivatedLinearBackward, 2, (FlexTensor, StoredWeight, Activation), |saved, grad, wanted| {
-    let (x, weight, kind) = saved;
-    let by_weight =
-        wanted[1].then(|| linear::backward_weight(&grad, &activation::forward(kind, &x, None), weight.precision));
-    let by_hidden = wanted[0].then(|| linear::backward_x(&grad, &weight));
-    [by_hidden.map(|grad| activation::backward(kind, &x, None, grad).0), by_weight]
-});
-
-backward!(GatedLinearBackward, 3, ([FlexTensor; 2], StoredWeight, Activation), |saved, grad, wanted| {
-    let ([x, factor], weight, kind) = saved;
-    let by_weight = wanted[2]
-        .then(|| linear::backward_weight(&grad, &activation::forward(kind, &x, Some(&factor)), weight.precision));
-    let by_hidden = (wanted[0] || wanted[1]).then(|| linear::backward_x(&grad, &weight));
-    let (by_x, by_factor) = by_hidden.map(|grad| activation::backward(kind, &x, Some(&factor), grad)).unzip();
-    [by_x, by_factor.flatten(), by_weight]
-});
-
-/// The layer's input, `x·aᵀ`, and the rest.
-type OfAdapted<const N: usize> = ([FlexTensor; N], Vec<f32>, Adapted);
-
-backward!(AdaptedLinearBackward, 4, OfAdapted<1>, |saved, grad, wanted| {
-    let ([x], low, layer) = saved;
-    layer.backward(&x, &low, &grad, wanted)
-});
-
-backward!(AdaptedActivatedLinearBackward, 4, (OfAdapted<1>, Activation), |saved, grad, wanted| {
-    let (([x], low, layer), kind) = saved;
-    let hidden = activation::forward(kind, &x, None);
-    let [by_hidden, dw, da, db] = layer.backward(&hidden, &low, &grad, wanted);
-    [by_hidden.map(|grad| activation::backward(kind, &x, None, grad).0), dw, da, db]
-});
-
-backward!(AdaptedGatedLinearBackward, 5, (OfAdapted<2>, Activation), |saved, grad, wanted| {
-    let (([x, factor], low, layer), kind) = saved;
-    let hidden = activation::forward(kind, &x, Some(&factor));
-    let [by_x, by_factor, by_weight, by_a, by_b] = wanted;
-    let [by_hidden, dw, da, db] = layer.backward(&hidden, &low, &grad, [by_x || by_factor, by_weight, by_a, by_b]);
-    let (by_x, by_factor) = by_hidden.map(|grad| activation::backward(kind, &x, Some(&factor), grad)).unzip();
-    [by_x, by_factor.flatten(), dw, da, db]
-});
+backward!(LinearBackward, 5, Layer, |layer, grad, wanted| layer.backward(&grad, wanted));
 
 backward!(BiasBackward, 2, (), |_saved, grad, wanted| {
     let by_bias = wanted[1].then(|| linear::backward_bias(&grad));
@@ -344,80 +227,19 @@ impl<C: CheckpointStrategy> FusedOps for Autodiff<Flex, C> {
         record!(RmsNormBackward, nodes, y, saved)
     }
 
-    fn linear(x: FloatTensor<Self>, weight: FloatTensor<Self>, how: Multiplied) -> FloatTensor<Self> {
-        let (xp, stored) = (x.primitive().to_contiguous(), StoredWeight::new(weight.primitive(), how));
-        let y = linear::forward(&xp, &stored);
-        let kept = weight.is_tracked().then_some(xp);
-        record!(LinearBackward, [x.node(), weight.node()], y, (kept, stored))
-    }
-
-    fn activated_linear(
-        x: FloatTensor<Self>,
-        weight: FloatTensor<Self>,
-        kind: Activation,
-        how: Multiplied,
-    ) -> FloatTensor<Self> {
-        let (xp, stored) = (x.primitive().to_contiguous(), StoredWeight::new(weight.primitive(), how));
-        let y = linear::activated(kind, &xp, None, &stored);
-        record!(ActivatedLinearBackward, [x.node(), weight.node()], y, (xp, stored, kind))
-    }
-
-    fn gated_linear(
-        x: FloatTensor<Self>,
-        factor: FloatTensor<Self>,
-        weight: FloatTensor<Self>,
-        kind: Activation,
-        how: Multiplied,
-    ) -> FloatTensor<Self> {
-        let inputs = [&x, &factor].map(|tensor| tensor.primitive().to_contiguous());
-        let stored = StoredWeight::new(weight.primitive(), how);
-        let y = linear::activated(kind, &inputs[0], Some(&inputs[1]), &stored);
-        record!(GatedLinearBackward, [x.node(), factor.node(), weight.node()], y, (inputs, stored, kind))
-    }
-
-    fn adapted_linear(
-        x: FloatTensor<Self>,
-        weight: FloatTensor<Self>,
-        a: FloatTensor<Self>,
-        b: FloatTensor<Self>,
-        how: How,
-    ) -> FloatTensor<Self> {
-        let nodes = [x.node(), weight.node(), a.node(), b.node()];
-        let layer = Adapted::new([weight, a, b].map(FloatTensor::<Self>::into_primitive), how);
-        let x = x.into_primitive().to_contiguous();
-        let (y, low) = layer.forward(&x);
-        record!(AdaptedLinearBackward, nodes, y, ([x], low, layer))
-    }
-
-    fn adapted_activated_linear(
-        x: FloatTensor<Self>,
-        weight: FloatTensor<Self>,
-        a: FloatTensor<Self>,
-        b: FloatTensor<Self>,
-        kind: Activation,
-        how: How,
-    ) -> FloatTensor<Self> {
-        let nodes = [x.node(), weight.node(), a.node(), b.node()];
-        let layer = Adapted::new([weight, a, b].map(FloatTensor::<Self>::into_primitive), how);
-        let x = x.into_primitive().to_contiguous();
-        let (y, low) = layer.forward(&activation::forward(kind, &x, None));
-        record!(AdaptedActivatedLinearBackward, nodes, y, (([x], low, layer), kind))
-    }
-
-    fn adapted_gated_linear(
+    fn linear(
         x: FloatTensor<Self>,
         factor: FloatTensor<Self>,
         weight: FloatTensor<Self>,
         a: FloatTensor<Self>,
         b: FloatTensor<Self>,
-        kind: Activation,
-        how: How,
+        plan: LinearPlan,
     ) -> FloatTensor<Self> {
         let nodes = [x.node(), factor.node(), weight.node(), a.node(), b.node()];
-        let layer = Adapted::new([weight, a, b].map(FloatTensor::<Self>::into_primitive), how);
-        let inputs = [x, factor].map(|x| x.into_primitive().to_contiguous());
-        let (y, low) = layer.forward(&activation::forward(kind, &inputs[0], Some(&inputs[1])));
-        record!(AdaptedGatedLinearBackward, nodes, y, ((inputs, low, layer), kind))
+        let trained = weight.is_tracked();
+        let tensors = [x, factor, weight, a, b].map(FloatTensor::<Self>::into_primitive);
+        let (y, layer) = Layer::forward(tensors, plan, trained);
+        record!(LinearBackward, nodes, y, layer)
     }
 
     fn add_bias(y: FloatTensor<Self>, bias: FloatTensor<Self>) -> FloatTensor<Self> {
@@ -448,30 +270,31 @@ impl<C: CheckpointStrategy> FusedOps for Autodiff<Flex, C> {
         x: FloatTensor<Self>,
         weight: FloatTensor<Self>,
         targets: IntTensor<Self>,
+        quantized: Option<QuantizedWeight>,
         precision: Precision,
     ) -> FloatTensor<Self> {
-        let (xp, wp) = (x.primitive().to_contiguous(), weight.primitive().to_contiguous());
+        let by_weight = weight.is_tracked() && quantized.is_none();
+        let xp = x.primitive().to_contiguous();
+        let stored = StoredWeight::new(weight.primitive(), quantized, precision);
         let targets = targets.to_contiguous();
         match LinearCrossEntropyBackward.prepare::<C>([x.node(), weight.node()]).compute_bound().stateful() {
             OpsKind::Tracked(prep) => {
-                let by_weight = weight.is_tracked();
-                let (loss, gradients) =
-                    cross_entropy::head_loss_and_gradients(&xp, &wp, &targets, precision, by_weight);
+                let (loss, gradients) = cross_entropy::head_loss_and_gradients(&xp, &stored, &targets, by_weight);
                 prep.finish(gradients, loss)
             }
-            OpsKind::UnTracked(prep) => prep.finish(cross_entropy::head_loss(&xp, &wp, &targets, precision)),
+            OpsKind::UnTracked(prep) => prep.finish(cross_entropy::head_loss(&xp, &stored, &targets)),
         }
     }
 
-    fn causal_attention(
+    fn attention(
         q: FloatTensor<Self>,
         k: FloatTensor<Self>,
         v: FloatTensor<Self>,
-        causal: Causal,
+        visible: Visible,
         dropout: Option<Mask>,
     ) -> FloatTensor<Self> {
         let [qp, kp, vp] = [&q, &k, &v].map(|x| attention::readable(x.primitive().clone()));
-        let sizes = Sizes::new(&qp, &kp, causal, dropout);
+        let sizes = Sizes::new(&qp, &kp, visible, dropout);
         let (y, log_sums) = attention::forward(&qp, &kp, &vp, &sizes);
         let saved = Saved { q: qp, k: kp, v: vp, y: y.clone(), log_sums, sizes };
         record!(AttentionBackward, [q.node(), k.node(), v.node()], y, saved)

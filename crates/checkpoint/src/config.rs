@@ -1,5 +1,6 @@
 //! `config.json` ↔ [`ModelConfig`].
 
+use std::io::ErrorKind;
 use std::path::Path;
 
 use llm_model::ModelConfig;
@@ -15,12 +16,10 @@ use crate::{CheckpointError, Dtype, write_atomic};
 /// Reads and resolves `config.json` in `dir`.
 pub(crate) fn read(dir: &Path) -> Result<ModelConfig, CheckpointError> {
     let path = dir.join(CONFIG);
-    let hint = if is_adapter(dir) {
-        "this is an adapter: give the model that it belongs to, and this folder with --adapter-path"
-    } else {
-        "a model directory has config.json, model.safetensors and tokenizer.json; train one with `llm train`"
-    };
-    let text = std::fs::read(&path).map_err(|e| CheckpointError::read(&path, e, hint))?;
+    let text = std::fs::read(&path).map_err(|source| match source.kind() {
+        ErrorKind::NotFound => CheckpointError::NoConfig { path: path.clone(), is_adapter: is_adapter(dir) },
+        _ => CheckpointError::Io { path: path.clone(), source },
+    })?;
     let keys = JsonKeys::parse(&path, &text)?;
     if keys.text("model_type")? != Some(OWN_TYPE) {
         Scales::read(&keys)?;

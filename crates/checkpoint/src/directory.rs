@@ -5,6 +5,7 @@ use std::path::Path;
 
 use burn::tensor::{DType, Device};
 use llm_data::Tokenizer;
+use llm_gguf::is_gguf_name;
 use llm_kernels::is_fused;
 use llm_model::{CausalLm, ModelConfig};
 use serde_json::Value;
@@ -12,7 +13,7 @@ use serde_json::Value;
 use crate::config::{self, special_ids, write_config, write_json};
 use crate::families::publishable;
 use crate::generation::{self, GenerationDefaults};
-use crate::gguf::{self, GgufFile, is_gguf_name};
+use crate::gguf::{self, GgufFile};
 use crate::weights::{self, Load, OtherParts, write_weights};
 use crate::{CheckpointError, Dtype, ModelSource, Quantize};
 
@@ -22,7 +23,7 @@ impl ModelSource {
     /// # Errors
     /// Those of [`load_config`](crate::load_config).
     pub fn config(&self) -> Result<ModelConfig, CheckpointError> {
-        self.gguf().map_or_else(|| config::read(self.path()), |file| gguf::config(file))
+        self.gguf().map_or_else(|| config::read(self.path()), |file| gguf::config(file).cloned())
     }
 
     /// What of the model is not read, as text does not pass through it: of a model of text alone, nothing.

@@ -1,11 +1,16 @@
 //! Everything that can go wrong between a model and its directory.
 
+mod text;
+
 use std::io;
 use std::path::{Path, PathBuf};
 
 use llm_data::DataError;
 use llm_gguf::{GgufError, TensorType};
 use llm_model::ConfigError;
+
+use crate::Advice;
+use text::{description, extra, free_bytes, sizes};
 
 /// An error of the checkpoint room. The text says what happened, where, and what to do next.
 #[derive(Debug, thiserror::Error)]
@@ -19,9 +24,17 @@ pub enum CheckpointError {
         hint: String,
     },
 
+    /// A folder without a `config.json`.
+    #[error("{}: no such file", path.display())]
+    NoConfig {
+        /// The file.
+        path: PathBuf,
+        /// Whether there is an adapter in the folder.
+        is_adapter: bool,
+    },
+
     /// The disk is full.
-    #[error("{}: no space left on the disk{}; nothing that was there before is lost\nhint: free some space; then \
-             --resume continues a training run", path.display(), sizes(*needed, *free))]
+    #[error("{}: no space left on the disk{}; nothing that was there before is lost", path.display(), sizes(*needed, *free))]
     DiskFull {
         /// The file being written.
         path: PathBuf,
@@ -50,7 +63,7 @@ pub enum CheckpointError {
     },
 
     /// A configuration without a key that has no default.
-    #[error("{}: the key \"{key}\" is missing", path.display())]
+    #[error("{}: the key \"{key}\" is missing\nhint: the file may be damaged or of another program; get it again", path.display())]
     MissingKey {
         /// The file.
         path: PathBuf,
@@ -116,7 +129,7 @@ pub enum CheckpointError {
     },
 
     /// Tensors that cannot be written.
-    #[error("{}: cannot write this as safetensors: {message}", path.display())]
+    #[error("{}: cannot write this as safetensors: {message}\nhint: this is a fault of the program; please report it", path.display())]
     Unwritable {
         /// The file.
         path: PathBuf,
@@ -136,9 +149,9 @@ pub enum CheckpointError {
     },
 
     /// Tensors that the model of the configuration has no place for.
-    #[error("{}: {count} tensors have no place in the model of config.json, {} among them\nhint: check that \
-             config.json belongs to these weights (biases, number of layers, tie_word_embeddings)",
-            path.display(), names.join(", "))]
+    #[error("{}: {count} tensors have no place in the model of {}, {} among them\nhint: check that \
+             they belong together (biases, number of layers, tie_word_embeddings)",
+            path.display(), description(path), names.join(", "))]
     ExtraTensors {
         /// The file, or the directory of the shards.
         path: PathBuf,
@@ -149,8 +162,8 @@ pub enum CheckpointError {
     },
 
     /// A tensor of another shape than the configuration says.
-    #[error("{}: tensor {tensor} has the shape {found:?}, but config.json makes it {expected:?}\nhint: config.json \
-             and the weights belong to different models", path.display())]
+    #[error("{}: tensor {tensor} has the shape {found:?}, but {} makes it {expected:?}\nhint: it \
+             and the weights belong to different models", path.display(), description(path))]
     Shape {
         /// The file.
         path: PathBuf,
@@ -218,11 +231,10 @@ pub enum CheckpointError {
 
     /// A tokenizer of another model.
     #[error(
-        "vocabulary is {tokenizer} in tokenizer.json but {model} in config.json\nhint: use the tokenizer that \
-             the model was trained with"
+        "the tokenizer has {tokenizer} tokens, but the model {model}\nhint: use the tokenizer that the model was trained with"
     )]
     Vocabulary {
-        /// Ids by the tokenizer.
+        /// Tokens of the tokenizer.
         tokenizer: usize,
         /// Rows of the embedding.
         model: usize,
@@ -264,8 +276,7 @@ pub enum CheckpointError {
     NotGguf(String),
 
     /// A matrix that cannot be held in few bits.
-    #[error("{}: tensor {tensor} has rows of {row} values, which do not fill blocks of {} as {kind} has them\n\
-             hint: train without --quantize", path.display(), kind.block_len())]
+    #[error("{}: tensor {tensor} has rows of {row} values, which do not fill blocks of {} as {kind} has them", path.display(), kind.block_len())]
     Quantize {
         /// The file.
         path: PathBuf,
@@ -341,18 +352,26 @@ pub enum CheckpointError {
     },
 
     /// Adapters that are no sum.
-    #[error("{}: an adapter of DoRA cannot be weighted, nor used with another\nhint: merge it into its model with \
-             `llm merge`", path.display())]
+    #[error("{}: an adapter of DoRA cannot be weighted, nor used with another", path.display())]
     WeightedDora {
         /// The adapter.
         path: PathBuf,
     },
 
     /// A model without adapters of its own.
-    #[error("{}: the model has no adapter that could be written", path.display())]
+    #[error("{}: the model has no adapter that could be written\nhint: train one first", path.display())]
     NoAdapter {
         /// Where it was to go.
         path: PathBuf,
+    },
+
+    /// A chat template that cannot be read.
+    #[error("{}: {source}\nhint: a chat template is a file of Jinja, in UTF-8", path.display())]
+    TemplateFile {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
     },
 
     /// A tokenizer that cannot be read or written.
@@ -361,6 +380,19 @@ pub enum CheckpointError {
 }
 
 impl CheckpointError {
+    /// What kind of help there is beyond the error's text.
+    pub fn advice(&self) -> Option<Advice> {
+        Some(match self {
+            Self::DiskFull { .. } => Advice::FreeSpace,
+            Self::NoConfig { is_adapter: true, .. } => Advice::NameBase,
+            Self::NoConfig { is_adapter: false, .. } => Advice::NameModel,
+            Self::Quantize { .. } => Advice::KeepPrecision,
+            Self::WeightedDora { .. } => Advice::MergeAdapter,
+            Self::Tokenizer(error) => Advice::Data(error.advice()?),
+            _ => return None,
+        })
+    }
+
     /// The error of a tensor of numbers that are no weights.
     pub(crate) fn no_float(path: &Path, tensor: &str, found: String) -> Self {
         let (path, tensor) = (path.to_owned(), tensor.to_owned());
@@ -394,35 +426,4 @@ impl CheckpointError {
         }
         self
     }
-}
-
-/// Bytes that this user may still write to the disk of `dir`.
-#[cfg(unix)]
-fn free_bytes(dir: &Path) -> Option<u64> {
-    let disk = rustix::fs::statvfs(dir).ok()?;
-    disk.f_bavail.checked_mul(disk.f_frsize)
-}
-
-#[cfg(not(unix))]
-fn free_bytes(_: &Path) -> Option<u64> {
-    None
-}
-
-/// Why an adapter has no place in a model.
-fn extra(count: usize, names: &[String]) -> String {
-    if count == 0 {
-        "no adapter of LoRA is in this file".to_owned()
-    } else {
-        format!("{count} tensors have no place in this model, {} among them", names.join(", "))
-    }
-}
-
-/// ` (needed 1.5 MB, free 0.2 MB)`, as far as known.
-fn sizes(needed: Option<u64>, free: Option<u64>) -> String {
-    let megabytes = |bytes: u64| format!("{:.1} MB", bytes as f64 / 1e6);
-    let parts: Vec<String> = [("needed", needed), ("free", free)]
-        .into_iter()
-        .filter_map(|(name, bytes)| Some(format!("{name} {}", megabytes(bytes?))))
-        .collect();
-    if parts.is_empty() { String::new() } else { format!(" ({})", parts.join(", ")) }
 }

@@ -16,10 +16,12 @@ mod tokenizer;
 
 use std::path::Path;
 
-pub(crate) use config::read as config;
+use llm_gguf::is_gguf_name;
+use llm_model::ModelConfig;
+
+use crate::CheckpointError;
+
 pub(crate) use file::GgufFile;
-#[cfg(feature = "hub")]
-pub(crate) use parts::{part_name, sibling};
 pub use save::save_gguf;
 pub(crate) use tensors::GgufTensors;
 pub(crate) use tokenizer::read as tokenizer;
@@ -29,7 +31,7 @@ pub fn is_gguf(path: &Path) -> bool {
     is_gguf_name(path) || path.is_file()
 }
 
-/// Whether `path` ends with `.gguf`, in letters of any case.
-pub fn is_gguf_name(path: &Path) -> bool {
-    path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("gguf"))
+/// What the metadata says about the model; it is read once.
+pub(crate) fn config(file: &GgufFile) -> Result<&ModelConfig, CheckpointError> {
+    file.config_by(config::read)
 }

@@ -14,16 +14,16 @@
 #![warn(missing_docs)]
 
 mod adapter;
+mod advice;
 mod atomic;
 mod config;
 mod directory;
 mod error;
 mod families;
+mod files;
 mod floats;
 mod generation;
 mod gguf;
-#[cfg(feature = "hub")]
-mod hub;
 mod keys;
 mod layout;
 mod pickled;
@@ -37,6 +37,7 @@ mod weights;
 pub use adapter::{
     AdapterDescription, adapter_base, describe_adapter, load_adapter, load_adapters, own_targets, save_adapter,
 };
+pub use advice::Advice;
 pub use atomic::write_atomic;
 pub use config::save_config;
 pub use directory::{
@@ -45,12 +46,11 @@ pub use directory::{
 };
 pub use error::CheckpointError;
 pub use families::published_type;
+pub use files::{CHAT_TEMPLATE, ModelFiles, copy_chat_template};
 pub use generation::{GenerationDefaults, copy_generation, load_generation};
-pub use gguf::{is_gguf, is_gguf_name, save_gguf};
-#[cfg(feature = "hub")]
-pub use hub::{Hub, HubError, HubEvent, HubId};
+pub use gguf::{is_gguf, save_gguf};
 pub use layout::is_adapter;
-pub use llm_gguf::TensorType;
+pub use llm_gguf::{TensorType, is_gguf_name};
 pub use quantize::Quantize;
 pub use source::ModelSource;
 pub use tensors::{load_tensors, save_tensors};

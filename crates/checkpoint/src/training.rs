@@ -223,7 +223,7 @@ fn load_trained(path: &Path, model: CausalLm) -> Result<CausalLm, CheckpointErro
         }
         let tensor = info.name.clone();
         let Some(data) = tensors.remove(&tensor) else {
-            let hint = "the run trained other weights; begin another with another --out".to_string();
+            let hint = "the run trained other weights; begin another run".to_string();
             return Err(CheckpointError::MissingTensor { path: path.to_path_buf(), tensor, hint });
         };
         if data.shape().as_slice() != info.shape {

@@ -323,7 +323,7 @@ fn what_changes_the_result_and_is_not_computed_is_refused_by_name_and_value() {
 fn a_file_that_is_no_config_is_an_error() {
     let dir = tempfile::tempdir().unwrap();
     let error = load_config(dir.path()).unwrap_err();
-    assert!(matches!(error, CheckpointError::Missing { .. }), "{error}");
+    assert!(matches!(error, CheckpointError::NoConfig { is_adapter: false, .. }), "{error}");
     for text in ["", "{", "[]", "null", "\u{feff}{}", "{\"model_type\": \"gpt2\", \"n_embd\": Infinity}"] {
         fs::write(dir.path().join("config.json"), text).unwrap();
         let error = load_config(dir.path()).unwrap_err();

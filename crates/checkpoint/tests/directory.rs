@@ -104,7 +104,7 @@ fn a_vocabulary_of_another_model_is_an_error_with_both_sizes() {
         let error = check_vocabulary(&tokenizer, &config(Family::Llama, rows)).unwrap_err();
         assert!(matches!(error, CheckpointError::Vocabulary { .. }));
         let text = error.to_string();
-        let expected = format!("vocabulary is {ids} in tokenizer.json but {rows} in config.json\nhint: ");
+        let expected = format!("the tokenizer has {ids} tokens, but the model {rows}\nhint: ");
         assert!(text.starts_with(&expected), "{text}");
     }
 }

@@ -136,7 +136,7 @@ fn tensors_that_are_not_the_model_s_are_named() {
     });
     fails(
         "llama",
-        "1 tensors have no place in the model of config.json, blk.0.ffn_gate_inp.weight among them",
+        "1 tensors have no place in the model of its metadata, blk.0.ffn_gate_inp.weight among them",
         |_, t| {
             let plan = TensorPlan { name: "blk.0.ffn_gate_inp.weight".into(), shape: vec![2], kind: TensorType::F32 };
             t.push((plan, vec![0.0; 2]));

@@ -2,6 +2,9 @@
 
 mod common;
 
+#[path = "../../data/tests/skip/mod.rs"]
+mod skip;
+
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
@@ -9,6 +12,7 @@ use llm_checkpoint::{CheckpointError, TensorType, open_tokenizer, save_gguf};
 use llm_data::{Corpus, CorpusOptions, Tokenizer, TokenizerKind, TokenizerSection};
 use llm_gguf::{Array, Layout, Value};
 use llm_model::{CausalLm, ModelSection};
+use skip::skip;
 
 const TEXT: &str = "The old king said: \"It's 1848, isn't it?\"\n\n  Äpfel and 漢字 cost 1234 — 🦙!\n\nThe queen, the old \
                     queen, she's told him that they'll never, ever give the old house by the sea away.\n";
@@ -95,11 +99,7 @@ fn special_tokens_of_phi3_take_white_space_along() {
 
 #[test]
 fn a_tokenizer_with_byte_fallback_gives_the_same_ids() {
-    let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/models/stories260K");
-    if !dir.exists() {
-        eprintln!("skipped: there is no {}", dir.display());
-        return;
-    }
+    let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("../data/tests/stories260k");
     let tokenizer = Tokenizer::load(&dir).unwrap();
     let back = there_and_back(&tokenizer, 0).unwrap();
     for text in [TEXT, "", " ", "  a", "Once upon a time"] {
@@ -323,8 +323,7 @@ const VOCABULARIES: [&str; 13] = [
 #[test]
 fn ids_are_those_of_llama_cpp_s_own_tests() {
     let Some(folder) = std::env::var_os("LLM_LLAMA_CPP_MODELS").map(PathBuf::from) else {
-        eprintln!("skipped: LLM_LLAMA_CPP_MODELS does not name the folder vendor/llama.cpp/models of llama-cpp-python");
-        return;
+        return skip("LLM_LLAMA_CPP_MODELS does not name the folder vendor/llama.cpp/models of llama-cpp-python");
     };
     for name in VOCABULARIES {
         let file = folder.join(format!("ggml-vocab-{name}.gguf"));

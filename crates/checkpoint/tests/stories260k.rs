@@ -1,18 +1,21 @@
 //! A real, trained Llama of 260,000 parameters, if a folder `shared` beside the repository has it.
 
 mod common;
+#[path = "../../data/tests/skip/mod.rs"]
+mod skip;
 
 use std::path::{Path, PathBuf};
 
 use burn::tensor::{Device, Tensor, TensorData};
 use common::values;
 use llm_checkpoint::{load_config, load_model, load_tokenizer};
+use skip::skip;
 
 fn stories() -> Option<PathBuf> {
     let above = Path::new(env!("CARGO_MANIFEST_DIR")).ancestors();
     let found = above.map(|up| up.join("shared/models/stories260K")).find(|dir| dir.is_dir());
     if found.is_none() {
-        eprintln!("skipped: no folder `shared` beside the repository");
+        skip("there is no folder `shared` beside the repository");
     }
     found
 }

@@ -4,14 +4,11 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use llm_checkpoint::{AdapterDescription, describe_adapter, load_adapters};
+use llm_checkpoint::{AdapterDescription, CHAT_TEMPLATE, describe_adapter, load_adapters};
 use llm_model::CausalLm;
 
 use crate::error::CliError;
 use crate::printer::Printer;
-
-/// The file that a chat template is in.
-pub const CHAT_TEMPLATE: &str = "chat_template.jinja";
 
 /// Adapters to use.
 #[derive(Debug, Clone, Args)]

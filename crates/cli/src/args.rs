@@ -1,23 +1,13 @@
 use clap::builder::Styles;
 use clap::builder::styling::AnsiColor;
 use clap::error::ErrorKind;
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
 
-use crate::commands::bench::BenchCommand;
-use crate::commands::chat::ChatArgs;
-use crate::commands::compare::CompareArgs;
-use crate::commands::completions::CompletionsArgs;
-use crate::commands::convert::ConvertArgs;
-use crate::commands::data::DataCommand;
-use crate::commands::eval::EvalCommand;
-use crate::commands::finetune::FinetuneArgs;
-use crate::commands::generate::GenerateArgs;
-use crate::commands::inspect::InspectCommand;
-use crate::commands::merge::MergeArgs;
-use crate::commands::plan::PlanArgs;
-use crate::commands::tokenize::TokenizeArgs;
-use crate::commands::tokenizer::TokenizerCommand;
-use crate::commands::train::TrainArgs;
+use crate::commands::{
+    bench, chat, compare, completions, convert, data, eval, finetune, generate, inspect, merge, plan, tokenize,
+    tokenizer, train,
+};
+use crate::error::CliError;
 use crate::printer::Printer;
 
 const STYLES: Styles = Styles::styled()
@@ -56,39 +46,82 @@ pub fn exit(error: &clap::Error) -> ! {
 pub enum Command {
     /// Train a language model on text.
     #[command(visible_alias = "pretrain")]
-    Train(TrainArgs),
+    Train(train::TrainArgs),
     /// Train a model further, on samples of one's own: an adapter, parts of it or all.
-    Finetune(FinetuneArgs),
+    Finetune(finetune::FinetuneArgs),
     /// Generate text with a model.
     #[command(visible_alias = "infer")]
-    Generate(GenerateArgs),
+    Generate(generate::GenerateArgs),
     /// Talk with a model.
-    Chat(ChatArgs),
+    Chat(chat::ChatArgs),
     /// Measure how good a model is.
     #[command(subcommand)]
-    Eval(EvalCommand),
+    Eval(eval::EvalCommand),
     /// Put two models side by side: losses, texts, what differs in their configurations.
-    Compare(CompareArgs),
+    Compare(compare::CompareArgs),
     /// Show the tokens of a text: pieces, ids and bytes.
-    Tokenize(TokenizeArgs),
+    Tokenize(tokenize::TokenizeArgs),
     /// Train tokenizers and look into them.
     #[command(subcommand)]
-    Tokenizer(TokenizerCommand),
+    Tokenizer(tokenizer::TokenizerCommand),
     /// Prepare text for training, and check samples to fine-tune on.
     #[command(subcommand)]
-    Data(DataCommand),
+    Data(data::DataCommand),
     /// Write a model as a Hugging Face directory or as one GGUF file, and check the result.
-    Convert(ConvertArgs),
+    Convert(convert::ConvertArgs),
     /// Make a plain model of a model and its LoRA adapters.
-    Merge(MergeArgs),
+    Merge(merge::MergeArgs),
     /// Look into a model: its modules, its weights, its logits.
     #[command(subcommand)]
-    Inspect(InspectCommand),
+    Inspect(inspect::InspectCommand),
     /// Tell what a training run will take: parameters, memory, time.
-    Plan(PlanArgs),
+    Plan(plan::PlanArgs),
     /// Measure speed.
     #[command(subcommand)]
-    Bench(BenchCommand),
+    Bench(bench::BenchCommand),
     /// Print the completion script of a shell.
-    Completions(CompletionsArgs),
+    Completions(completions::CompletionsArgs),
+}
+
+impl Command {
+    /// Does what was asked for.
+    pub fn run(self, printer: Printer) -> Result<(), CliError> {
+        match self {
+            Self::Train(args) => train::run(&args, printer),
+            Self::Finetune(args) => finetune::run(&args, printer),
+            Self::Generate(args) => generate::run(&args, printer),
+            Self::Chat(args) => chat::run(&args, printer),
+            Self::Eval(command) => eval::run(&command, printer),
+            Self::Compare(args) => compare::run(&args, printer),
+            Self::Tokenize(args) => tokenize::run(&args),
+            Self::Tokenizer(command) => tokenizer::run(command, printer),
+            Self::Data(command) => data::run(command, printer),
+            Self::Convert(args) => convert::run(&args, printer),
+            Self::Merge(args) => merge::run(&args, printer),
+            Self::Inspect(command) => inspect::run(&command, printer),
+            Self::Plan(args) => plan::run(&args, printer),
+            Self::Bench(command) => bench::run(&command, printer),
+            Self::Completions(args) => completions::run(&args, &mut Cli::command()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The names of all commands below `command`, as they are typed.
+    fn names(command: &clap::Command, above: &str) -> Vec<String> {
+        let name = |below: &clap::Command| format!("{above} {}", below.get_name());
+        let all = command.get_subcommands().filter(|below| below.get_name() != "help");
+        all.flat_map(|below| [name(below)].into_iter().chain(names(below, &name(below)))).collect()
+    }
+
+    #[test]
+    fn the_help_of_every_command_is_held() {
+        let held = include_str!("../tests/cmd/help.trycmd");
+        for name in names(&Cli::command(), "llm") {
+            assert!(held.contains(&format!("\n$ {name} --help\n")), "{name} is not in help.trycmd");
+        }
+    }
 }

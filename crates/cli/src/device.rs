@@ -19,6 +19,9 @@ pub struct DeviceArgs {
     pub device: DeviceChoice,
 }
 
+/// What `--precision` may be.
+pub const PRECISIONS: [&str; 3] = ["f32", "f16", "bf16"];
+
 /// What was typed after `--device`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum DeviceChoice {

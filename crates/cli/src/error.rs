@@ -1,24 +1,28 @@
+mod chat;
+mod hint;
+
 use std::io;
 use std::path::PathBuf;
-use std::process::ExitCode;
 
 use llm_checkpoint::CheckpointError;
 use llm_data::{DataError, Encoding, Unreadable};
-use llm_generate::GenerateError;
+use llm_eval::EvalError;
+use llm_generate::{ConversationError, GenerateError};
 use llm_model::{ConfigError, LoraError};
 use llm_train::RunConfigError;
 use llm_train::TrainError;
 
-use crate::commands::chat::ChatError;
 use crate::device::DeviceError;
+use crate::printer::OutputError;
+pub use chat::ChatError;
 
-/// Why a command did not do what it was asked. Each error's text says what happened and, on lines that begin with
-/// `hint: `, what to do next; [`Printer::error`](crate::printer::Printer::error) colours them.
+/// Why a command did not do what it was asked. [`report`](Self::report) says what happened and, on lines that begin with
+/// `hint: `, what to do next.
 #[derive(Debug, thiserror::Error)]
 pub enum CliError {
-    /// Writing a result to stdout failed. Errors of files never come here; they carry their path.
-    #[error("cannot write to standard output: {0}")]
-    Output(#[from] io::Error),
+    /// Standard output.
+    #[error(transparent)]
+    Output(#[from] OutputError),
 
     /// Stdin cannot be read.
     #[error("cannot read standard input: {0}")]
@@ -53,15 +57,6 @@ pub enum CliError {
     #[error("the text is empty\nhint: give some text, or a tokenizer with --tokenizer")]
     NoText,
 
-    /// Texts and samples, which are measured in different ways.
-    #[error("{} is a text, but {} holds samples\nhint: measure one kind at a time; --text-key KEY reads .jsonl files as texts", text.display(), samples.display())]
-    TextsAndSamples {
-        /// A file or folder of samples.
-        samples: PathBuf,
-        /// One of texts.
-        text: PathBuf,
-    },
-
     /// Samples of which nothing could be asked.
     #[error(
         "{data}: there is nothing to answer: the samples are plain texts\n\
@@ -72,15 +67,6 @@ pub enum CliError {
         data: String,
         /// The model, as it was typed.
         model: String,
-    },
-
-    /// A chat template that cannot be read.
-    #[error("{}: {source}\nhint: --chat-template takes a file of Jinja, in UTF-8", path.display())]
-    TemplateFile {
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        source: io::Error,
     },
 
     /// A flag that must be given.
@@ -162,13 +148,13 @@ pub enum CliError {
         /// What was typed.
         name: String,
         /// What the hub says.
-        error: Box<llm_checkpoint::HubError>,
+        error: Box<llm_hub::HubError>,
     },
 
     /// The hub.
     #[cfg(feature = "hub")]
     #[error(transparent)]
-    Hub(#[from] llm_checkpoint::HubError),
+    Hub(#[from] llm_hub::HubError),
 
     /// A revision of something that has none.
     #[error("{}: --revision is for models of the hub, but this is a local path\nhint: leave it out", path.display())]
@@ -179,7 +165,9 @@ pub enum CliError {
 
     /// A revision that cannot be a branch, a tag or a commit.
     #[cfg(feature = "hub")]
-    #[error("{revision:?} is not the name of a branch, tag or commit")]
+    #[error(
+        "{revision:?} is not the name of a branch, tag or commit\nhint: leave out --revision for main, or see the tags on the model's page"
+    )]
     BadRevision {
         /// What was typed.
         revision: String,
@@ -197,7 +185,15 @@ pub enum CliError {
     #[error(transparent)]
     Generate(#[from] GenerateError),
 
+    /// A measurement.
+    #[error(transparent)]
+    Eval(#[from] EvalError),
+
     /// A conversation.
+    #[error(transparent)]
+    Conversation(#[from] ConversationError),
+
+    /// What was typed in a conversation.
     #[error(transparent)]
     Chat(#[from] ChatError),
 
@@ -226,26 +222,6 @@ pub enum CliError {
     /// An adapter that a model cannot have.
     #[error(transparent)]
     Lora(#[from] LoraError),
-
-    /// More tokens than a model has positions for.
-    #[error("{tokens} tokens, but the model has positions for {context} only\nhint: give fewer")]
-    TooManyTokens {
-        /// Tokens given.
-        tokens: usize,
-        /// Positions of the model.
-        context: usize,
-    },
-
-    /// Windows over a text that leave tokens out.
-    #[error(
-        "windows of {context} tokens that begin {stride} apart would leave tokens out\nhint: make --stride {context} or less"
-    )]
-    StrideBeyondContext {
-        /// From one window to the next.
-        stride: usize,
-        /// Tokens of a window.
-        context: usize,
-    },
 
     /// A conversion onto what is there already.
     #[error("{}: there is something already\nhint: choose another place, or replace it with --overwrite", path.display())]
@@ -324,11 +300,22 @@ fn first_line(error: &str) -> &str {
 }
 
 impl CliError {
-    /// 130 when interrupted, else 1; wrong usage ends in `main` with 2.
-    pub fn exit_code(&self) -> ExitCode {
+    /// What it says, with its hint.
+    pub fn report(&self) -> String {
+        self.hint().map_or_else(|| self.to_string(), |hint| format!("{self}\nhint: {hint}"))
+    }
+
+    /// What helps, where the error's text does not say it.
+    fn hint(&self) -> Option<String> {
         match self {
-            Self::Interrupted => ExitCode::from(130),
-            _ => ExitCode::FAILURE,
+            Self::Data(error) => error.advice().map(hint::data),
+            Self::Checkpoint(error) => error.advice().map(hint::checkpoint),
+            Self::Generate(error) => error.advice().map(hint::generate),
+            Self::Conversation(error) => error.advice().map(hint::generate),
+            Self::Eval(error) => error.advice().map(hint::eval),
+            Self::RunConfig(error) => error.advice().map(hint::train),
+            Self::Train(error) => error.advice().map(hint::train),
+            _ => None,
         }
     }
 }

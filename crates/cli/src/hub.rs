@@ -8,7 +8,7 @@ use crate::printer::Printer;
 /// Where the model `name` is after it was downloaded; `name` is no path that exists.
 #[cfg(feature = "hub")]
 pub fn download(name: &str, revision: Option<&str>, printer: Printer) -> Result<PathBuf, CliError> {
-    use llm_checkpoint::{Hub, HubError, HubEvent, HubId};
+    use llm_hub::{Hub, HubError, HubEvent, HubId};
 
     let Some(mut id) = HubId::parse(name) else { return Err(CliError::NoModel { name: name.to_owned() }) };
     if let Some(revision) = revision {

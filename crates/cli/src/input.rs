@@ -31,6 +31,11 @@ fn decoded(bytes: Vec<u8>) -> Result<String, CliError> {
     Ok(text)
 }
 
+pub fn key_value(text: &str) -> Result<(String, String), String> {
+    let (key, value) = text.split_once('=').ok_or("write it as section.key=value")?;
+    Ok((key.trim().to_owned(), value.trim().to_owned()))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -4,9 +4,9 @@
 //! other files serve them all. Only this crate prints: results to stdout, everything else to stderr.
 
 mod adapters;
-mod answers;
 mod args;
 mod commands;
+mod corpus;
 mod device;
 mod error;
 mod hub;
@@ -19,6 +19,7 @@ mod printer;
 mod progress;
 mod sampling;
 mod training_view;
+mod tuning;
 mod variables;
 
 use std::process::ExitCode;
@@ -37,13 +38,14 @@ fn main() -> ExitCode {
     // Wrong usage ends here, with code 2.
     let cli = Cli::try_parse().unwrap_or_else(|error| args::exit(&error));
     let printer = Printer::new(cli.quiet);
-    match commands::run(cli.command, printer) {
+    match cli.command.run(printer) {
         Ok(()) => ExitCode::SUCCESS,
         // The reader (`| head`) has seen enough.
-        Err(CliError::Output(error)) if error.kind() == std::io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
+        Err(CliError::Output(error)) if error.is_broken_pipe() => ExitCode::SUCCESS,
+        Err(CliError::Interrupted) => ExitCode::from(130),
         Err(error) => {
-            printer.error(&error);
-            error.exit_code()
+            printer.error(&error.report());
+            ExitCode::FAILURE
         }
     }
 }

@@ -1,14 +1,12 @@
 //! `--model`: where a model is, and everything that is read before its weights.
 
-use std::panic::resume_unwind;
 use std::path::{Path, PathBuf};
-use std::thread;
 
 use burn::tensor::Device;
 use clap::Args;
-use llm_checkpoint::{GenerationDefaults, ModelSource, OtherParts};
-use llm_data::{ChatTemplate, DataError, Tokenizer};
-use llm_model::{CausalLm, ModelConfig};
+use llm_checkpoint::{ModelFiles, ModelSource, OtherParts};
+use llm_data::ChatTemplate;
+use llm_model::CausalLm;
 use llm_train::FinetuneSection;
 
 use crate::adapters::AdapterArgs;
@@ -32,18 +30,6 @@ pub struct ModelArgs {
     revision: Option<String>,
 }
 
-/// A model without its weights.
-#[derive(Debug)]
-pub struct ModelFiles {
-    source: ModelSource,
-    /// What the model is.
-    pub config: ModelConfig,
-    /// Its tokenizer.
-    pub tokenizer: Tokenizer,
-    /// How its publisher wants tokens drawn.
-    pub generation: GenerationDefaults,
-}
-
 impl ModelArgs {
     /// What was typed.
     pub fn name(&self) -> &str {
@@ -62,7 +48,7 @@ impl ModelArgs {
 
     /// The model, but for its weights.
     pub fn open(&self, printer: Printer) -> Result<ModelFiles, CliError> {
-        ModelFiles::read(self.source(printer)?)
+        Ok(ModelFiles::of(self.source(printer)?)?)
     }
 }
 
@@ -89,72 +75,24 @@ pub fn locate(model: &str, revision: Option<&str>, printer: Printer) -> Result<P
     }
 }
 
-impl ModelFiles {
-    /// Reads everything but the weights.
-    pub fn read(source: ModelSource) -> Result<Self, CliError> {
-        let config = source.config()?;
-        let tokenizer = source.tokenizer(&config)?;
-        let generation = source.generation()?;
-        Ok(Self { source, config, tokenizer, generation })
-    }
+/// The model on the autodiff device of `device`, to train as `section` says.
+pub fn load_to_train(files: &ModelFiles, device: &Device, section: &FinetuneSection) -> Result<CausalLm, CliError> {
+    let device = device.clone().autodiff();
+    let adapts = section.method_for(&files.config).adapts();
+    Ok(if adapts { files.load_frozen(&device, section.quantize)? } else { files.load(&device)? })
+}
 
-    /// Reads everything, with the weights on `device` for inference only. The tokenizer, which takes as long as the weights
-    /// of a small model, is made beside them.
-    pub fn read_with_weights(source: ModelSource, device: &Device) -> Result<(Self, CausalLm), CliError> {
-        let config = source.config()?;
-        let (tokenizer, model) = thread::scope(|scope| {
-            let tokenizer = scope.spawn(|| source.tokenizer(&config));
-            let model = source.load_for_inference(device);
-            (tokenizer.join().unwrap_or_else(|panic| resume_unwind(panic)), model)
-        });
-        let (tokenizer, model) = (tokenizer?, model?);
-        let generation = source.generation()?;
-        Ok((Self { source, config, tokenizer, generation }, model))
+/// The chat template in the file `given`, or the model's own, or else that of one of its adapters.
+pub fn template(
+    files: &ModelFiles,
+    given: Option<&Path>,
+    adapters: &AdapterArgs,
+) -> Result<Option<ChatTemplate>, CliError> {
+    if let Some(path) = given {
+        return Ok(Some(files.chat_template_in(path)?));
     }
-
-    /// The directory or the file.
-    pub fn path(&self) -> &Path {
-        self.source.path()
+    if let Some(template) = files.chat_template()? {
+        return Ok(Some(template));
     }
-
-    /// The tokens that end an answer or a text: the one that ends a turn of its chat template first, then the
-    /// tokenizer's own.
-    pub fn stop_tokens(&self, template: Option<&ChatTemplate>) -> Vec<u32> {
-        let end = template.and_then(|template| template.end_of_turn(&self.tokenizer));
-        let mut stops: Vec<u32> = end.into_iter().chain(self.tokenizer.eos_ids().iter().copied()).collect();
-        stops.dedup();
-        stops
-    }
-
-    /// The model on the autodiff device of `device`, to train as `section` says.
-    pub fn load_to_train(&self, device: &Device, section: &FinetuneSection) -> Result<CausalLm, CliError> {
-        let device = device.clone().autodiff();
-        let adapts = section.method_for(&self.config).adapts();
-        Ok(if adapts { self.source.load_frozen(&device, section.quantize)? } else { self.source.load(&device)? })
-    }
-
-    /// The model with its weights on `device`, for inference only.
-    pub fn load(&self, device: &Device) -> Result<CausalLm, CliError> {
-        Ok(self.source.load_for_inference(device)?)
-    }
-
-    /// The chat template in the file `given`, or the model's own, or else that of one of its adapters.
-    pub fn template(&self, given: Option<&Path>, adapters: &AdapterArgs) -> Result<Option<ChatTemplate>, CliError> {
-        let path = if let Some(path) = given {
-            path.to_owned()
-        } else if let Some(template) = self.chat_template()? {
-            return Ok(Some(template));
-        } else if let Some(path) = adapters.chat_template() {
-            path
-        } else {
-            return Ok(None);
-        };
-        let source = std::fs::read_to_string(&path).map_err(|source| CliError::TemplateFile { path, source })?;
-        Ok(Some(ChatTemplate::with_tokens_of(&self.tokenizer, &source)?))
-    }
-
-    /// Its chat template, if it has one.
-    pub fn chat_template(&self) -> Result<Option<ChatTemplate>, DataError> {
-        ChatTemplate::of(&self.tokenizer)
-    }
+    Ok(adapters.chat_template().map(|path| files.chat_template_in(&path)).transpose()?)
 }

@@ -1,12 +1,10 @@
-use std::fmt::Display;
+use std::fmt::{self, Display};
 use std::io::{self, IsTerminal, Write};
 use std::time::Duration;
 
 use anstyle::{AnsiColor, Style};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use llm_data::Note;
-
-use crate::error::CliError;
 
 const ERROR: Style = AnsiColor::Red.on_default().bold();
 const WARNING: Style = AnsiColor::Yellow.on_default().bold();
@@ -18,14 +16,46 @@ pub struct Printer {
     quiet: bool,
 }
 
-/// Standard output, without colours unless it is a terminal. A failed write is [`CliError::Output`], by `?`.
-pub fn stdout() -> anstream::AutoStream<io::StdoutLock<'static>> {
-    anstream::AutoStream::auto(io::stdout().lock())
+/// Standard output, for `write!` and `writeln!`. Their failure is an [`OutputError`], which no error of a file can become.
+pub struct Output<W>(W);
+
+/// A result could not be written to standard output.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot write to standard output: {0}")]
+pub struct OutputError(io::Error);
+
+/// Standard output, without colours unless it is a terminal.
+pub fn stdout() -> Output<anstream::AutoStream<io::StdoutLock<'static>>> {
+    Output(anstream::AutoStream::auto(io::stdout().lock()))
 }
 
 /// Standard output as it is, for text that a model made: its control characters are part of it.
-pub fn plain_stdout() -> io::StdoutLock<'static> {
-    io::stdout().lock()
+pub fn plain_stdout() -> Output<io::StdoutLock<'static>> {
+    Output(io::stdout().lock())
+}
+
+impl<W: Write> Output<W> {
+    /// What `write!` calls.
+    pub fn write_fmt(&mut self, text: fmt::Arguments) -> Result<(), OutputError> {
+        self.with(|out| out.write_fmt(text))
+    }
+
+    /// Writes all that waits.
+    pub fn flush(&mut self) -> Result<(), OutputError> {
+        self.with(Write::flush)
+    }
+
+    /// Lets `write` write to it.
+    pub fn with(&mut self, write: impl FnOnce(&mut W) -> io::Result<()>) -> Result<(), OutputError> {
+        write(&mut self.0).map_err(OutputError)
+    }
+}
+
+impl OutputError {
+    /// Whether the reader (`| head`) has seen enough.
+    pub fn is_broken_pipe(&self) -> bool {
+        self.0.kind() == io::ErrorKind::BrokenPipe
+    }
 }
 
 impl Printer {
@@ -51,12 +81,9 @@ impl Printer {
         if note.is_warning() { self.warn(note) } else { self.note(note) }
     }
 
-    /// The error, with its hints.
-    pub fn error(self, error: &CliError) {
-        if matches!(error, CliError::Interrupted) {
-            return;
-        }
-        let text = error.to_string().replace("\nhint: ", &format!("\n{HINT}hint{HINT:#}: "));
+    /// An error, with its hints.
+    pub fn error(self, text: &str) {
+        let text = text.replace("\nhint: ", &format!("\n{HINT}hint{HINT:#}: "));
         self.line(format_args!("{ERROR}error{ERROR:#}: {text}"));
     }
 

@@ -1,6 +1,5 @@
 //! What a person sees of a training run: bars on a terminal, plain lines elsewhere.
 
-use std::io::Write;
 use std::ops::ControlFlow;
 use std::path::Path;
 use std::sync::Arc;
@@ -19,7 +18,7 @@ use crate::device::{DeviceArgs, DeviceChoice};
 use crate::error::CliError;
 use crate::interrupt;
 use crate::numbers::{duration, grouped};
-use crate::printer::{Printer, stdout};
+use crate::printer::{OutputError, Printer, stdout};
 use crate::progress::PreparationBar;
 
 /// Time between two lines about steps where there is no terminal.
@@ -36,7 +35,7 @@ pub struct TrainingView {
     last_line: Instant,
     loss: Smoothed,
     /// Writing a sample to stdout failed.
-    failed: Option<std::io::Error>,
+    failed: Option<OutputError>,
 }
 
 /// A mean that forgets, so that a noisy loss can be read.

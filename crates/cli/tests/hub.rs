@@ -1,7 +1,7 @@
 //! `--model ORG/NAME` from the command line, against a small hub on this machine.
 #![cfg(feature = "hub")]
 
-#[path = "../../checkpoint/tests/small_hub/mod.rs"]
+#[path = "../../hub/tests/small_hub/mod.rs"]
 #[allow(dead_code)] // the tests of the client use more of it
 mod small_hub;
 

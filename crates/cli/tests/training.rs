@@ -3,7 +3,7 @@
 #![cfg(unix)]
 
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use nix::sys::signal::{Signal, kill};
@@ -52,7 +52,7 @@ impl Sandbox {
         let dir = tempfile::tempdir().unwrap();
         let line = |i: u32| format!("{{\"prompt\": \"Cat {}?\", \"completion\": \" No. {}\"}}\n", i, i * i % 31);
         std::fs::write(dir.path().join("samples.jsonl"), (0..100).map(line).collect::<String>()).unwrap();
-        let tiny = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/cmd/merge.in/tiny");
+        let tiny = tiny();
         let max_steps = format!("train.max_steps={steps}");
         let settings = [
             "lora.dropout=0.1",
@@ -73,8 +73,13 @@ impl Sandbox {
 
     /// Starts the run, or goes on with it where it has left its configuration.
     fn start(&self, name: &str) -> Child {
+        self.start_with(name, &["--quiet"])
+    }
+
+    /// The same with further arguments.
+    fn start_with(&self, name: &str, more: &[&str]) -> Child {
         let mut command = program();
-        command.current_dir(&self.dir).args([self.command, "--quiet", "--device", "cpu", "--out", name]);
+        command.current_dir(&self.dir).args([self.command, "--device", "cpu", "--out", name]).args(more);
         if self.out(name).join("training/config.toml").exists() {
             command.arg("--resume");
         } else {
@@ -90,6 +95,11 @@ impl Sandbox {
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
         begin.elapsed()
     }
+}
+
+/// The model that adapters are trained on.
+fn tiny() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/cmd/merge.in/tiny")
 }
 
 /// The binary, which a closed terminal reaches even where the tests themselves were started to outlive theirs.
@@ -111,17 +121,17 @@ fn arguments(given: &[&str], settings: &[&str]) -> Vec<String> {
     given.iter().copied().chain(set).map(ToOwned::to_owned).collect()
 }
 
-/// Ends by itself within `time`, or gets `signal`.
-fn interrupt_after(mut child: Child, time: Duration, signal: Signal) -> (ExitStatus, bool) {
+/// Ends by itself within `time`, or gets `signal`: then the second part is true.
+fn interrupt_after(mut child: Child, time: Duration, signal: Signal) -> (Output, bool) {
     let begin = Instant::now();
     while begin.elapsed() < time {
-        if let Some(status) = child.try_wait().unwrap() {
-            return (status, false);
+        if child.try_wait().unwrap().is_some() {
+            return (child.wait_with_output().unwrap(), false);
         }
         std::thread::sleep(Duration::from_millis(1));
     }
     kill(Pid::from_raw(i32::try_from(child.id()).unwrap()), signal).unwrap();
-    (child.wait().unwrap(), true)
+    (child.wait_with_output().unwrap(), true)
 }
 
 /// Numbers that differ from run to run of this test; a failure prints them.
@@ -169,16 +179,21 @@ fn assert_same_run(ours: &Path, whole: &Path, files: &[&str]) {
     [*weights, "optimizer.safetensors"].iter().for_each(|file| same(&checkpoint.join(file)));
 }
 
-/// A model or an adapter that loads, if there is one.
-fn assert_loads(out: &Path) {
-    let what = match (out.join("model.safetensors").exists(), out.join("adapter_model.safetensors").exists()) {
-        (true, _) => "weights",
-        (_, true) => "model",
-        _ => return,
+/// Loads the model or the adapter in a run directory, if there is one, and says whether there was.
+fn assert_loads(out: &Path) -> bool {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_llm"));
+    match (out.join("model.safetensors").exists(), out.join("adapter_model.safetensors").exists()) {
+        (true, _) => command.args(["inspect", "weights", "--model"]).arg(out),
+        (_, true) => command
+            .args(["generate", "--prompt", "Cat", "--max-tokens", "1", "--model"])
+            .arg(tiny())
+            .arg("--adapter-path")
+            .arg(out),
+        _ => return false,
     };
-    let inspect = Command::new(env!("CARGO_BIN_EXE_llm")).args(["inspect", what, "--model"]).arg(out).output();
-    let inspect = inspect.unwrap();
-    assert!(inspect.status.success(), "{}", String::from_utf8_lossy(&inspect.stderr));
+    let output = command.args(["--device", "cpu"]).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    true
 }
 
 /// Kills a run at random moments until it ends, and compares what it made with what one that was left alone made.
@@ -191,15 +206,16 @@ fn kill_and_compare(sandbox: &Sandbox, files: &[&str]) {
         // Gives up killing in the end, for a machine so slow that no step is ever saved.
         let patience = if kills < 12 { moments.next(time.mul_f64(0.6)) } else { time * 100 };
         println!("killed after {patience:?}");
-        let (status, killed) = interrupt_after(sandbox.start("killed"), patience, Signal::SIGKILL);
+        let (output, killed) = interrupt_after(sandbox.start("killed"), patience, Signal::SIGKILL);
         if !killed {
-            assert!(status.success(), "{status}");
+            assert!(output.status.success(), "{}", output.status);
             break;
         }
         kills += 1;
         assert_loads(&sandbox.out("killed"));
     }
     assert!(kills > 0, "never killed in the middle");
+    assert!(assert_loads(&sandbox.out("killed")), "nothing to load");
     assert_same_run(&sandbox.out("killed"), &sandbox.out("whole"), files);
 }
 
@@ -219,16 +235,24 @@ fn ctrl_c_saves_and_says_how_to_go_on() {
     let time = sandbox.whole("whole");
     let mut moments = Moments::of_now();
     println!("seed {}", moments.0);
+    let mut interruptions = 0;
     for _ in 0..4 {
         // Not in the first moments, when the program has not yet asked to be told.
         let patience = time.mul_f64(0.1) + moments.next(time.mul_f64(0.3));
         println!("interrupted after {patience:?}");
-        let (status, interrupted) = interrupt_after(sandbox.start("stopped"), patience, Signal::SIGINT);
-        if interrupted && status.code() != Some(0) {
-            assert_eq!(status.code(), Some(130), "{status}");
+        let (output, interrupted) = interrupt_after(sandbox.start_with("stopped", &[]), patience, Signal::SIGINT);
+        if interrupted && output.status.code() != Some(0) {
+            let shown = String::from_utf8_lossy(&output.stderr);
+            assert_eq!(output.status.code(), Some(130), "{shown}");
             assert_loads(&sandbox.out("stopped"));
+            // Or the last step was done.
+            if shown.contains("stopped after step") {
+                assert!(shown.contains("llm train --out stopped --resume"), "{shown}");
+                interruptions += 1;
+            }
         }
     }
+    assert!(interruptions > 0, "never interrupted in the middle");
     sandbox.whole("stopped");
     assert_same_run(&sandbox.out("stopped"), &sandbox.out("whole"), &MODEL);
 }
@@ -243,8 +267,8 @@ fn a_closed_terminal_saves() {
     while std::fs::read(&lines).map_or(0, |text| text.len()) < 2000 {
         std::thread::sleep(Duration::from_millis(1));
     }
-    let (status, _) = interrupt_after(child, Duration::ZERO, Signal::SIGHUP);
-    assert_eq!(status.code(), Some(130), "{status}");
+    let (output, _) = interrupt_after(child, Duration::ZERO, Signal::SIGHUP);
+    assert_eq!(output.status.code(), Some(130), "{}", output.status);
     let saved = std::fs::read_dir(sandbox.out("closed").join("training/checkpoints")).unwrap().count();
     assert!(saved > 0, "nothing was saved");
 

@@ -3,11 +3,12 @@
 //! A corpus is a list of files: `.txt`, `.md`, `.jsonl`, and each of them with `.gz` or `.zst`. Folders are searched
 //! recursively, through links too, and read in sorted order, so that the same folder always gives the same tokens. What
 //! was skipped, and how the files are written, is told by [`Corpus::notes`]. Documents come out in
-//! [`Segment`]s of about [`SEGMENT_BYTES`], so that one file of many gigabytes needs no more memory than a small one.
+//! [`Segment`]s of about a quarter of a MiB, so that one file of many gigabytes needs no more memory than a small one.
 
 mod blocks;
 mod lines;
 mod note;
+mod segment;
 mod source;
 mod text;
 
@@ -24,40 +25,9 @@ use crate::files::{Encoding, Skipped, find};
 pub(crate) use blocks::for_each_block;
 pub use note::Note;
 pub(crate) use note::named;
+pub(crate) use segment::cut;
+pub use segment::{CorpusOptions, Segment};
 pub use source::Segments;
-pub(crate) use text::cut;
-
-/// Documents longer than this many bytes are handed out in several segments.
-pub(crate) const SEGMENT_BYTES: usize = 256 << 10;
-
-/// How the files of a corpus are read.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct CorpusOptions {
-    /// Key of a `.jsonl` line that holds the text.
-    pub text_key: String,
-    /// Replace invalid UTF-8 by U+FFFD instead of stopping.
-    pub lossy: bool,
-}
-
-impl Default for CorpusOptions {
-    fn default() -> Self {
-        Self { text_key: "text".into(), lossy: false }
-    }
-}
-
-/// A piece of a document, or all of it.
-///
-/// Longer documents are cut between a letter or digit and the space after it, where no usual tokenizer has a token,
-/// so that segments can be tokenized on their own. Only a text without such a place for 256 KiB is cut elsewhere.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Segment {
-    /// The text; empty only if a document ends exactly where its last segment was cut.
-    pub text: String,
-    /// Whether a document starts here.
-    pub starts_document: bool,
-    /// Whether a document ends here.
-    pub ends_document: bool,
-}
 
 /// What is known of a file after reading it once.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

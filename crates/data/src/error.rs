@@ -1,17 +1,20 @@
 //! Everything that can go wrong between a text file and a batch.
 
+mod text;
+
 use std::io;
 use std::path::{Path, PathBuf};
 
+use crate::Advice;
 use crate::corpus::named;
-use crate::files::{FileError, Skipped, converted, kind, typed, with_kind};
+use crate::files::{FileError, Skipped, typed, with_kind};
 use crate::samples::{BadLine, LeftOut, Origin};
 
 /// An error of the data room. The text says what happened, where, and what to do next.
 #[derive(Debug, thiserror::Error)]
 pub enum DataError {
     /// No path was given at all.
-    #[error("no text to read: no files given\nhint: name files or folders, for example --data my.txt")]
+    #[error("no text to read: no files given")]
     NoPaths,
 
     /// A path that does not exist.
@@ -39,7 +42,7 @@ pub enum DataError {
 
     /// A folder without a single readable file.
     #[error("{}: nothing to read in this folder{}\nhint: the files read are .txt, .md and .jsonl, also with .gz or .zst",
-            path.display(), but_has(skipped))]
+            path.display(), text::but_has(skipped))]
     NothingToRead {
         /// The folder.
         path: PathBuf,
@@ -49,7 +52,7 @@ pub enum DataError {
 
     /// A file of a kind that is not read.
     #[error("{}: unknown kind of file\nhint: the files read are .txt, .md and .jsonl, also with .gz or .zst{}",
-            path.display(), no_text(path))]
+            path.display(), text::no_text(path))]
     UnknownExtension {
         /// The file.
         path: PathBuf,
@@ -60,26 +63,27 @@ pub enum DataError {
     File(#[from] FileError),
 
     /// Lines of a `.jsonl` file that are no documents.
-    #[error("{}", bad_texts(lines, *all, hint))]
+    #[error("{}", text::bad_texts(lines, *all, hint.as_deref()))]
     BadTexts {
         /// What is wrong with each.
         lines: Vec<BadLine>,
         /// Whether these are all.
         all: bool,
-        /// What may help.
-        hint: String,
+        /// What may help, in words that are the same for all.
+        hint: Option<String>,
+        /// What may help, where there are none.
+        advice: Option<Advice>,
     },
 
     /// Several files that cannot be used.
-    #[error("{}", several(errors))]
+    #[error("{}", text::several(errors))]
     Several {
         /// What is wrong with each.
         errors: Vec<DataError>,
     },
 
     /// A text too short for a single training window.
-    #[error("the text has {tokens} tokens, but one context of {context} needs {}\nhint: use more text or a \
-             context of at most {}, for example --set model.context_length={}", context + 1, tokens.saturating_sub(1), tokens.saturating_sub(1))]
+    #[error("the text has {tokens} tokens, but one context of {context} needs {}", context + 1)]
     TooShort {
         /// Tokens there are.
         tokens: u64,
@@ -88,43 +92,35 @@ pub enum DataError {
     },
 
     /// A validation text without a single token that could be predicted.
-    #[error("the validation text has {tokens} tokens, too few to measure a loss on\nhint: give more with --valid")]
+    #[error("the validation text has {tokens} tokens, too few to measure a loss on")]
     ValidationTooShort {
         /// Tokens there are.
         tokens: u64,
     },
 
     /// A text without a single token that could be predicted.
-    #[error("the text has {tokens} {}, too few to measure a loss on\nhint: give a longer one with --data",
-            if *tokens == 1 { "token" } else { "tokens" })]
+    #[error("the text has {tokens} {}, too few to measure a loss on", if *tokens == 1 { "token" } else { "tokens" })]
     TooShortToMeasure {
         /// Tokens there are.
         tokens: usize,
     },
 
     /// No text to train on beside the one to validate on.
-    #[error("{}: every file to train on is also one to validate on\nhint: give other files with --data or --valid, \
-             or leave out --valid to set a share of the text aside", path.display())]
+    #[error("{}: every file to train on is also one to validate on", path.display())]
     OnlyValidation {
         /// The first file.
         path: PathBuf,
     },
 
     /// A validation share that leaves nothing on one side.
-    #[error(
-        "validation is {fraction} of the text, which must be at least 0 and less than 1\nhint: --set \
-             data.valid_fraction=0.1, or name files with --valid"
-    )]
+    #[error("validation is {fraction} of the text, which must be at least 0 and less than 1")]
     BadFraction {
         /// The value given.
         fraction: f64,
     },
 
     /// Too little text to set some aside for validation.
-    #[error(
-        "the text has {characters} characters, too few to set {fraction} of it aside for validation\nhint: \
-             use more text, or name validation files with --valid"
-    )]
+    #[error("the text has {characters} characters, too few to set {fraction} of it aside for validation")]
     NoValidation {
         /// Characters of the whole text.
         characters: u64,
@@ -213,7 +209,7 @@ pub enum DataError {
     #[error(
         "{}: no tokenizer.json here, and neither tokenizer.model nor vocab.json with merges.txt{}\nhint: to make one, \
              run AutoTokenizer.from_pretrained(\"{}\").save_pretrained(\"{}\") with transformers",
-        path.display(), similar(there), path.display(), path.display()
+        path.display(), text::similar(there), path.display(), path.display()
     )]
     NoTokenizer {
         /// The directory.
@@ -223,21 +219,21 @@ pub enum DataError {
     },
 
     /// Lines of a file of samples that cannot be used, all of them.
-    #[error("{}", bad_samples(lines))]
+    #[error("{}", text::bad_samples(lines))]
     BadSamples {
         /// What is wrong with each.
         lines: Vec<BadLine>,
     },
 
     /// Samples with tools, calls or results that the chat template does not write.
-    #[error("{}", not_written(samples))]
+    #[error("{}", text::not_written(samples))]
     NotWritten {
         /// All of them.
         samples: Vec<LeftOut>,
     },
 
     /// A file that is none of samples.
-    #[error("{}: unknown kind of file\nhint: {}", path.display(), no_samples(path))]
+    #[error("{}: unknown kind of file{}", path.display(), text::no_samples(path))]
     UnknownSamples {
         /// The file.
         path: PathBuf,
@@ -269,10 +265,7 @@ pub enum DataError {
     },
 
     /// No sample that could be trained on.
-    #[error(
-        "no sample is left to train on\nhint: samples that are too long fit with a larger --max-length (of llm eval: --context), up to the model's \
-             context; llm data check shows what is wrong with each"
-    )]
+    #[error("no sample is left to train on")]
     NoSamples,
 
     /// A sample that does not fit into a row.
@@ -290,7 +283,7 @@ pub enum DataError {
 
     /// A chat template that is no Jinja, or fails while it is rendered.
     #[error("the chat template{}: {message}\nhint: it comes from chat_template.jinja or tokenizer_config.json in the \
-             model's directory", in_line(*line))]
+             model's directory", text::in_line(*line))]
     ChatTemplate {
         /// Line of the template, from 1, where known.
         line: Option<usize>,
@@ -339,6 +332,25 @@ pub enum DataError {
 }
 
 impl DataError {
+    /// What kind of help there is beyond the error's text.
+    pub fn advice(&self) -> Option<Advice> {
+        Some(match self {
+            Self::NoPaths => Advice::NameFiles,
+            Self::TooShort { tokens, .. } => Advice::ShorterContext { tokens: tokens.saturating_sub(1) },
+            Self::ValidationTooShort { .. } => Advice::MoreValidation,
+            Self::TooShortToMeasure { .. } => Advice::LongerText,
+            Self::OnlyValidation { .. } => Advice::OtherFiles,
+            Self::BadFraction { .. } => Advice::ValidationShare,
+            Self::NoValidation { .. } => Advice::MoreTextOrValidation,
+            Self::NoSamples => Advice::LongerSamples,
+            Self::BadTexts { advice, .. } => return advice.clone(),
+            Self::UnknownSamples { path } if text::is_text(path) => Advice::TrainOnText { file: typed(path) },
+            Self::File(error) => return error.advice(),
+            Self::Several { errors } => Advice::First(Box::new(text::first_with_help(errors)?.advice()?)),
+            _ => return None,
+        })
+    }
+
     /// An input or output error at `path`; a missing file gets its own text.
     pub(crate) fn io(path: &Path, source: io::Error) -> Self {
         if source.kind() == io::ErrorKind::NotFound {
@@ -361,99 +373,6 @@ impl DataError {
         let base = std::env::current_dir().unwrap_or_else(|_| PathBuf::from("."));
         Self::Missing { path: path.to_owned(), base }
     }
-}
-
-/// The most lines that one error shows.
-const SHOWN: usize = 20;
-
-/// One line each, up to [`SHOWN`] of them.
-fn listed(lines: &[BadLine]) -> Vec<String> {
-    let mut text: Vec<String> = lines.iter().take(SHOWN).map(BadLine::to_string).collect();
-    if lines.len() > SHOWN {
-        text.push(format!("and {} more", lines.len() - SHOWN));
-    }
-    text
-}
-
-fn bad_samples(lines: &[BadLine]) -> String {
-    let mut text = listed(lines);
-    let what = if lines.len() == 1 { "line is" } else { "lines are" };
-    text.push(format!("{} {what} not usable, and nothing was trained\nhint: fix or remove them", lines.len()));
-    text.join("\n")
-}
-
-/// One line each, up to [`SHOWN`] of them.
-fn not_written(samples: &[LeftOut]) -> String {
-    let mut text: Vec<String> =
-        samples.iter().take(SHOWN).map(|one| format!("{}: {}", one.origin, one.reason)).collect();
-    if samples.len() > SHOWN {
-        text.push(format!("and {} more", samples.len() - SHOWN));
-    }
-    text.push(
-        "nothing was trained: without its calls a conversation means something else\nhint: give the model a template that \
-         writes tools, as chat_template.jinja in its directory, or remove these samples"
-            .to_owned(),
-    );
-    text.join("\n")
-}
-
-fn bad_texts(lines: &[BadLine], all: bool, hint: &str) -> String {
-    let mut text = listed(lines);
-    let what = match (lines.len(), all) {
-        (1, true) => "1 line is",
-        (n, true) => &format!("{n} lines are"),
-        (n, false) => &format!("{n} lines or more are"),
-    };
-    text.push(format!("{what} not usable\nhint: {hint}"));
-    text.join("\n")
-}
-
-/// What is wrong with each file, with the hint of the first.
-fn several(errors: &[DataError]) -> String {
-    let texts: Vec<_> = errors.iter().map(DataError::to_string).collect();
-    let mut lines: Vec<_> = texts.iter().take(SHOWN).filter_map(|text| text.lines().next()).collect();
-    let more = format!("and {} more", errors.len().saturating_sub(SHOWN));
-    if errors.len() > SHOWN {
-        lines.push(&more);
-    }
-    let hint = texts.iter().find_map(|text| text.split_once("\nhint: ")).map_or("", |(_, hint)| hint);
-    format!("{}\n{} files cannot be read\nhint: for the first: {hint}", lines.join("\n"), errors.len())
-}
-
-/// What to do with a file that is none of texts.
-fn no_text(path: &Path) -> String {
-    if kind(path).as_deref() == Some("json") {
-        return format!(
-            "; one object per line is written by: {}",
-            converted(path, "jq -c '.[]'", "lines", Some("jsonl"))
-        );
-    }
-    "; if it is plain text, rename it to .txt".into()
-}
-
-/// What to do with a file that is none of samples.
-fn no_samples(path: &Path) -> String {
-    const FORMS: &str = "samples are .jsonl and .json files, also with .gz or .zst";
-    match kind(path).as_deref() {
-        Some("txt" | "md") => {
-            format!("{FORMS}; to train on plain text: llm train --model MODEL --data {}", typed(path))
-        }
-        _ => format!("{FORMS}; a line is an object such as {{\"prompt\": \"…\", \"completion\": \"…\"}}"),
-    }
-}
-
-/// `; it has 2 .json`
-fn but_has(skipped: &Skipped) -> String {
-    if skipped.count() > 0 { format!("; it has {skipped}") } else { String::new() }
-}
-
-/// `, line 3`, where the line is known.
-fn in_line(line: Option<usize>) -> String {
-    line.map(|line| format!(", line {line}")).unwrap_or_default()
-}
-
-fn similar(names: &[String]) -> String {
-    if names.is_empty() { String::new() } else { format!("; there is {}", names.join(", ")) }
 }
 
 #[cfg(test)]

@@ -11,6 +11,7 @@
 //! the text that a chat model expects.
 #![warn(missing_docs)]
 
+mod advice;
 mod batch;
 mod chat_template;
 mod corpus;
@@ -22,6 +23,7 @@ mod samples;
 mod shards;
 mod tokenizer;
 
+pub use advice::Advice;
 pub use batch::{Batch, BatchSampler, evaluation_windows};
 pub use chat_template::{ChatInput, ChatTemplate, RenderedChat};
 pub use corpus::{Corpus, CorpusOptions, FileStats, Note, Segment, Segments};

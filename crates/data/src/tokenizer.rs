@@ -16,6 +16,7 @@ mod prompt;
 mod split;
 mod stream;
 mod train;
+mod utf8;
 
 use std::fmt;
 use std::ops::Range;

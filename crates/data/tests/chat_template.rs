@@ -1,11 +1,14 @@
 //! Chat templates against `transformers` (`scripts/golden_chat.py`), and where a directory keeps them.
 
+mod skip;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, UNIX_EPOCH};
 
 use llm_data::{ChatInput, ChatTemplate, DataError, Tokenizer};
 use serde_json::{Map, Value, json};
+use skip::skip;
 
 /// Templates that lean on how Jinja2 escapes marked text, which is of no use in a chat.
 const ESCAPING: [&str; 1] = ["meetkai-functionary-medium-v3.1"];
@@ -97,8 +100,7 @@ fn what_python_and_jinja_offer_gives_what_it_gives_there() {
 #[test]
 fn further_templates_are_rendered_as_transformers_renders_them() {
     let Some(folder) = std::env::var_os("LLM_CHAT_TEMPLATES").map(PathBuf::from) else {
-        eprintln!("skipped: LLM_CHAT_TEMPLATES names no folder");
-        return;
+        return skip("LLM_CHAT_TEMPLATES names no folder");
     };
     let (differences, count) = compare(&folder.join("golden.json"), &folder, false);
     assert!(differences.is_empty(), "{} of {count}:\n{}", differences.len(), differences.join("\n"));

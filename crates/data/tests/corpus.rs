@@ -4,7 +4,7 @@ use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-use llm_data::{Corpus, CorpusOptions, DataError};
+use llm_data::{Advice, Corpus, CorpusOptions, DataError};
 use proptest::prelude::*;
 use tempfile::TempDir;
 
@@ -91,7 +91,7 @@ fn other_keys_and_lossy_reading() {
 #[test]
 fn missing_and_empty_files() {
     let error = Corpus::open(&[], CorpusOptions::default()).unwrap_err().to_string();
-    assert_eq!(error, "no text to read: no files given\nhint: name files or folders, for example --data my.txt");
+    assert_eq!(error, "no text to read: no files given");
     let error = Corpus::open(&["no/such.txt".into()], CorpusOptions::default()).unwrap_err().to_string();
     assert!(error.starts_with("no/such.txt: no such file or folder\nhint: check the path"), "{error}");
     assert!(error_of("a.txt", b"").contains("a.txt: the file holds no text\nhint: "));
@@ -134,7 +134,9 @@ fn invalid_utf8_is_found_where_it_is() {
 fn bad_lines_are_all_named_with_what_may_help() {
     let lines = "{\"text\": \"x\"}\n{\"prompt_\": 1, \"story\": \"y\"}\n\n{\"text\": \"b}\n{\"text\": null}\n{\"text\": 5}\n[1, 2]\n";
     let folder = folder(&[("a.jsonl", lines.as_bytes())]);
-    let error = documents(folder.path(), &["a.jsonl"]).unwrap_err().to_string();
+    let error = documents(folder.path(), &["a.jsonl"]).unwrap_err();
+    assert_eq!(error.advice(), Some(Advice::TextKey));
+    let error = error.to_string();
     let file = folder.path().join("a.jsonl").display().to_string();
     assert_eq!(
         error.replace(&file, "F"),
@@ -143,7 +145,7 @@ fn bad_lines_are_all_named_with_what_may_help() {
          F:5: expected \"text\" to be a text, found null\n\
          F:6: expected \"text\" to be a text, found 5\n\
          F:7: expected a JSON object, found a list of 2\n\
-         5 lines are not usable\nhint: --text-key NAME selects another key"
+         5 lines are not usable"
     );
     let hint = |lines: &str| {
         let error = error_of("a.jsonl", lines.as_bytes());
@@ -151,10 +153,9 @@ fn bad_lines_are_all_named_with_what_may_help() {
     };
     assert_eq!(hint("{\"text\": null}"), "fix or remove such lines");
     assert_eq!(hint("5"), ".jsonl has one object per line, for example {\"text\": \"…\"}");
-    assert!(
-        hint("{\"messages\": []}")
-            .starts_with("these are samples, to fine-tune on: llm finetune --model MODEL --data ")
-    );
+    let samples = self::folder(&[("a.jsonl", b"{\"messages\": []}")]);
+    let error = documents(samples.path(), &["a.jsonl"]).unwrap_err();
+    assert!(matches!(error.advice(), Some(Advice::FinetuneOnSamples { file }) if file.ends_with("a.jsonl")));
     assert!(hint("[{\"text\": \"a\"}]").starts_with("write one object per line: jq -c '.[]' "));
     assert!(hint("{\n  \"text\": \"a\"\n}\n").starts_with("write one object per line: jq -c . "));
     let many = error_of("a.jsonl", "x\n".repeat(5000).as_bytes());

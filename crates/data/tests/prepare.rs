@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use llm_data::{
-    BatchSampler, DataError, DataSection, Note, Prepared, Progress, ShardWriter, Stage, TokenShards, Tokenizer,
+    Advice, BatchSampler, DataError, DataSection, Note, Prepared, Progress, ShardWriter, Stage, TokenShards, Tokenizer,
     TokenizerKind, TokenizerSection, evaluation_windows, prepare,
 };
 use proptest::prelude::*;
@@ -43,14 +43,11 @@ fn text(tokenizer: &Tokenizer, shards: &TokenShards) -> String {
 }
 
 #[test]
-fn shakespeare_splits_as_nanogpt_splits_it() {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).ancestors();
-    let Some(path) = path.map(|up| up.join("shared/data/tinyshakespeare/input.txt")).find(|p| p.exists()) else {
-        return eprintln!("skipped: no folder `shared` beside the repository");
-    };
-    let whole = fs::read_to_string(&path).unwrap();
-    let mut fixture = Fixture::new("unused.txt", "x", TokenizerKind::Char);
-    fixture.data.paths = vec![path];
+fn a_text_splits_as_nanogpt_splits_it() {
+    // As many characters as tinyshakespeare has, and as many different ones.
+    let characters: Vec<char> = ('!'..).take(65).collect();
+    let whole: String = (0..1_115_394usize).map(|i| characters[i * i % 8191 % 65]).collect();
+    let fixture = Fixture::new("input.txt", &whole, TokenizerKind::Char);
     let Prepared { tokenizer, split, cached } = fixture.prepare().unwrap();
     assert!(!cached);
     assert_eq!((split.train.len(), split.valid.len()), (1_003_854, 111_540));
@@ -122,10 +119,7 @@ fn long_texts_are_cut_without_a_trace() {
 
 #[test]
 fn llama_tokens_of_long_texts_are_those_of_the_whole() {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).ancestors();
-    let Some(model) = path.map(|up| up.join("shared/models/stories260K")).find(|p| p.exists()) else {
-        return eprintln!("skipped: no folder `shared` beside the repository");
-    };
+    let model = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/stories260k");
     let long = "Once upon a time there was a little girl, and she had 3 cats. ".repeat(9000);
     let mut fixture = Fixture::new("a.md", &long, TokenizerKind::Bpe);
     fixture.tokenizer.path = Some(model);
@@ -158,9 +152,9 @@ fn errors_say_what_to_do() {
     assert!(error(&fixture).contains("must be at least 0 and less than 1"));
     let fixture = Fixture::new("a.txt", &"a".repeat(40), TokenizerKind::Byte);
     let shards = fixture.prepare().unwrap().split.train;
-    let short = BatchSampler::new(shards.clone(), 2, 64, 1).unwrap_err().to_string();
-    assert!(short.starts_with("the text has 36 tokens, but one context of 64 needs 65\nhint: "), "{short}");
-    assert!(short.ends_with("--set model.context_length=35"), "{short}");
+    let short = BatchSampler::new(shards.clone(), 2, 64, 1).unwrap_err();
+    assert_eq!(short.to_string(), "the text has 36 tokens, but one context of 64 needs 65");
+    assert_eq!(short.advice(), Some(Advice::ShorterContext { tokens: 35 }));
     let mismatch = shards.check_vocabulary(100).unwrap_err().to_string();
     assert!(mismatch.starts_with("vocabulary is 257 in the tokenizer but 100 in the model\nhint: "), "{mismatch}");
     assert!(shards.check_vocabulary(257).is_ok() && shards.check_vocabulary(320).is_ok());
@@ -179,8 +173,9 @@ fn what_is_validated_on_is_not_trained_on() {
     assert_eq!(text(&tokenizer, &split.train), text(&apart.tokenizer, &apart.split.train));
     assert!(split.note.ends_with("(1 documents; 1 of these files not trained on)"), "{}", split.note);
     fixture.data.paths = vec![valid];
-    let error = fixture.prepare().unwrap_err().to_string();
-    assert!(error.contains("every file to train on is also one to validate on\nhint: "), "{error}");
+    let error = fixture.prepare().unwrap_err();
+    assert!(error.to_string().ends_with("every file to train on is also one to validate on"), "{error}");
+    assert_eq!(error.advice(), Some(Advice::OtherFiles));
 }
 
 #[test]

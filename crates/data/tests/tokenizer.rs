@@ -26,13 +26,9 @@ fn all() -> Vec<(TokenizerKind, Tokenizer)> {
     [Char, Byte, Word, Bpe].map(|kind| (kind, train(kind, TEXT))).into()
 }
 
-fn shared(path: &str) -> Option<PathBuf> {
-    let path =
-        Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().map(|up| up.join("shared").join(path)).find(|p| p.exists());
-    if path.is_none() {
-        eprintln!("skipped: no folder `shared` beside the repository");
-    }
-    path
+/// A tokenizer with byte fallback.
+fn stories() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/stories260k")
 }
 
 #[test]
@@ -199,7 +195,7 @@ fn streamed(tokenizer: &Tokenizer, ids: &[u32]) -> String {
 
 #[test]
 fn llama_tokenizer_with_byte_fallback() {
-    let Some(path) = shared("models/stories260K") else { return };
+    let path = stories();
     let tokenizer = Tokenizer::load(&path).unwrap();
     assert_eq!((tokenizer.vocab_size(), tokenizer.bos_id(), tokenizer.eos_ids()), (512, Some(1), &[2][..]));
     assert_eq!(tokenizer.encode_prompt("Once upon").unwrap()[0], 1);
@@ -260,9 +256,7 @@ proptest! {
         let valid: Vec<u8> = ids.iter().filter_map(|&id| u8::try_from(id).ok()).collect();
         prop_assert_eq!(byte.decode(&ids).unwrap(), String::from_utf8_lossy(&valid));
         prop_assert_eq!(streamed(&byte, &ids), byte.decode(&ids).unwrap());
-        if let Some(path) = shared("models/stories260K") {
-            let llama = Tokenizer::load(&path).unwrap();
-            prop_assert_eq!(streamed(&llama, &ids), llama.decode(&ids).unwrap());
-        }
+        let llama = Tokenizer::load(&stories()).unwrap();
+        prop_assert_eq!(streamed(&llama, &ids), llama.decode(&ids).unwrap());
     }
 }

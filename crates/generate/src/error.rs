@@ -1,3 +1,8 @@
+use std::io;
+use std::path::PathBuf;
+
+use crate::Advice;
+
 /// Why no text comes.
 #[derive(Debug, thiserror::Error)]
 pub enum GenerateError {
@@ -6,10 +11,7 @@ pub enum GenerateError {
     EmptyPrompt,
 
     /// A prompt that does not fit, where the context may not slide.
-    #[error(
-        "the prompt has {tokens} tokens, but the model's context is {context}\n\
-         hint: shorten it, or use --context-overflow slide to go on from its end"
-    )]
+    #[error("the prompt has {tokens} tokens, but the model's context is {context}")]
     PromptTooLong {
         /// Tokens of the prompt.
         tokens: usize,
@@ -41,7 +43,7 @@ pub enum GenerateError {
     },
 
     /// A stop string without a character, which would end every text before it begins.
-    #[error("a stop string is empty\nhint: give --stop some text")]
+    #[error("a stop string is empty\nhint: give it some text")]
     EmptyStop,
 
     /// Logits that no token can be drawn from.
@@ -65,4 +67,61 @@ pub enum GenerateError {
     /// The tokenizer failed.
     #[error(transparent)]
     Tokenizer(#[from] llm_data::DataError),
+}
+
+/// Why a conversation cannot go on.
+#[derive(Debug, thiserror::Error)]
+pub enum ConversationError {
+    /// A file that cannot be read.
+    #[error("{}: {source}", path.display())]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// The cause.
+        source: io::Error,
+    },
+
+    /// A file of something else than messages.
+    #[error("{}: {message}", path.display())]
+    NoMessages {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        message: String,
+    },
+
+    /// A message that fills the context by itself.
+    #[error("the conversation has {tokens} tokens, but the model's context is {context}\nhint: say it in fewer words")]
+    TooLong {
+        /// Tokens of what cannot be forgotten.
+        tokens: usize,
+        /// Tokens that the model was made for.
+        context: usize,
+    },
+
+    /// The chat template or the tokenizer.
+    #[error(transparent)]
+    Data(#[from] llm_data::DataError),
+}
+
+impl GenerateError {
+    /// What kind of help there is beyond the error's text.
+    pub fn advice(&self) -> Option<Advice> {
+        match self {
+            Self::PromptTooLong { .. } => Some(Advice::SlideContext),
+            Self::Tokenizer(error) => error.advice().map(Advice::Data),
+            _ => None,
+        }
+    }
+}
+
+impl ConversationError {
+    /// What kind of help there is beyond the error's text.
+    pub fn advice(&self) -> Option<Advice> {
+        match self {
+            Self::NoMessages { .. } => Some(Advice::SaveConversation),
+            Self::Data(error) => error.advice().map(Advice::Data),
+            _ => None,
+        }
+    }
 }

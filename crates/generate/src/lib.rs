@@ -6,9 +6,11 @@
 //!                                      └── decode, cache ◀┘
 //! ```
 //!
-//! [`Generator`] runs the loop, [`Sampling`] says how a token is drawn, [`Options`] when to end.
+//! [`Conversation`] becomes the tokens of a prompt that fits the context, [`Generator`] runs the loop, [`Sampling`] says how a token is drawn, [`Options`] when to end.
 #![warn(missing_docs)]
 
+mod advice;
+mod conversation;
 mod error;
 mod generator;
 mod options;
@@ -16,7 +18,9 @@ mod report;
 mod sampling;
 mod stop;
 
-pub use error::GenerateError;
+pub use advice::Advice;
+pub use conversation::{Budget, Conversation, Form, Prompt};
+pub use error::{ConversationError, GenerateError};
 pub use generator::Generator;
 pub use options::{ContextOverflow, Options};
 pub use report::{Event, FinishReason, Generation, Timings};

@@ -1,11 +1,15 @@
 //! A real model: what greedy decoding of stories260K has to give.
 
+#[path = "../../data/tests/skip/mod.rs"]
+mod skip;
+
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
 use burn::tensor::Device;
 use llm_checkpoint::{load_config, load_model, load_tokenizer};
 use llm_generate::{FinishReason, Generator, Options, Sampling};
+use skip::skip;
 
 /// Tokens in the file: 256 end it at `help you.`; the quotation mark and the line break after it are two more.
 const TOKENS: usize = 258;
@@ -14,7 +18,7 @@ fn stories() -> Option<PathBuf> {
     let places = Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().map(|up| up.join("shared/models/stories260K"));
     let found = { places }.find(|place| place.exists());
     if found.is_none() {
-        eprintln!("skipped: no folder `shared` beside the repository");
+        skip("there is no folder `shared` beside the repository");
     }
     found
 }

@@ -39,21 +39,21 @@ pub enum GgufError {
     },
 
     /// A name or text that is not UTF-8.
-    #[error("{what} is not UTF-8")]
+    #[error("{what} is not UTF-8\nhint: the file is damaged, or a faulty program wrote it; get it again")]
     Utf8 {
         /// What was being read.
         what: String,
     },
 
     /// Two keys or two tensors of one name.
-    #[error("{what} occurs twice")]
+    #[error("{what} occurs twice\nhint: the file is damaged, or a faulty program wrote it; get it again")]
     Duplicate {
         /// The key or tensor.
         what: String,
     },
 
     /// A metadata value that is not read.
-    #[error("the value of {key} is {problem}")]
+    #[error("the value of {key} is {problem}\nhint: the file is damaged, or a faulty program wrote it; get it again")]
     Value {
         /// The key.
         key: String,
@@ -62,7 +62,7 @@ pub enum GgufError {
     },
 
     /// A tensor that cannot be.
-    #[error("tensor {tensor} {problem}")]
+    #[error("tensor {tensor} {problem}\nhint: the file is damaged, or a faulty program wrote it; get it again")]
     Tensor {
         /// Its name.
         tensor: String,
@@ -83,7 +83,9 @@ pub enum GgufError {
     },
 
     /// Two tensors that share bytes.
-    #[error("tensors {first} and {second} overlap")]
+    #[error(
+        "tensors {first} and {second} overlap\nhint: the file is damaged, or a faulty program wrote it; get it again"
+    )]
     Overlap {
         /// The one that begins first.
         first: String,
@@ -92,7 +94,9 @@ pub enum GgufError {
     },
 
     /// A tensor that is not there.
-    #[error("tensor {tensor} is missing")]
+    #[error(
+        "tensor {tensor} is missing\nhint: the file may be of another kind of model; get it again, or one for text generation"
+    )]
     MissingTensor {
         /// Its name.
         tensor: String,

@@ -12,6 +12,7 @@
 
 mod dequantize;
 mod error;
+mod names;
 mod quantize;
 mod read;
 mod tensor_type;
@@ -20,6 +21,7 @@ mod write;
 
 pub use dequantize::dequantize;
 pub use error::GgufError;
+pub use names::{is_gguf_name, part_name, sibling};
 pub use quantize::quantize;
 pub use read::{Gguf, TensorInfo};
 pub use tensor_type::TensorType;

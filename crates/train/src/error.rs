@@ -1,3 +1,4 @@
+use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -6,7 +7,7 @@ use llm_data::DataError;
 use llm_model::{ConfigError, LoraError};
 
 use crate::optim::StateMismatch;
-use crate::{NotFinite, RunConfigError};
+use crate::{Advice, NotFinite, RunConfigError};
 
 /// Why a run did not begin or did not go on.
 #[derive(Debug, thiserror::Error)]
@@ -24,7 +25,7 @@ pub enum TrainError {
     #[error(transparent)]
     Checkpoint(#[from] CheckpointError),
     /// Saved optimizer state of another model.
-    #[error("{}: {source}", path.display())]
+    #[error("{}: {source}\nhint: the checkpoint is of another run; begin one in another folder", path.display())]
     Optimizer {
         /// The checkpoint.
         path: PathBuf,
@@ -40,7 +41,7 @@ pub enum TrainError {
         source: io::Error,
     },
     /// A folder that cannot be made.
-    #[error("{}: {source}\nhint: --out must name a folder that can be written", path.display())]
+    #[error("{}: {source}", path.display())]
     CannotCreate {
         /// The folder.
         path: PathBuf,
@@ -48,7 +49,7 @@ pub enum TrainError {
         source: io::Error,
     },
     /// A file where the run directory should be.
-    #[error("{}: this is a file, but --out names a folder\nhint: choose another --out", path.display())]
+    #[error("{}: this is a file, but a run needs a folder", path.display())]
     NotADirectory {
         /// The file.
         path: PathBuf,
@@ -66,9 +67,7 @@ pub enum TrainError {
     },
     /// A run whose checkpoints were deleted.
     #[error(
-        "{0}: the checkpoints of this run are gone, so it cannot be resumed; nothing was changed\n\
-         hint: the model in {0} still works; train it further with llm train --model {0} --data … --out …, or start the \
-         run again with another --out", dir.display()
+        "{0}: the checkpoints of this run are gone, so it cannot be resumed; nothing was changed", dir.display()
     )]
     CheckpointsGone {
         /// The run directory.
@@ -85,34 +84,29 @@ pub enum TrainError {
         before: Option<u64>,
     },
     /// A text that is not where it was when the run began.
-    #[error(
-        "{}: the text of this run is no longer there\nhint: if it was moved, name its new place with --data (or --valid); \
-         relative paths start at the current folder", path.display()
-    )]
+    #[error("{}: the text of this run is no longer there", path.display())]
     TextMoved {
         /// The file or folder.
         path: PathBuf,
     },
-    /// `--resume` without a run.
-    #[error("{}: there is no run to resume\nhint: begin one by leaving out --resume, or name its folder with --out", dir.display())]
+    /// A resumption without a run.
+    #[error("{}: there is no run to resume", dir.display())]
     NothingToResume {
         /// The folder.
         dir: PathBuf,
     },
     /// A new run where something is.
-    #[error("{}: there is {what} already, and it is not overwritten\nhint: {hint}", dir.display())]
+    #[error("{}: there is {what} already, and it is not overwritten", dir.display())]
     Occupied {
         /// The folder.
         dir: PathBuf,
         /// What is there.
-        what: &'static str,
-        /// What to do.
-        hint: &'static str,
+        what: Occupant,
     },
     /// The text or tokenizer changed between a run and its resumption.
     #[error(
         "{what} was {saved} when the run began and is {now} now, so the run cannot go on as it was\nhint: bring back \
-         what it was, or begin another run with another --out"
+         what it was, or begin another run in another folder"
     )]
     Changed {
         /// What changed.
@@ -126,7 +120,7 @@ pub enum TrainError {
     #[error(transparent)]
     Lora(#[from] LoraError),
     /// A number type that the device cannot compute with.
-    #[error("device {device} cannot compute in {precision}; it can in {supported}\nhint: use --precision {first}")]
+    #[error("device {device} cannot compute in {precision}; it can in {supported}")]
     Precision {
         /// The device.
         device: String,
@@ -138,10 +132,7 @@ pub enum TrainError {
         first: &'static str,
     },
     /// A model that cannot fit.
-    #[error(
-        "weights and gradients of this model take {needed:.1} GiB, but this machine has {available:.1} GiB\nhint: a \
-             smaller model, for example with --set model.num_layers or model.hidden_size; `llm plan` shows what takes how much"
-    )]
+    #[error("weights and gradients of this model take {needed:.1} GiB, but this machine has {available:.1} GiB")]
     TooLarge {
         /// GiB of weights and gradients.
         needed: f64,
@@ -152,14 +143,50 @@ pub enum TrainError {
     #[error(transparent)]
     NotFinite(Box<NotFinite>),
     /// The device failed while it computed.
-    #[error("the device failed: {0}")]
+    #[error("the device failed: {0}\nhint: a smaller train.micro_batch_size takes less memory")]
     Device(String),
     /// The chart could not be drawn.
     #[error("loss.svg cannot be drawn: {0}")]
     Chart(String),
 }
 
+/// What is in the way of a new run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Occupant {
+    /// A model that no run of ours has left.
+    Model,
+    /// Another run.
+    Run,
+}
+
+impl fmt::Display for Occupant {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Model => "a model",
+            Self::Run => "a training run",
+        })
+    }
+}
+
 impl TrainError {
+    /// What kind of help there is beyond the error's text.
+    pub fn advice(&self) -> Option<Advice> {
+        Some(match self {
+            Self::Config(error) => return error.advice(),
+            Self::Data(error) => Advice::Data(error.advice()?),
+            Self::Checkpoint(error) => Advice::Checkpoint(error.advice()?),
+            Self::CannotCreate { .. } => Advice::WritableFolder,
+            Self::NotADirectory { .. } | Self::Occupied { what: Occupant::Model, .. } => Advice::OtherFolder,
+            Self::CheckpointsGone { dir } => Advice::TrainFurther { dir: dir.clone() },
+            Self::TextMoved { .. } => Advice::NewPlace,
+            Self::NothingToResume { .. } => Advice::BeginRun,
+            Self::Occupied { what: Occupant::Run, .. } => Advice::ResumeRun,
+            Self::Precision { first, .. } => Advice::Precision { supported: first },
+            Self::TooLarge { .. } => Advice::SmallerModel,
+            _ => return None,
+        })
+    }
+
     /// `error` of the text of a run; one that is resumed was there once.
     pub fn of_text(error: DataError, resume: bool) -> Self {
         match error {
@@ -184,7 +211,7 @@ fn damaged_checkpoint(path: &Path, problem: &str, before: Option<u64>) -> String
     let shown = path.display();
     let hint = match before {
         Some(step) => format!("delete {shown} to resume from step {step}"),
-        None => format!("there is no older checkpoint; delete {shown} and start the run again with another --out"),
+        None => format!("there is no older checkpoint; delete {shown} and start the run again in another folder"),
     };
     format!("the newest checkpoint cannot be read: {problem}\nhint: {hint}")
 }
@@ -198,6 +225,9 @@ mod tests {
     fn a_full_disk_says_so_wherever_it_is_met() {
         let error = std::fs::write("/dev/full", "text").unwrap_err();
         let error = TrainError::io("/dev/full")(error).to_string();
-        assert!(error.contains("no space left on the disk") && error.contains("\nhint: free some space"), "{error}");
+        assert!(
+            error.contains("no space left on the disk") && error.ends_with("nothing that was there before is lost"),
+            "{error}"
+        );
     }
 }

@@ -9,6 +9,7 @@
 //! Nothing here prints: [`Event`]s tell what happens.
 #![warn(missing_docs)]
 
+mod advice;
 pub mod bench;
 mod chart;
 pub mod config;
@@ -29,14 +30,14 @@ mod recompute;
 mod schedule;
 mod tensorboard;
 mod trainer;
-mod windows;
 
+pub use advice::Advice;
 pub use config::{
     ConfigFile, EvalSection, FinetuneConfig, FinetuneSection, Method, PreferenceLoss, PreferenceSection, RunConfig,
     RunConfigError, SampleSection, TrainSection,
 };
 pub use diagnose::{NotFinite, Quantity};
-pub use error::TrainError;
+pub use error::{Occupant, TrainError};
 pub use event::{EvalRecord, Event, SampleRequest, StepRecord};
 pub use forecast::{Forecast, Measurement};
 pub use learner::{Defect, Gradients, Learner};
@@ -52,4 +53,3 @@ pub use trainer::{
     Best, Ending, Finetuning, Outcome, PreferenceSource, RunOptions, SampleSource, Source, TextSource, Trainer,
     precision_warning,
 };
-pub use windows::text_windows;

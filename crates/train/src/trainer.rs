@@ -4,6 +4,7 @@ mod directory;
 mod evaluate;
 mod finetune;
 mod open;
+mod options;
 mod product;
 mod run;
 mod source;
@@ -13,12 +14,12 @@ mod work;
 use std::path::PathBuf;
 use std::time::Instant;
 
-use burn::tensor::Device;
 use llm_checkpoint::{save_training, write_atomic};
 
 pub use finetune::Finetuning;
 pub use open::precision_warning;
 pub(crate) use open::{check_precision, learner, precision_name, sampler};
+pub use options::RunOptions;
 pub use run::{Ending, Outcome};
 pub use source::{PreferenceSource, SampleSource, Source, TextSource};
 pub use state::Best;
@@ -36,21 +37,6 @@ use crate::tensorboard::Board;
 use crate::{
     EvalSection, Event, Learner, OptimizerSection, RunPlan, SampleSection, ScheduleSection, TrainError, TrainSection,
 };
-
-/// Where and how a run is made; none of it changes what is computed, but for the device's rounding.
-#[derive(Debug, Clone)]
-pub struct RunOptions {
-    /// The run directory.
-    pub out: PathBuf,
-    /// Go on with the run that is there.
-    pub resume: bool,
-    /// Write event files for TensorBoard too.
-    pub tensorboard: bool,
-    /// The device, without autodiff.
-    pub device: Device,
-    /// What its user calls it.
-    pub device_name: String,
-}
 
 /// The sections that the loop goes by, whatever is learned.
 #[derive(Debug)]

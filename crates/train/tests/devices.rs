@@ -1,7 +1,7 @@
 //! The other devices compute what the Flex CPU computes: logits, every gradient, ten training steps.
 //!
 //! wgpu runs on any adapter, software ones included. Where there is none, its tests are skipped with a message, or fail
-//! if the environment variable `LLM_REQUIRE_WGPU` is set.
+//! if one of the environment variables `LLM_REQUIRE_WGPU` and `LLM_REQUIRE_ALL` is set.
 #![cfg(all(feature = "cpu", any(feature = "ndarray", feature = "wgpu")))]
 
 use std::convert::Infallible;
@@ -138,7 +138,9 @@ fn wgpu_agrees_with_flex() {
     let adapters = std::panic::catch_unwind(|| Device::enumerate(DeviceType::Wgpu).into_vec()).unwrap_or_default();
     match adapters.first() {
         Some(adapter) => assert_agrees_with_flex(adapter),
-        None if std::env::var_os("LLM_REQUIRE_WGPU").is_some() => panic!("wgpu finds no adapter"),
+        None if ["LLM_REQUIRE_WGPU", "LLM_REQUIRE_ALL"].iter().any(|name| std::env::var_os(name).is_some()) => {
+            panic!("wgpu finds no adapter")
+        }
         None => eprintln!("skipped: wgpu finds no adapter; hint: apt-get install mesa-vulkan-drivers"),
     }
 }

@@ -2,9 +2,11 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 
 use bytes::Bytes;
 use llm_gguf::{Gguf, GgufError, TensorInfo, Value};
+use llm_model::ModelConfig;
 
 use super::parts::{self, Part};
 use crate::CheckpointError;
@@ -16,6 +18,8 @@ pub(crate) struct GgufFile {
     parts: Vec<Part>,
     /// For each tensor, the part that has it.
     homes: BTreeMap<String, usize>,
+    /// What the metadata says about the model, once somebody has asked.
+    config: OnceLock<ModelConfig>,
 }
 
 impl GgufFile {
@@ -23,7 +27,7 @@ impl GgufFile {
     pub fn open(path: &Path) -> Result<Self, CheckpointError> {
         let parts = parts::open(path)?;
         let homes = parts::homes(&parts)?;
-        Ok(Self { parts, homes })
+        Ok(Self { parts, homes, config: OnceLock::new() })
     }
 
     /// The file with the metadata.
@@ -36,7 +40,19 @@ impl GgufFile {
         self.parts[0].gguf.metadata()
     }
 
-    /// The same, to be read key by key.
+    /// What `read` makes of that, the first time; then the same again.
+    pub fn config_by(
+        &self,
+        read: impl FnOnce(&Self) -> Result<ModelConfig, CheckpointError>,
+    ) -> Result<&ModelConfig, CheckpointError> {
+        if let Some(config) = self.config.get() {
+            return Ok(config);
+        }
+        let config = read(self)?;
+        Ok(self.config.get_or_init(|| config))
+    }
+
+    /// Its keys, to be read one by one.
     pub fn keys(&self) -> GgufKeys<'_> {
         GgufKeys::new(self.path(), self.metadata())
     }

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
 use llm_data::MappedFile;
-use llm_gguf::{Gguf, GgufError, Value};
+use llm_gguf::{Gguf, GgufError, Value, part_name, sibling};
 
 use crate::CheckpointError;
 use crate::keys::GgufKeys;
@@ -22,26 +22,6 @@ const MOST: u64 = u16::MAX as u64;
 pub(super) struct Part {
     pub path: PathBuf,
     pub gguf: Gguf<Bytes>,
-}
-
-/// A file name of a part: what comes before its number, its number from 1, and the number of parts.
-pub(crate) fn part_name(name: &str) -> Option<(&str, usize, usize)> {
-    let number = |digits: &str| {
-        let plain = digits.len() == 5 && digits.bytes().all(|byte| byte.is_ascii_digit());
-        plain.then(|| digits.parse().ok()).flatten()
-    };
-    let (rest, extension) = name.rsplit_once('.')?;
-    let (rest, count) = rest.rsplit_once("-of-")?;
-    let (stem, at) = rest.rsplit_once('-')?;
-    let (at, count) = (number(at)?, number(count)?);
-    (extension.eq_ignore_ascii_case("gguf") && (1..=count).contains(&at)).then_some((stem, at, count))
-}
-
-/// The name of part `at` of as many as `name` says, if that is the name of a part.
-pub(crate) fn sibling(name: &str, at: usize) -> Option<String> {
-    let (stem, _, count) = part_name(name)?;
-    let (_, extension) = name.rsplit_once('.')?;
-    Some(format!("{stem}-{at:05}-of-{count:05}.{extension}"))
 }
 
 impl Part {
@@ -143,27 +123,4 @@ pub(super) fn homes(parts: &[Part]) -> Result<BTreeMap<String, usize>, Checkpoin
         return Err(first.refused(problem, "these are parts of different models, or one is damaged; get them again"));
     }
     Ok(homes)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn parts_are_known_by_their_names() {
-        assert_eq!(part_name("a-b-00002-of-00010.gguf"), Some(("a-b", 2, 10)));
-        assert_eq!(part_name("-00001-of-00001.GGUF"), Some(("", 1, 1)));
-        for name in [
-            "a.gguf",
-            "a-00001-of-00002.bin",
-            "a-00000-of-00002.gguf",
-            "a-00003-of-00002.gguf",
-            "a-1-of-2.gguf",
-            "a-+0001-of-00002.gguf",
-            "",
-        ] {
-            assert_eq!(part_name(name), None, "{name}");
-        }
-        assert_eq!(sibling("x-00002-of-00012.gguf", 11).as_deref(), Some("x-00011-of-00012.gguf"));
-    }
 }

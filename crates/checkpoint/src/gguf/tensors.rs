@@ -121,7 +121,7 @@ impl GgufTensors {
     /// The tensors of `file`.
     pub fn of(file: Arc<GgufFile>) -> Result<Self, CheckpointError> {
         let architecture = config::architecture(&file)?;
-        let config = config::read(&file)?;
+        let config = config(&file)?;
         let entry = |(gguf, info): (&String, &TensorInfo)| {
             // What has no place keeps its name, to be reported by it.
             let name = architecture.checkpoint_name(gguf).unwrap_or_else(|| gguf.clone());

@@ -1,4 +1,3 @@
-use std::io::Write;
 use std::process::Command;
 
 use clap::{Args, Subcommand};
@@ -7,7 +6,7 @@ use llm_model::{LoraConfig, Precision};
 use llm_train::bench::{BenchOptions, BenchRecord, PRESETS, Preset, Shape, bench_model, bench_train};
 use llm_train::{ConfigFile, FinetuneConfig, Method};
 
-use crate::device::DeviceArgs;
+use crate::device::{DeviceArgs, PRECISIONS};
 use crate::error::CliError;
 use crate::model::locate;
 use crate::printer::{Printer, stdout};
@@ -34,7 +33,7 @@ pub struct BenchTrainArgs {
     steps: u64,
 
     /// Number type of the matrix products.
-    #[arg(long, value_name = "TYPE", default_value = "f32", value_parser = ["f32", "f16", "bf16"])]
+    #[arg(long, value_name = "TYPE", default_value = "f32", value_parser = PRECISIONS)]
     precision: String,
 
     /// Sequences a step, instead of the preset's.
@@ -152,8 +151,7 @@ fn measure(preset: &Preset, args: &BenchTrainArgs, printer: Printer) -> Result<(
 }
 
 fn print(record: &BenchRecord) -> Result<(), CliError> {
-    let line = serde_json::to_string(record).map_err(std::io::Error::other)?;
-    writeln!(stdout(), "{line}")?;
+    writeln!(stdout(), "{}", serde_json::json!(record))?;
     if record.profile.is_empty() { Ok(()) } else { print_profile(record) }
 }
 

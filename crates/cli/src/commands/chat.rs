@@ -1,35 +1,31 @@
 //! `llm chat`: a conversation with a model, at a terminal or through a pipe.
 
 mod command;
-mod conversation;
-mod error;
 mod lines;
 
 use std::collections::BTreeSet;
-use std::io::{IsTerminal, Write};
+use std::io::IsTerminal;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use clap::Args;
-use llm_checkpoint::write_atomic;
-use llm_generate::{Event, FinishReason, Generation, Generator, Options, Sampling};
+use llm_checkpoint::{ModelFiles, write_atomic};
+use llm_generate::{Budget, Conversation, Event, FinishReason, Form, Generation, Generator, Options, Prompt, Sampling};
 use llm_model::params;
 use serde_json::Value;
 
 use crate::adapters::AdapterArgs;
 use crate::device::DeviceArgs;
-use crate::error::CliError;
+use crate::error::{ChatError, CliError};
 use crate::interrupt;
-use crate::model::{ModelArgs, ModelFiles};
+use crate::model::{ModelArgs, template};
 use crate::numbers::grouped;
 use crate::printer::{Printer, plain_stdout, stdout};
 use crate::sampling::{Most, SamplingArgs, unlimited_or};
 use crate::variables::VariableArgs;
 use command::{Command, HELP, Setting};
-use conversation::{Conversation, Form};
-pub use error::ChatError;
 use lines::{Input, Lines};
 
 const EXAMPLES: &str = "Examples:
@@ -80,8 +76,8 @@ pub struct ChatArgs {
 pub fn run(args: &ChatArgs, printer: Printer) -> Result<(), CliError> {
     let source = args.model.source(printer)?;
     let device = args.device.open(printer)?;
-    let (files, model) = ModelFiles::read_with_weights(source, &device.device)?;
-    let template = files.template(args.chat_template.as_deref(), &args.adapters)?;
+    let (files, model) = ModelFiles::with_weights(source, &device.device)?;
+    let template = template(&files, args.chat_template.as_deref(), &args.adapters)?;
     let model = args.adapters.apply(model, printer)?;
     let context = files.config.context_length;
     let settings = args.sampling.resolve(args.max_tokens, context, &files.generation);
@@ -163,7 +159,7 @@ impl Chat<'_> {
                 Ok(ControlFlow::Continue(())) => {}
                 Ok(ControlFlow::Break(())) => return Ok(()),
                 Err(error @ CliError::Output(_)) => return Err(error),
-                Err(error) if self.interactive => self.printer.error(&error),
+                Err(error) if self.interactive => self.printer.error(&error.report()),
                 Err(error) => return Err(error),
             }
         }
@@ -283,29 +279,17 @@ impl Chat<'_> {
         }
     }
 
-    /// The tokens of the conversation. When they leave too little room for an answer, the oldest turns are forgotten
-    /// until half the context is free, so that this happens rarely: what is left must be read anew.
+    /// The tokens of the conversation, of which the oldest messages are forgotten where the context is full.
     fn prompt(&mut self) -> Result<Vec<u32>, CliError> {
         let context = self.files.config.context_length;
-        let room = self.options.max_tokens.min(context / 4).max(1);
-        let mut ids = self.form.ids(&self.conversation, &self.files.tokenizer)?;
-        if ids.len() + room <= context {
-            return Ok(ids);
-        }
-        let mut forgotten = 0;
-        while ids.len() > context / 2 {
-            match self.conversation.forget_oldest() {
-                0 => break,
-                count => forgotten += count,
-            }
-            ids = self.form.ids(&self.conversation, &self.files.tokenizer)?;
-        }
+        let budget = Budget { context, answer: self.options.max_tokens };
+        let Prompt { ids, forgotten } = self.conversation.prompt(&self.form, &self.files.tokenizer, budget)?;
         if forgotten > 0 {
             let text =
                 format!("the context of {context} tokens is full: the oldest {forgotten} messages are forgotten");
             self.printer.warn(text);
         }
-        if ids.len() < context { Ok(ids) } else { Err(ChatError::TooLong { tokens: ids.len(), context }.into()) }
+        Ok(ids)
     }
 
     fn generate(&mut self, ids: &[u32]) -> Result<Generation, CliError> {
@@ -314,7 +298,7 @@ impl Chat<'_> {
         let mut written = Ok(());
         let made = self.generator.generate(ids, &self.options, &mut |event| {
             if let Event::Text(text) = event {
-                written = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+                written = write!(out, "{text}").and_then(|()| out.flush());
             }
             let go_on = written.is_ok() && !self.interrupted.load(Ordering::SeqCst);
             if go_on { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }

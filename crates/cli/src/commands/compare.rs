@@ -1,21 +1,18 @@
-use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use burn::tensor::Device;
 use clap::Args;
 use comfy_table::presets::NOTHING;
 use comfy_table::{CellAlignment, Table};
-use llm_checkpoint::{adapter_base, is_adapter};
-use llm_generate::Generator;
-use llm_model::{CausalLm, ParamInfo, params};
+use llm_checkpoint::{ModelFiles, adapter_base, is_adapter};
+use llm_eval::{Comparison, EvalData, Score, Side, differences};
 use serde_json::{Map, Value, json};
 
 use crate::adapters::AdapterArgs;
-use crate::answers::likeliest;
 use crate::device::DeviceArgs;
 use crate::error::CliError;
-use crate::measure::{MeasureArgs, Score};
-use crate::model::{ModelFiles, locate, open};
+use crate::measure::MeasureView;
+use crate::model::{locate, open};
 use crate::numbers::grouped;
 use crate::printer::{Printer, plain_stdout, stdout};
 
@@ -73,14 +70,6 @@ struct Compared {
     adapters: AdapterArgs,
 }
 
-/// What is known of one of the two.
-struct Side {
-    parameters: u64,
-    config: Map<String, Value>,
-    score: Option<Score>,
-    texts: Vec<String>,
-}
-
 pub fn run(args: &CompareArgs, printer: Printer) -> Result<(), CliError> {
     let none = AdapterArgs { adapter_path: Vec::new() };
     let second = args.second.as_ref().unwrap_or(&args.first);
@@ -106,21 +95,9 @@ impl Compared {
         } else {
             (model.to_owned(), adapters.clone())
         };
-        let files = ModelFiles::read(open(&locate(&base, None, printer)?, printer)?)?;
+        let files = ModelFiles::of(open(&locate(&base, None, printer)?, printer)?)?;
         let name = adapters.adapter_path.iter().fold(base, |name, adapter| format!("{name} + {adapter}"));
         Ok(Self { name, files, adapters })
-    }
-
-    /// The settings of the model, and those of its adapters.
-    fn config(&self) -> Result<Map<String, Value>, CliError> {
-        let object = |value| if let Ok(Value::Object(keys)) = value { keys } else { Map::new() };
-        let mut config = object(serde_json::to_value(&self.files.config));
-        for (i, (adapter, weight)) in self.adapters.describe()?.into_iter().enumerate() {
-            let prefix = if i == 0 { "adapter".to_owned() } else { format!("adapter {}", i + 1) };
-            let keys = object(serde_json::to_value(adapter)).into_iter().chain([("weight".to_owned(), json!(weight))]);
-            config.extend(keys.map(|(key, value)| (format!("{prefix}.{key}"), value)));
-        }
-        Ok(config)
     }
 }
 
@@ -131,27 +108,12 @@ impl CompareArgs {
 
     fn look(&self, compared: &Compared, device: &Device, printer: Printer) -> Result<Side, CliError> {
         let files = &compared.files;
-        let config = compared.config()?;
-        let model = compared.adapters.apply(files.load(device)?, printer)?;
-        let score = if self.data.is_empty() {
-            None
-        } else {
-            Some(MeasureArgs::of(&self.data).read(files, printer)?.score(&model, device, printer))
-        };
-        let parameters = params(&model).iter().map(ParamInfo::len).sum::<usize>() as u64;
-        Ok(Side { parameters, config, score, texts: self.texts(files, &model, device)? })
-    }
-
-    /// What the model goes on with after each prompt.
-    fn texts(&self, files: &ModelFiles, model: &CausalLm, device: &Device) -> Result<Vec<String>, CliError> {
-        let template = files.chat_template().ok().flatten();
-        let stops = files.stop_tokens(template.as_ref());
-        let mut generator = Generator::new(model, &files.tokenizer, device);
-        let text = |prompt: &str| {
-            let ids = files.tokenizer.encode_prompt(prompt)?;
-            likeliest(&mut generator, &ids, &stops, self.max_tokens)
-        };
-        self.prompts().into_iter().map(text).collect()
+        let adapters = compared.adapters.describe()?;
+        let model = compared.adapters.apply(files.load_for_inference(device)?, printer)?;
+        let data = (!self.data.is_empty()).then(|| EvalData::new(self.data.clone()));
+        let asked = Comparison { data, prompts: self.prompts(), max_tokens: self.max_tokens };
+        let mut view = MeasureView::new(printer);
+        Ok(asked.look(files, adapters, &model, device, &mut |event| view.show(event))?)
     }
 
     fn print(&self, names: [&str; 2], sides: &[Side; 2]) -> Result<(), CliError> {
@@ -197,14 +159,4 @@ impl CompareArgs {
         writeln!(plain_stdout(), "{all}")?;
         Ok(())
     }
-}
-
-/// The keys that differ, with both values.
-fn differences<'a>(
-    a: &'a Map<String, Value>,
-    b: &'a Map<String, Value>,
-) -> impl Iterator<Item = (String, [&'a Value; 2])> {
-    let pair = move |key: &'a String| (key.clone(), [a, b].map(|config| config.get(key).unwrap_or(&Value::Null)));
-    let only_b = b.keys().filter(move |key| !a.contains_key(*key));
-    a.keys().chain(only_b).map(pair).filter(|(_, [a, b])| a != b)
 }

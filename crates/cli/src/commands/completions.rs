@@ -1,10 +1,10 @@
 use std::io::Write;
 
-use clap::{Args, CommandFactory};
+use clap::{Args, Command};
 use clap_complete::Shell;
 
-use crate::args::Cli;
 use crate::error::CliError;
+use crate::printer::plain_stdout;
 
 /// What `llm completions` takes.
 #[derive(Debug, Args)]
@@ -14,10 +14,10 @@ pub struct CompletionsArgs {
     shell: Shell,
 }
 
-pub fn run(args: &CompletionsArgs) -> Result<(), CliError> {
+/// `command` is the whole program, as it is typed.
+pub fn run(args: &CompletionsArgs, command: &mut Command) -> Result<(), CliError> {
     // Into memory first: the generator panics where the reader has gone.
     let mut script = Vec::new();
-    clap_complete::generate(args.shell, &mut Cli::command(), "llm", &mut script);
-    std::io::stdout().write_all(&script)?;
-    Ok(())
+    clap_complete::generate(args.shell, command, "llm", &mut script);
+    Ok(plain_stdout().with(|out| out.write_all(&script))?)
 }

@@ -1,16 +1,13 @@
 use std::fs;
-use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use burn::tensor::Device;
 use clap::{Args, ValueEnum};
-use llm_checkpoint::{
-    Dtype, TensorType, copy_generation, is_gguf_name, load_model, load_tokenizer, save_gguf, save_model_as,
-};
+use llm_checkpoint::{Dtype, ModelFiles, TensorType, copy_generation, is_gguf_name, save_gguf, save_model_as};
 use llm_data::Tokenizer;
-use llm_model::{CausalLm, ModelConfig, Position};
+use llm_eval::Agreement;
+use llm_model::CausalLm;
 
-use super::inspect::logits::logits;
 use crate::device::DeviceArgs;
 use crate::error::CliError;
 use crate::model::{locate, open};
@@ -104,11 +101,11 @@ pub fn run(args: &ConvertArgs, printer: Printer) -> Result<(), CliError> {
     let to_gguf = is_gguf_name(target);
     check_options(args, to_gguf)?;
     let path = locate(&args.source, None, printer)?;
-    let source = open(&path, printer)?;
-    let tokenizer = source.tokenizer(&source.config()?)?;
+    let files = ModelFiles::of(open(&path, printer)?)?;
     let device = args.device.open(printer)?.device;
-    let model = source.load(&device)?;
-    drop(source); // the target may be the same file
+    let model = files.load(&device)?;
+    // Closes the source, as the target may be the same file.
+    let tokenizer = { files }.tokenizer;
     if to_gguf {
         let kind = args.kind.unwrap_or(GgufType::F16).tensor_type();
         for note in save_gguf(target, &model, Some(&tokenizer), kind)? {
@@ -143,23 +140,15 @@ fn check(
     device: &Device,
     printer: Printer,
 ) -> Result<(), CliError> {
-    let result = load_model(target, device)?;
-    let its_tokenizer = load_tokenizer(target, result.config())?;
-    let mut ids = tokenizer.encode_prompt(TEXT)?;
-    if its_tokenizer.encode_prompt(TEXT)? != ids {
+    let written = ModelFiles::open(target)?;
+    let result = written.load(device)?;
+    let ids = tokenizer.encode_prompt(TEXT)?;
+    if written.tokenizer.encode_prompt(TEXT)? != ids {
         printer.warn(format_args!("the tokenizer of {} splits the text of the check differently", target.display()));
     }
-    let ModelConfig { vocab_size, context_length, position, .. } = source.config();
-    if *position == Position::Learned {
-        ids.truncate(*context_length);
-    }
-    let [ours, theirs] = [logits(source, &ids, device)?, logits(&result, &ids, device)?];
-    let difference = ours.iter().zip(&theirs).fold(0.0f32, |largest, (a, b)| largest.max((a - b).abs()));
-    let largest = ours.iter().fold(0.0f32, |largest, x| largest.max(x.abs()));
-    let top = |row: &[f32]| (0..row.len()).max_by(|&i, &j| row[i].total_cmp(&row[j]));
-    let agreeing = ours.chunks(*vocab_size).zip(theirs.chunks(*vocab_size)).filter(|(a, b)| top(a) == top(b)).count();
+    let Agreement { difference, largest, agreeing, positions } = Agreement::of([source, &result], &ids, device)?;
     let mut out = stdout();
     writeln!(out, "largest logit difference: {difference:.3e} (logits reach {largest:.1})")?;
-    writeln!(out, "same most probable token: {agreeing} of {} positions", grouped(ids.len() as u64))?;
+    writeln!(out, "same most probable token: {agreeing} of {} positions", grouped(positions as u64))?;
     Ok(())
 }

@@ -1,12 +1,11 @@
 mod check;
 
-use std::io::Write;
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 use llm_data::{DataSection, Prepared, TokenShards, TokenizerSection, prepare};
 
-use super::tokenizer::KindArgs;
+use crate::corpus::{CorpusArgs, KindArgs};
 use crate::error::CliError;
 use crate::printer::{Printer, stdout};
 use crate::progress::PreparationBar;
@@ -18,22 +17,6 @@ pub enum DataCommand {
     Prepare(PrepareArgs),
     /// Show what fine-tuning on samples would see: the text, what is trained, lengths, and what is wrong.
     Check(check::CheckArgs),
-}
-
-/// Which files are text, and how they are read.
-#[derive(Debug, Clone, Args)]
-pub struct CorpusArgs {
-    /// Files and folders: .txt, .md and .jsonl, also with .gz or .zst.
-    #[arg(long, value_name = "PATH", num_args = 1.., required = true)]
-    pub data: Vec<PathBuf>,
-
-    /// Key of a .jsonl line that holds the text.
-    #[arg(long, value_name = "KEY", default_value_t = DataSection::default().text_key)]
-    pub text_key: String,
-
-    /// Replace invalid UTF-8 by U+FFFD instead of stopping.
-    #[arg(long)]
-    pub lossy: bool,
 }
 
 /// What `llm data prepare` takes.

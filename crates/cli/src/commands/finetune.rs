@@ -1,18 +1,15 @@
 use std::path::{Path, PathBuf};
 
-use clap::{Args, ValueEnum};
+use clap::Args;
 use llm_checkpoint::Quantize;
 use llm_data::{Corpus, DataSection, TrainOn};
-use llm_train::{ConfigFile, FinetuneConfig, Method, TrainError};
+use llm_train::{ConfigFile, FinetuneConfig, TrainError};
 
-use crate::device::DeviceArgs;
+use crate::device::{DeviceArgs, PRECISIONS};
 use crate::error::CliError;
+use crate::input::key_value;
 use crate::printer::Printer;
-
-mod report;
-mod start;
-
-pub use start::Start;
+use crate::tuning::{MethodName, Start};
 
 const EXAMPLES: &str = "Examples:
   llm finetune --model runs/base --data qa.jsonl --out runs/qa
@@ -110,7 +107,7 @@ pub struct FinetuneArgs {
     lr: Option<f64>,
 
     /// Number type of the matrix products: f32, f16 or bf16, as far as the device has it.
-    #[arg(long, value_name = "TYPE")]
+    #[arg(long, value_name = "TYPE", value_parser = PRECISIONS, hide_possible_values = true)]
     precision: Option<String>,
 
     /// Decides the split, the adapter's first weights, the order of the samples and dropout.
@@ -118,7 +115,7 @@ pub struct FinetuneArgs {
     seed: Option<u64>,
 
     /// Any key of the configuration, for example lora.dora=true or preference.loss=ipo (may be given several times).
-    #[arg(long, value_name = "KEY=VALUE", value_parser = super::train::key_value)]
+    #[arg(long, value_name = "KEY=VALUE", value_parser = key_value)]
     set: Vec<(String, String)>,
 
     /// Old data, to measure what is forgotten: texts as `llm train` takes them, or samples as --data does.
@@ -133,33 +130,10 @@ pub struct FinetuneArgs {
     device: DeviceArgs,
 }
 
-#[derive(Debug, Clone, Copy, ValueEnum)]
-pub enum MethodName {
-    /// An adapter of low rank beside frozen weights.
-    Lora,
-    /// All weights.
-    Full,
-    /// The last blocks, the last norm and the head.
-    Head,
-    /// An adapter, by preferences.
-    Dpo,
-}
-
 /// Puts what was given into its place.
 fn put<T: Clone>(place: &mut T, given: Option<&T>) {
     if let Some(given) = given {
         place.clone_from(given);
-    }
-}
-
-impl From<MethodName> for Method {
-    fn from(name: MethodName) -> Self {
-        match name {
-            MethodName::Lora => Self::Lora,
-            MethodName::Full => Self::Full,
-            MethodName::Head => Self::Head,
-            MethodName::Dpo => Self::Dpo,
-        }
     }
 }
 

@@ -1,8 +1,8 @@
-use std::io::Write;
 use std::ops::ControlFlow;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use clap::{Args, ValueEnum};
+use llm_checkpoint::ModelFiles;
 use llm_data::{ChatInput, ChatTemplate, Tokenizer};
 use llm_generate::{ContextOverflow, Event, GenerateError, Generation, Generator, Options};
 use serde_json::json;
@@ -10,7 +10,7 @@ use serde_json::json;
 use crate::adapters::AdapterArgs;
 use crate::device::DeviceArgs;
 use crate::error::CliError;
-use crate::model::{ModelArgs, ModelFiles};
+use crate::model::{ModelArgs, template};
 use crate::printer::{Printer, plain_stdout, stdout};
 use crate::sampling::{Resolved, SamplingArgs, unlimited_or};
 use crate::variables::VariableArgs;
@@ -105,9 +105,9 @@ pub fn run(args: &GenerateArgs, printer: Printer) -> Result<(), CliError> {
         return Err(GenerateError::EmptyPrompt.into());
     }
     let device = args.device.open(printer)?;
-    let (files, model) = ModelFiles::read_with_weights(source, &device.device)?;
+    let (files, model) = ModelFiles::with_weights(source, &device.device)?;
     let tokenizer = &files.tokenizer;
-    let template = files.template(None, &args.adapters);
+    let template = template(&files, None, &args.adapters);
     // A prompt may be a chat in itself. Without --chat, a template that cannot be read is none of this command's business.
     let template = if args.chat { template? } else { template.ok().flatten() };
     let ids = match &prompt {
@@ -207,7 +207,7 @@ fn stream(
     let mut written = Ok(());
     let made = generator.generate(ids, options, &mut |event| {
         if let Event::Text(text) = event {
-            written = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+            written = write!(out, "{text}").and_then(|()| out.flush());
         }
         if written.is_err() { ControlFlow::Break(()) } else { while_not(interrupted) }
     })?;

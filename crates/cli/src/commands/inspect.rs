@@ -1,6 +1,6 @@
 //! `llm inspect`: what a model is made of, what its weights are, and what it gives for some tokens.
 
-pub mod logits;
+mod logits;
 mod tree;
 mod weights;
 

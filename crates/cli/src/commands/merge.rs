@@ -1,12 +1,11 @@
 use std::fs;
-use std::io::Write;
 use std::path::PathBuf;
 
 use clap::Args;
-use llm_checkpoint::{copy_generation, load_model, save_model_as};
+use llm_checkpoint::{copy_chat_template, copy_generation, save_model_as};
 
 use super::convert::DirectoryType;
-use crate::adapters::{AdapterArgs, CHAT_TEMPLATE};
+use crate::adapters::AdapterArgs;
 use crate::device::DeviceArgs;
 use crate::error::CliError;
 use crate::model::ModelArgs;
@@ -49,13 +48,13 @@ pub fn run(args: &MergeArgs, printer: Printer) -> Result<(), CliError> {
     }
     let files = args.model.open(printer)?;
     let device = args.device.open(printer)?.device;
-    let merged = args.adapters.apply(load_model(files.path(), &device)?, printer)?.merge_lora();
+    let merged = args.adapters.apply(files.load(&device)?, printer)?.merge_lora();
     save_model_as(&args.out, &merged, &files.tokenizer, args.dtype.dtype())?;
     copy_generation(files.path(), &args.out)?;
     if let Some(template) =
         args.adapters.chat_template().filter(|_| files.tokenizer.config().get("chat_template").is_none())
     {
-        fs::copy(template, args.out.join(CHAT_TEMPLATE))?;
+        copy_chat_template(&template, &args.out)?;
     }
     let megabytes = fs::metadata(args.out.join("model.safetensors")).map_or(0.0, |file| file.len() as f64 / 1e6);
     writeln!(stdout(), "{}: {megabytes:.1} MB", args.out.display())?;

@@ -1,5 +1,3 @@
-use std::io::Write;
-
 use clap::Args;
 use llm_train::{Forecast, Measurement};
 

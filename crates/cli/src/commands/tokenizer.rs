@@ -1,13 +1,12 @@
-use std::io::Write;
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 use llm_checkpoint::open_tokenizer;
-use llm_data::{Corpus, CorpusOptions, Progress, Stage, Tokenizer, TokenizerKind, TokenizerSection};
+use llm_data::{Corpus, CorpusOptions, Progress, Stage, Tokenizer};
 use serde_json::Value;
 
-use super::data::CorpusArgs;
 use super::tokenize::visible;
+use crate::corpus::{CorpusArgs, KindArgs};
 use crate::error::CliError;
 use crate::printer::{Printer, stdout};
 use crate::progress::PreparationBar;
@@ -26,22 +25,6 @@ pub enum TokenizerCommand {
     Train(TrainArgs),
     /// Show what a tokenizer is made of and how well it compresses.
     Show(ShowArgs),
-}
-
-/// Which tokenizer to train.
-#[derive(Debug, Clone, Args)]
-pub struct KindArgs {
-    /// What a token is: `char`, `byte`, `word` or `bpe` (byte-level).
-    #[arg(long, default_value_t = TokenizerSection::default().kind)]
-    kind: TokenizerKind,
-
-    /// Largest number of tokens, for `word` and `bpe`.
-    #[arg(long, value_name = "N", default_value_t = TokenizerSection::default().vocab_size)]
-    vocab_size: usize,
-
-    /// How often a word or pair must occur to become a token, for `word` and `bpe`.
-    #[arg(long, value_name = "N", default_value_t = TokenizerSection::default().min_frequency)]
-    min_frequency: u64,
 }
 
 /// What `llm tokenizer train` takes.
@@ -69,14 +52,6 @@ pub struct ShowArgs {
     /// Measure compression on this text.
     #[arg(long, value_name = "TEXT", default_value = SAMPLE, hide_default_value = true)]
     text: String,
-}
-
-impl KindArgs {
-    /// The section `[tokenizer]` that says the same.
-    pub fn section(&self) -> TokenizerSection {
-        let Self { kind, vocab_size, min_frequency } = *self;
-        TokenizerSection { kind, vocab_size, min_frequency, path: None }
-    }
 }
 
 pub fn run(command: TokenizerCommand, printer: Printer) -> Result<(), CliError> {

@@ -1,4 +1,3 @@
-use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
 
@@ -6,12 +5,13 @@ use clap::Args;
 use llm_data::DataSection;
 use llm_train::{ConfigFile, Ending, FinetuneConfig, Method, Outcome, RunConfig, RunOptions, TrainError, Trainer};
 
-use super::finetune::{MethodName, Start};
-use crate::device::DeviceArgs;
+use crate::device::{DeviceArgs, PRECISIONS};
 use crate::error::CliError;
+use crate::input::key_value;
 use crate::numbers::{duration, grouped};
-use crate::printer::Printer;
+use crate::printer::{Printer, stdout};
 use crate::training_view::{TrainingView, resuming, stopped};
+use crate::tuning::{MethodName, Start};
 
 const EXAMPLES: &str = "Examples:
   llm train                                   the tales in data/, in some minutes on two cores
@@ -108,7 +108,7 @@ pub struct ConfigArgs {
     lr: Option<f64>,
 
     /// Precision of matrix products: f32, f16 or bf16, if the device supports it.
-    #[arg(long, value_name = "TYPE")]
+    #[arg(long, value_name = "TYPE", value_parser = PRECISIONS, hide_possible_values = true)]
     precision: Option<String>,
 
     /// Random seed for initial weights, data order and dropout.
@@ -118,11 +118,6 @@ pub struct ConfigArgs {
     /// Any key of the configuration, for example optimizer.lr=1e-3 (may be given several times).
     #[arg(long, value_name = "KEY=VALUE", value_parser = key_value)]
     set: Vec<(String, String)>,
-}
-
-pub(super) fn key_value(text: &str) -> Result<(String, String), String> {
-    let (key, value) = text.split_once('=').ok_or("write it as section.key=value")?;
-    Ok((key.trim().to_owned(), value.trim().to_owned()))
 }
 
 impl ConfigArgs {
@@ -273,7 +268,7 @@ pub fn run(args: &TrainArgs, printer: Printer) -> Result<(), CliError> {
     if outcome.ending == Ending::Interrupted || stop.load(Ordering::SeqCst) {
         return Err(CliError::Interrupted);
     }
-    std::io::stdout().flush()?;
+    stdout().flush()?;
     Ok(())
 }
 

@@ -5,11 +5,10 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
-use super::text::cut;
-use super::{SEGMENT_BYTES, Segment};
-use crate::DataError;
+use super::segment::{SEGMENT_BYTES, Segment, cut};
 use crate::files::{Encoding, Lines, converted, typed};
 use crate::samples::{BadLine, Origin, describe, is_sample};
+use crate::{Advice, DataError};
 
 /// Bad lines after which a file is not read any further.
 const MOST_BAD: usize = 1000;
@@ -21,7 +20,7 @@ pub(super) struct LineReader {
     /// Lines that cannot be used. With the first, all that is looked for are others.
     bad: Vec<BadLine>,
     /// What to do about the first of them.
-    hint: String,
+    hint: Hint,
     /// A document that is handed out in segments, from `handed_out` on.
     document: String,
     handed_out: usize,
@@ -34,7 +33,7 @@ impl LineReader {
             lines,
             text_key: text_key.to_owned(),
             bad: Vec::new(),
-            hint: String::new(),
+            hint: Hint::Line,
             document: String::new(),
             handed_out: 0,
         }
@@ -70,7 +69,7 @@ impl LineReader {
                 Ok(_) => {}
                 Err((bad, hint)) => {
                     if self.bad.is_empty() {
-                        self.hint = hint.text(&self.file);
+                        self.hint = hint;
                     }
                     self.bad.push(bad);
                 }
@@ -79,8 +78,9 @@ impl LineReader {
         if self.bad.is_empty() {
             return Ok(None);
         }
-        let (lines, hint) = (std::mem::take(&mut self.bad), std::mem::take(&mut self.hint));
-        Err(DataError::BadTexts { all: lines.len() < MOST_BAD, lines, hint })
+        let lines = std::mem::take(&mut self.bad);
+        let (hint, advice) = (self.hint.text(&self.file), self.hint.advice(&self.file));
+        Err(DataError::BadTexts { all: lines.len() < MOST_BAD, lines, hint, advice })
     }
 }
 
@@ -101,16 +101,21 @@ enum Hint {
 }
 
 impl Hint {
-    fn text(&self, file: &Path) -> String {
-        match self {
+    fn text(&self, file: &Path) -> Option<String> {
+        Some(match self {
             Self::Array => format!("write one object per line: {}", converted(file, "jq -c '.[]'", "lines", None)),
             Self::Spread => format!("write one object per line: {}", converted(file, "jq -c .", "lines", None)),
             Self::Form => ".jsonl has one object per line, for example {\"text\": \"…\"}".into(),
-            Self::Samples => {
-                format!("these are samples, to fine-tune on: llm finetune --model MODEL --data {}", typed(file))
-            }
-            Self::Key => "--text-key NAME selects another key".into(),
             Self::Line => "fix or remove such lines".into(),
+            Self::Samples | Self::Key => return None,
+        })
+    }
+
+    fn advice(&self, file: &Path) -> Option<Advice> {
+        match self {
+            Self::Samples => Some(Advice::FinetuneOnSamples { file: typed(file) }),
+            Self::Key => Some(Advice::TextKey),
+            Self::Array | Self::Spread | Self::Form | Self::Line => None,
         }
     }
 }

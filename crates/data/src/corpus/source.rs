@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::lines::LineReader;
+use super::segment::{CorpusOptions, Segment};
 use super::text::TextReader;
-use super::{CorpusOptions, Segment};
 use crate::DataError;
 use crate::files::{Decoder, Encoding, Lines, kind};
 

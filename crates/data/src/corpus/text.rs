@@ -1,6 +1,6 @@
 //! `.txt` and `.md`: plain text, cut into segments as it is read.
 
-use super::{SEGMENT_BYTES, Segment};
+use super::segment::{SEGMENT_BYTES, Segment, cut};
 use crate::DataError;
 use crate::files::{Decoder, Encoding};
 use crate::tokenizer::END_OF_TEXT;
@@ -111,20 +111,5 @@ impl TextReader {
         self.start = end;
         self.in_document = !ends_document;
         Some(segment)
-    }
-}
-
-/// Where to cut a text that is longer than `limit` bytes: before the last space that follows a letter or digit, else
-/// before the last line feed or space, else after the last whole character. The result is within `1..=limit`.
-pub(crate) fn cut(text: &str, limit: usize) -> usize {
-    let limit = text.floor_char_boundary(limit);
-    let head = &text[..limit];
-    let after_word = |&(i, _): &(usize, &str)| head[..i].chars().next_back().is_some_and(char::is_alphanumeric);
-    if let Some((i, _)) = head.rmatch_indices(' ').find(after_word) {
-        return i;
-    }
-    match head.rfind(['\n', ' ']) {
-        Some(i) if i > 0 => i,
-        _ => limit,
     }
 }

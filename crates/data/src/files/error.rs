@@ -2,13 +2,15 @@
 
 use std::path::{Path, PathBuf};
 
+use crate::Advice;
+
 use super::{Compression, Encoding, uncompressed};
 
 /// An error in a file's compression or encoding. The text says where it is, and which command helps.
 #[derive(Debug, thiserror::Error)]
 pub enum FileError {
     /// Bytes that are no text.
-    #[error("{}: {} at byte {position}, line {line}\nhint: {}", path.display(), what(*fault, *encoding),
+    #[error("{}: {} at byte {position}, line {line}{}", path.display(), what(*fault, *encoding),
             convert(path, *fault, *encoding, *beyond_ascii))]
     NotText {
         /// The file.
@@ -121,27 +123,35 @@ fn what(fault: Unreadable, encoding: Encoding) -> String {
     }
 }
 
-/// How to make the file readable.
-fn convert(path: &Path, fault: Unreadable, encoding: Encoding, beyond_ascii: bool) -> String {
-    let lossy = "`--lossy` of train, eval and data prepare replaces it by U+FFFD";
-    match fault {
-        Unreadable::Nul => {
-            let command = converted(path, "tr -d '\\000'", "clean", None);
-            if encoding == Encoding::Utf8 {
-                format!("is it a text at all? NUL characters are removed by: {command}")
-            } else {
-                format!("is it a text at all? {lossy}")
+impl FileError {
+    /// What kind of help there is beyond the error's text.
+    pub fn advice(&self) -> Option<Advice> {
+        let Self::NotText { path, encoding, fault, beyond_ascii, .. } = self else { return None };
+        match (fault, *encoding) {
+            (Unreadable::Nul, Encoding::Utf8) => None,
+            (Unreadable::Nul, _) => Some(Advice::ReplaceNul),
+            // Where others were right, only this is wrong.
+            (Unreadable::Invalid, encoding) if *beyond_ascii || encoding != Encoding::Utf8 => {
+                let dropped_by = converted(path, &format!("iconv -c -f {encoding} -t UTF-8"), "utf8", None);
+                Some(Advice::ReplaceInvalid { encoding, dropped_by })
             }
+            (Unreadable::Invalid, _) => None,
         }
-        // Where others were right, only this is wrong.
-        Unreadable::Invalid if beyond_ascii || encoding != Encoding::Utf8 => {
-            let command = converted(path, &format!("iconv -c -f {encoding} -t UTF-8"), "utf8", None);
-            format!("the rest seems to be {encoding}; {lossy}, and this drops it: {command}")
+    }
+}
+
+/// How to make the file readable, where a command does it.
+fn convert(path: &Path, fault: Unreadable, encoding: Encoding, beyond_ascii: bool) -> String {
+    match fault {
+        Unreadable::Nul if encoding == Encoding::Utf8 => {
+            let command = converted(path, "tr -d '\\000'", "clean", None);
+            format!("\nhint: is it a text at all? NUL characters are removed by: {command}")
         }
-        Unreadable::Invalid => {
+        Unreadable::Invalid if encoding == Encoding::Utf8 && !beyond_ascii => {
             let command = converted(path, "iconv -f WINDOWS-1252 -t UTF-8", "utf8", None);
-            format!("convert it, for example by: {command}")
+            format!("\nhint: convert it, for example by: {command}")
         }
+        _ => String::new(),
     }
 }
 

@@ -178,7 +178,10 @@ const REMARKS: [(FindingKind, &str); 5] = [
         FindingKind::SharedToken,
         "samples whose answer begins within a token of the prompt: the model never sees a prompt that ends so",
     ),
-    (FindingKind::MarkedQuestion, "samples with a question marked as learned: --train-on everything learns questions"),
+    (
+        FindingKind::MarkedQuestion,
+        "samples with a question marked as learned: train_on = \"everything\" learns questions",
+    ),
     (FindingKind::UnusedKey, "samples with a key that other programs act on and this one does not"),
 ];
 

@@ -6,7 +6,7 @@ use std::ops::Range;
 use serde_json::Value;
 use tokenizers::Tokenizer;
 
-use super::stream::Utf8Stream;
+use super::utf8::Utf8Stream;
 use super::{bytes, tokenize};
 use crate::DataError;
 

@@ -4,6 +4,7 @@
 mod added;
 mod byte_level;
 mod charsmap;
+mod class;
 mod proto;
 mod sentencepiece;
 

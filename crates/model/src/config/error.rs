@@ -55,7 +55,7 @@ pub enum ConfigError {
         head_dim: usize,
     },
     /// A list of factors of another length than there are wavelengths.
-    #[error("model.{name} has {found} factors, but there are {expected} rotary wavelengths")]
+    #[error("model.{name} has {found} factors, but there are {expected} rotary wavelengths\nhint: give one for each")]
     Factors {
         /// The key.
         name: &'static str,

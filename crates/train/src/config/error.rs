@@ -1,7 +1,7 @@
 use std::io;
 use std::path::PathBuf;
 
-use super::Method;
+use crate::Advice;
 
 /// A configuration that cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -18,7 +18,7 @@ pub enum RunConfigError {
         source: io::Error,
     },
     /// Not TOML.
-    #[error("{origin}: {message}")]
+    #[error("{origin}: {message}\nhint: the configurations in configs/ show how one is written")]
     Syntax {
         /// File or flag.
         origin: String,
@@ -57,12 +57,12 @@ pub enum RunConfigError {
     },
     /// Weights of few bits that are to be trained.
     #[error(
-        "finetune.quantize holds weights in few bits, which cannot be trained, but finetune.method = \"{}\" trains \
-         them\nhint: leave one of them out, or train an adapter (--method lora or dpo)", method.name()
+        "finetune.quantize holds weights in few bits, which cannot be trained, but finetune.method = \"{method}\" trains \
+         them\nhint: leave one of them out, or train an adapter (finetune.method = \"lora\" or \"dpo\")"
     )]
     Quantized {
         /// What trains them.
-        method: Method,
+        method: &'static str,
     },
     /// Two keys that exclude each other.
     #[error("{first} and {second} are both set\nhint: keep one of them")]
@@ -73,7 +73,7 @@ pub enum RunConfigError {
         second: &'static str,
     },
     /// What cannot be known without a text.
-    #[error("{key} leaves the model or the steps open without a text\nhint: name one with --data")]
+    #[error("{key} leaves the model or the steps open without a text")]
     OpenWithoutText {
         /// The key.
         key: &'static str,
@@ -93,7 +93,7 @@ pub enum RunConfigError {
     /// A key that a resumed run must not change.
     #[error(
         "{key} was {saved} when the run began and is {now} now\nhint: resume without changing it, or begin another run \
-         with another --out; what may change is {allowed}"
+         in another folder; what may change is {allowed}"
     )]
     ChangedOnResume {
         /// The key.
@@ -106,7 +106,7 @@ pub enum RunConfigError {
         allowed: String,
     },
     /// A configuration that TOML cannot hold.
-    #[error("the configuration cannot be written as TOML: {message}")]
+    #[error("the configuration cannot be written as TOML: {message}\nhint: whole numbers are below 2^63 there")]
     Unwritable {
         /// Why.
         message: String,
@@ -114,6 +114,11 @@ pub enum RunConfigError {
 }
 
 impl RunConfigError {
+    /// What kind of help there is beyond the error's text.
+    pub fn advice(&self) -> Option<Advice> {
+        matches!(self, Self::OpenWithoutText { .. }).then_some(Advice::NameText)
+    }
+
     pub(super) fn unknown(origin: &str, key: &str, nearest: Option<String>, known: &[String]) -> Self {
         let hint = match nearest {
             Some(near) => format!("did you mean {near}?"),

@@ -74,8 +74,9 @@ pub trait ConfigFile: Default + Serialize {
         if let Some(Value::Table(train)) = table.get_mut("train") {
             train.remove(other);
         }
-        overrides::insert(&mut table, key, overrides::parse_value(value), Self::SECTIONS)?;
-        *self = from_table(table, &format!("--set {key}={value}"))?;
+        let origin = format!("{key}={value}");
+        overrides::insert(&mut table, key, overrides::parse_value(value), Self::SECTIONS, &origin)?;
+        *self = from_table(table, &origin)?;
         Ok(())
     }
 

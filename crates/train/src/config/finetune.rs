@@ -143,7 +143,9 @@ impl FinetuneSection {
     fn validate(&self) -> Result<(), RunConfigError> {
         check("finetune.layers", self.layers as f64, self.layers > 0, "must be at least 1")?;
         match self.method {
-            Some(method) if self.quantize.is_some() && !method.adapts() => Err(RunConfigError::Quantized { method }),
+            Some(method) if self.quantize.is_some() && !method.adapts() => {
+                Err(RunConfigError::Quantized { method: method.name() })
+            }
             _ => Ok(()),
         }
     }

@@ -18,11 +18,17 @@ pub(super) fn parse_value(text: &str) -> Value {
 }
 
 /// Puts `value` under the dotted `key`, whose first part must be a section.
-pub(super) fn insert(table: &mut Table, key: &str, value: Value, sections: &[&str]) -> Result<(), RunConfigError> {
+pub(super) fn insert(
+    table: &mut Table,
+    key: &str,
+    value: Value,
+    sections: &[&str],
+    origin: &str,
+) -> Result<(), RunConfigError> {
     let known: Vec<String> = sections.iter().map(ToString::to_string).collect();
     let mut parts: Vec<&str> = key.split('.').collect();
     let last = parts.pop().unwrap_or_default();
-    let unknown = |near| Err(RunConfigError::unknown("--set", key, near, &known));
+    let unknown = |near| Err(RunConfigError::unknown(origin, key, near, &known));
     match parts.first() {
         Some(section) if sections.contains(section) => {}
         Some(section) => {
@@ -42,7 +48,7 @@ pub(super) fn insert(table: &mut Table, key: &str, value: Value, sections: &[&st
             Value::Table(table) => inner = table,
             other => {
                 let message = format!("cannot be set: {part} is {other}, not a table");
-                return Err(RunConfigError::Value { origin: "--set".into(), key: key.into(), message });
+                return Err(RunConfigError::Value { origin: origin.into(), key: key.into(), message });
             }
         }
     }

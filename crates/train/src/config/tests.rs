@@ -96,13 +96,13 @@ fn overrides_are_typed_and_bare_words_are_strings() -> Result<(), RunConfigError
         Ok(()) => panic!("accepted {key}={value}"),
         Err(error) => error.to_string(),
     };
-    assert_eq!(message("lr", "1"), "--set: unknown key lr\nhint: did you mean optimizer.lr?");
-    assert_eq!(message("optimiser.lr", "1"), "--set: unknown key optimiser.lr\nhint: did you mean optimizer.lr?");
+    assert_eq!(message("lr", "1"), "lr=1: unknown key lr\nhint: did you mean optimizer.lr?");
     assert_eq!(
-        message("train.sede", "1"),
-        "--set train.sede=1: unknown key train.sede\nhint: did you mean train.seed?"
+        message("optimiser.lr", "1"),
+        "optimiser.lr=1: unknown key optimiser.lr\nhint: did you mean optimizer.lr?"
     );
-    assert_eq!(message("train.seed.x", "1"), "--set: train.seed.x cannot be set: seed is 1337, not a table");
+    assert_eq!(message("train.sede", "1"), "train.sede=1: unknown key train.sede\nhint: did you mean train.seed?");
+    assert_eq!(message("train.seed.x", "1"), "train.seed.x=1: train.seed.x cannot be set: seed is 1337, not a table");
     Ok(())
 }
 

@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 
 use llm_checkpoint::{latest_training, training_before};
 
-use super::RunOptions;
+use super::options::RunOptions;
+use crate::error::Occupant;
 use crate::{ConfigFile, TrainError};
 
 /// Drawn with every checkpoint: where it lies, there was one.
@@ -68,7 +69,7 @@ pub(super) fn check_directory<C: ConfigFile>(config: &C, options: &RunOptions) -
     }
     check_unused(&dir)?;
     if ["config.json", "model.safetensors", "adapter_config.json"].iter().any(|name| dir.join(name).exists()) {
-        return Err(TrainError::Occupied { dir, what: "a model", hint: "choose another folder with --out" });
+        return Err(TrainError::Occupied { dir, what: Occupant::Model });
     }
     Ok(())
 }
@@ -77,8 +78,7 @@ fn check_unused(dir: &Path) -> Result<(), TrainError> {
     if !training_dir(dir).join("config.toml").is_file() {
         return Ok(());
     }
-    let hint = "continue it with --resume, or start another with another --out";
-    Err(TrainError::Occupied { dir: dir.to_path_buf(), what: "a training run", hint })
+    Err(TrainError::Occupied { dir: dir.to_path_buf(), what: Occupant::Run })
 }
 
 /// Makes the folder of the run and takes its lock.

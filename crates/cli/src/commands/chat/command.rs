@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 use serde_json::Value;
 
-use super::ChatError;
+use crate::error::ChatError;
 use crate::sampling::{Seed, all_or, seed, unlimited_or};
 use crate::variables;
 

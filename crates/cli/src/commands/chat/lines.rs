@@ -7,8 +7,7 @@ use llm_data::{Encoding, Unreadable};
 use rustyline::error::ReadlineError;
 use rustyline::{Config, DefaultEditor};
 
-use super::ChatError;
-use crate::error::CliError;
+use crate::error::{ChatError, CliError};
 use crate::printer::Printer;
 
 const BLOCK: &str = "\"\"\"";

@@ -4,7 +4,6 @@ mod html;
 mod report;
 mod text;
 
-use std::io::Write;
 use std::path::PathBuf;
 
 use clap::Args;
@@ -90,7 +89,7 @@ pub fn run(args: &CheckArgs, printer: Printer) -> Result<(), CliError> {
     if args.json {
         writeln!(out, "{:#}", serde_json::json!(report))?;
     } else {
-        text::print(&report, &mut out)?;
+        out.with(|out| text::print(&report, out))?;
     }
     match report.errors() {
         0 => Ok(()),

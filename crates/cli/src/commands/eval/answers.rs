@@ -1,16 +1,15 @@
-use std::io::Write;
 use std::sync::atomic::Ordering;
 
 use clap::Args;
+use llm_eval::Question;
 use llm_generate::Generator;
 use serde_json::json;
 
 use crate::adapters::AdapterArgs;
-use crate::answers::Question;
 use crate::device::DeviceArgs;
 use crate::error::CliError;
 use crate::interrupt;
-use crate::measure::MeasureArgs;
+use crate::measure::{MeasureArgs, MeasureView};
 use crate::model::ModelArgs;
 use crate::printer::{Printer, plain_stdout, stdout};
 
@@ -47,7 +46,8 @@ pub fn run(args: &AnswersArgs, printer: Printer) -> Result<(), CliError> {
     let files = args.model.open(printer)?;
     let template = files.chat_template()?;
     let stops = files.stop_tokens(template.as_ref());
-    let (samples, _) = args.data.samples(&files, files.config.context_length, printer)?;
+    let mut view = MeasureView::new(printer);
+    let samples = args.data.data().samples(&files, files.config.context_length, &mut |event| view.show(event))?;
     let questions: Vec<_> = samples.iter().filter_map(Question::asked).collect();
     let texts = samples.len() - questions.len();
     if questions.is_empty() {
@@ -57,20 +57,19 @@ pub fn run(args: &AnswersArgs, printer: Printer) -> Result<(), CliError> {
         printer.warn(format_args!("{texts} of {} samples are plain texts, without a question: skipped", samples.len()));
     }
     let device = args.device.open(printer)?.device;
-    let model = args.adapters.apply(files.load(&device)?, printer)?;
+    let model = args.adapters.apply(files.load_for_inference(&device)?, printer)?;
 
     let interrupted = interrupt::watch(printer, None);
     let mut generator = Generator::new(&model, &files.tokenizer, &device);
     let bar = printer.steps_bar(questions.len() as u64);
     let mut exact = 0;
     for question in &questions {
-        let answer = question.ask(&mut generator, &stops, args.max_tokens)?;
-        let expected = question.expected(&files.tokenizer)?;
-        let same = answer.trim() == expected.trim();
-        exact += usize::from(same);
+        let answer = question.check(&mut generator, &files.tokenizer, &stops, args.max_tokens)?;
+        exact += usize::from(answer.is_exact());
         if args.json {
             let prompt = files.tokenizer.decode(question.prompt)?;
-            let line = json!({ "prompt": prompt, "expected": expected.trim(), "answer": answer.trim(), "exact": same });
+            let same = answer.is_exact();
+            let line = json!({ "prompt": prompt, "expected": answer.expected, "answer": answer.given, "exact": same });
             writeln!(plain_stdout(), "{line}")?;
         }
         bar.inc(1);

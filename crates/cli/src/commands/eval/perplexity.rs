@@ -1,12 +1,10 @@
-use std::io::Write;
-
 use clap::Args;
 use serde_json::json;
 
 use crate::adapters::AdapterArgs;
 use crate::device::DeviceArgs;
 use crate::error::CliError;
-use crate::measure::MeasureArgs;
+use crate::measure::{MeasureArgs, MeasureView};
 use crate::model::ModelArgs;
 use crate::numbers::grouped;
 use crate::printer::{Printer, stdout};
@@ -39,10 +37,11 @@ pub struct PerplexityArgs {
 pub fn run(args: &PerplexityArgs, printer: Printer) -> Result<(), CliError> {
     let files = args.model.open(printer)?;
     // What is wrong with the data is said before the model is loaded.
-    let data = args.data.read(&files, printer)?;
+    let mut view = MeasureView::new(printer);
+    let data = args.data.data().read(&files, &mut |event| view.show(event))?;
     let device = args.device.open(printer)?.device;
-    let model = args.adapters.apply(files.load(&device)?, printer)?;
-    let score = data.score(&model, &device, printer);
+    let model = args.adapters.apply(files.load_for_inference(&device)?, printer)?;
+    let score = data.score(&model, &device, &mut |event| view.show(event));
     let mut out = stdout();
     if args.json {
         let mut all = json!({ "model": files.path().display().to_string(), "data": args.data.name() });

@@ -1,12 +1,8 @@
-use std::io::Write;
-
-use burn::tensor::{Device, Int, Tensor, TensorData};
 use clap::Args;
 use comfy_table::{Cell, CellAlignment};
 use llm_checkpoint::CheckpointError;
 use llm_data::{DataError, Tokenizer};
-use llm_generate::GenerateError;
-use llm_model::{CausalLm, ModelConfig, Position};
+use llm_eval::logits;
 use serde_json::json;
 
 use super::{LoadArgs, table};
@@ -63,7 +59,6 @@ pub fn run(args: &LogitsArgs, printer: Printer) -> Result<(), CliError> {
         (Some(prompt), Some(tokenizer)) => tokenizer.encode_prompt(&input::text(prompt)?)?,
         _ => args.tokens.ids.clone(),
     };
-    check(&ids, &config)?;
     let logits = logits(&model, &ids, &device)?;
     if args.json {
         let rows: Vec<_> = logits.chunks(config.vocab_size).collect();
@@ -71,29 +66,6 @@ pub fn run(args: &LogitsArgs, printer: Printer) -> Result<(), CliError> {
         return Ok(());
     }
     print_top(&logits[logits.len() - config.vocab_size..], args.top, tokenizer.as_ref())
-}
-
-/// Rejects what the model cannot be given.
-fn check(ids: &[u32], config: &ModelConfig) -> Result<(), CliError> {
-    let ModelConfig { vocab_size, context_length, .. } = *config;
-    if ids.is_empty() {
-        return Err(GenerateError::EmptyPrompt.into());
-    }
-    if let Some(&id) = ids.iter().find(|&&id| id as usize >= vocab_size) {
-        return Err(GenerateError::UnknownId { id, vocab_size }.into());
-    }
-    if config.position == Position::Learned && ids.len() > context_length {
-        return Err(CliError::TooManyTokens { tokens: ids.len(), context: context_length });
-    }
-    Ok(())
-}
-
-/// Logits `(t, v)` of `t` ids, row-major.
-pub fn logits(model: &CausalLm, ids: &[u32], device: &Device) -> Result<Vec<f32>, CliError> {
-    let signed: Vec<i32> = ids.iter().map(|&id| id as i32).collect();
-    let input: Tensor<2, Int> = Tensor::from_data(TensorData::new(signed, [1, ids.len()]), device);
-    let data = model.forward(input, None).into_data();
-    data.try_into_vec().map_err(|e| GenerateError::Device(e.to_string()).into())
 }
 
 /// The most probable tokens after the last one.

@@ -1,5 +1,3 @@
-use std::io::Write;
-
 use clap::Args;
 use comfy_table::{Cell, CellAlignment};
 use llm_model::{ParamInfo, named_params};

@@ -2,6 +2,7 @@ use std::fs;
 use std::io::Write;
 
 use super::*;
+use crate::Advice;
 use crate::samples::Content;
 
 fn folder(files: &[(&str, &str)]) -> tempfile::TempDir {
@@ -214,8 +215,9 @@ fn what_is_called_jsonl_and_is_not_is_read_or_told() {
         ),
         "{error}"
     );
-    let error = load(&dir.path().join("b.md"), 0.0).unwrap_err().to_string();
-    assert!(error.contains("to train on plain text: llm train --model MODEL --data "), "{error}");
+    let error = load(&dir.path().join("b.md"), 0.0).unwrap_err();
+    assert!(error.to_string().ends_with("b.md: unknown kind of file"), "{error}");
+    assert!(matches!(error.advice(), Some(Advice::TrainOnText { file }) if file.ends_with("b.md")));
 }
 
 #[test]

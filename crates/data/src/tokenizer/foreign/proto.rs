@@ -4,7 +4,7 @@ use prost::Message;
 
 use super::Settings;
 use super::added::Token;
-use super::sentencepiece::Class;
+use super::class::Class;
 
 /// Bytes of a file; the largest published one has 5 MB.
 const LARGEST: usize = 256 << 20;

@@ -11,6 +11,7 @@ use tokenizers::models::unigram::Unigram;
 use tokenizers::normalizers::Sequence;
 use tokenizers::{NormalizerWrapper, Tokenizer};
 
+use super::class::Class;
 use super::proto::{self, Model, NORMAL, USER_DEFINED};
 use super::{Settings, assemble, charsmap, part};
 use crate::DataError;
@@ -18,25 +19,6 @@ use crate::tokenizer::tokenize;
 
 /// What a space is written as.
 const SPACE: &str = "▁";
-
-/// Whose converter a model is for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Class {
-    Llama,
-    Gemma,
-    /// Nobody's.
-    None,
-}
-
-impl Class {
-    pub(super) fn of(settings: &Settings) -> Self {
-        match settings.class() {
-            Some("Llama" | "CodeLlama") => Self::Llama,
-            Some("Gemma") => Self::Gemma,
-            _ => Self::None,
-        }
-    }
-}
 
 /// Builds the tokenizer of `model`, but for its added tokens.
 pub(super) fn build(model: &Model, settings: &Settings) -> Result<Tokenizer, DataError> {

@@ -1,5 +1,6 @@
 //! What the check found, whatever it is printed as.
 
+use llm_checkpoint::ModelFiles;
 use llm_data::{
     BadLine, Content, DataError, Finding, LeftOutReason, Origin, Rendering, Sample, SampleSection, SampleSet,
     SampleSummary, Severity, TokenizedPair, TokenizedSample, Tokenizer, check_samples,
@@ -8,7 +9,6 @@ use serde::Serialize;
 
 use crate::error::CliError;
 use crate::measure::names;
-use crate::model::ModelFiles;
 
 /// Everything that is shown.
 #[derive(Debug, Serialize)]

@@ -1,5 +1,4 @@
 //! The hub's client against a small hub on this machine: redirects, parts, failures, and the cache.
-#![cfg(feature = "hub")]
 
 mod small_hub;
 
@@ -7,7 +6,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use llm_checkpoint::{Hub, HubError, HubEvent, HubId};
+use llm_hub::{Hub, HubError, HubEvent, HubId};
 use small_hub::{SHA, SmallHub};
 
 const SHARD: &str = "model-00002-of-00002.safetensors";

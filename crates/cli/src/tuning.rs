@@ -1,26 +1,52 @@
 //! A run that begins with a model: what it learns, and what lies beside its result.
 
+mod report;
+
 use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
 
 use burn::tensor::Device;
-use llm_checkpoint::{copy_generation, write_atomic};
+use clap::ValueEnum;
+use llm_checkpoint::{CHAT_TEMPLATE, ModelFiles, copy_generation, write_atomic};
 use llm_data::{
     DataError, Finding, FindingKind, Origin, Place, Rendering, SampleSet, SampleSummary, TokenShards, TokenizedSample,
     check_samples, prepare_split,
 };
+use llm_eval::EvalData;
 use llm_train::{Ending, FinetuneConfig, Finetuning, Method, Outcome, RunOptions, Source, TrainError, Trainer};
 
-use super::report;
-use crate::adapters::CHAT_TEMPLATE;
 use crate::device::DeviceArgs;
 use crate::error::CliError;
-use crate::measure::MeasureArgs;
-use crate::model::{self, ModelFiles};
+use crate::measure::MeasureView;
+use crate::model;
 use crate::numbers::{duration, grouped};
 use crate::printer::Printer;
 use crate::progress::PreparationBar;
 use crate::training_view::{TrainingView, resuming, stopped};
+
+/// What is trained.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub enum MethodName {
+    /// An adapter of low rank beside frozen weights.
+    Lora,
+    /// All weights.
+    Full,
+    /// The last blocks, the last norm and the head.
+    Head,
+    /// An adapter, by preferences.
+    Dpo,
+}
+
+impl From<MethodName> for Method {
+    fn from(name: MethodName) -> Self {
+        match name {
+            MethodName::Lora => Self::Lora,
+            MethodName::Full => Self::Full,
+            MethodName::Head => Self::Head,
+            MethodName::Dpo => Self::Dpo,
+        }
+    }
+}
 
 /// A run that begins with a model, whichever command starts it.
 pub struct Start<'a> {
@@ -54,7 +80,7 @@ impl Start<'_> {
     pub fn run(self, printer: Printer) -> Result<(), CliError> {
         let mut config = self.config.clone();
         let path = model::locate(&config.finetune.model, None, printer)?;
-        let files = ModelFiles::read(model::open(&path, printer)?)?;
+        let files = ModelFiles::of(model::open(&path, printer)?)?;
         let method = config.finetune.method_for(&files.config);
         config.finetune.method = Some(method);
         let out = self.out(method);
@@ -71,7 +97,10 @@ impl Start<'_> {
         // What is wrong with this data is said now, not after the training.
         let kept = match self.keep {
             [] => None,
-            paths => Some(MeasureArgs::of(paths).read(&files, printer)?),
+            paths => {
+                let mut view = MeasureView::new(printer);
+                Some(EvalData::new(paths.to_vec()).read(&files, &mut |event| view.show(event))?)
+            }
         };
         let learned = self.learn(&config, &files, &options, printer)?;
         let Learned { outcome, shown, stops } = &learned;
@@ -105,7 +134,7 @@ impl Start<'_> {
         let limits = config.data.limits(files.config.context_length);
         let tokenizer = &files.tokenizer;
         let tuning = || -> Result<Finetuning, CliError> {
-            let model = files.load_to_train(device, &config.finetune)?;
+            let model = model::load_to_train(files, device, &config.finetune)?;
             let (layers, bytes) = model.size_in_blocks();
             if layers > 0 {
                 let mib = bytes as f64 / f64::from(1 << 20);

@@ -7,12 +7,13 @@ use std::path::Path;
 use std::thread;
 use std::time::Duration;
 
+use serde::Deserialize;
 use sha2::{Digest, Sha256};
 use ureq::http::{Response, header};
 use ureq::{Agent, Body};
 
-use super::cache::Repository;
-use super::{HubError, HubEvent, HubId, Revision};
+use crate::cache::Repository;
+use crate::{HubError, HubId};
 
 /// Failures in a row that end a download.
 const ATTEMPTS: u32 = 5;
@@ -20,11 +21,42 @@ const MOST_REDIRECTS: usize = 8;
 /// An answer about a revision is at most so long; the largest repositories have some thousand files.
 const LONGEST_ANSWER: u64 = 16 << 20;
 
-pub(super) struct Client<'a> {
+pub(crate) struct Client<'a> {
     agent: Agent,
     endpoint: &'a str,
     token: Option<&'a str>,
     patience: Duration,
+}
+
+/// What happens while a model is fetched.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum HubEvent<'a> {
+    /// A file is so far.
+    Progress {
+        /// Its name.
+        file: &'a str,
+        /// Bytes there, those of earlier attempts included.
+        done: u64,
+        /// All bytes.
+        total: u64,
+    },
+    /// The hub cannot be reached; what was downloaded before is used.
+    Unreachable {
+        /// Why.
+        reason: &'a str,
+    },
+}
+
+/// What the hub says about a revision.
+#[derive(Debug, Deserialize)]
+pub(crate) struct Revision {
+    pub(crate) sha: String,
+    pub(crate) siblings: Vec<Sibling>,
+}
+
+#[derive(Debug, Deserialize)]
+pub(crate) struct Sibling {
+    pub(crate) rfilename: String,
 }
 
 /// A file on the hub.
@@ -37,7 +69,7 @@ struct Remote {
 }
 
 impl<'a> Client<'a> {
-    pub(super) fn new(endpoint: &'a str, token: Option<&'a str>, patience: Duration) -> Self {
+    pub(crate) fn new(endpoint: &'a str, token: Option<&'a str>, patience: Duration) -> Self {
         let config = Agent::config_builder()
             .http_status_as_error(false)
             .max_redirects(0)
@@ -51,7 +83,7 @@ impl<'a> Client<'a> {
     }
 
     /// The commit and the files of a revision.
-    pub(super) fn revision(&self, id: &HubId) -> Result<Revision, HubError> {
+    pub(crate) fn revision(&self, id: &HubId) -> Result<Revision, HubError> {
         let revision = encoded(&id.revision).replace('/', "%2F");
         let url = format!("{}/api/models/{}/revision/{revision}", self.endpoint, id.repository());
         let (_, response) = self.request("GET", &url, None, true)?;
@@ -63,7 +95,7 @@ impl<'a> Client<'a> {
     }
 
     /// Downloads a file of a commit into the cache.
-    pub(super) fn download(
+    pub(crate) fn download(
         &self,
         id: &HubId,
         sha: &str,

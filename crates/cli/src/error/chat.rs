@@ -1,6 +1,3 @@
-use std::io;
-use std::path::PathBuf;
-
 /// What a person did at the prompt that cannot be done.
 #[derive(Debug, thiserror::Error)]
 pub enum ChatError {
@@ -40,33 +37,6 @@ pub enum ChatError {
         value: String,
         /// What is possible.
         expected: &'static str,
-    },
-
-    /// A file that cannot be read.
-    #[error("{}: {source}", path.display())]
-    File {
-        /// The file.
-        path: PathBuf,
-        /// The cause.
-        source: io::Error,
-    },
-
-    /// A file of something else than messages.
-    #[error("{}: {message}\nhint: /save writes such a file: {{\"messages\": [{{\"role\": \"user\", \"content\": \"…\"}}, …]}}", path.display())]
-    NoMessages {
-        /// The file.
-        path: PathBuf,
-        /// What is wrong.
-        message: String,
-    },
-
-    /// A message that fills the context by itself.
-    #[error("the conversation has {tokens} tokens, but the model's context is {context}\nhint: say it in fewer words")]
-    TooLong {
-        /// Tokens of what cannot be forgotten.
-        tokens: usize,
-        /// Tokens that the model was made for.
-        context: usize,
     },
 
     /// The terminal fails.

@@ -5,14 +5,31 @@ use std::ops::ControlFlow;
 use llm_data::{TokenizedSample, Tokenizer};
 use llm_generate::{Generator, Options, Sampling};
 
-use crate::error::CliError;
+use crate::EvalError;
 
 /// The last question of a sample, with all that stands before it, and its answer.
+#[derive(Debug)]
 pub struct Question<'a> {
     /// Tokens that are given.
     pub prompt: &'a [u32],
     /// Tokens of the answer, the end included.
     pub answer: &'a [u32],
+}
+
+/// What a model answers to a question.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Answer {
+    /// The answer of the sample, without space around it.
+    pub expected: String,
+    /// That of the model.
+    pub given: String,
+}
+
+impl Answer {
+    /// Whether both are the same, word by word.
+    pub fn is_exact(&self) -> bool {
+        self.given == self.expected
+    }
 }
 
 impl<'a> Question<'a> {
@@ -36,13 +53,26 @@ impl<'a> Question<'a> {
     }
 
     /// What the model says, at most `tokens` tokens, up to one of `stops`.
-    pub fn ask(&self, generator: &mut Generator, stops: &[u32], tokens: usize) -> Result<String, CliError> {
+    ///
+    /// # Errors
+    /// Those of [`Generator::generate`].
+    pub fn ask(&self, generator: &mut Generator, stops: &[u32], tokens: usize) -> Result<String, EvalError> {
         likeliest(generator, self.prompt, stops, tokens)
     }
 
-    /// The answer of the sample, without the tokens that end it.
-    pub fn expected(&self, tokenizer: &Tokenizer) -> Result<String, CliError> {
-        Ok(tokenizer.decode(self.answer)?)
+    /// The same beside the answer of the sample, both without space around them.
+    ///
+    /// # Errors
+    /// Those of [`ask`](Self::ask).
+    pub fn check(
+        &self,
+        generator: &mut Generator,
+        tokenizer: &Tokenizer,
+        stops: &[u32],
+        tokens: usize,
+    ) -> Result<Answer, EvalError> {
+        let given = self.ask(generator, stops, tokens)?.trim().to_owned();
+        Ok(Answer { expected: tokenizer.decode(self.answer)?.trim().to_owned(), given })
     }
 }
 
@@ -52,7 +82,10 @@ fn end(sample: &TokenizedSample) -> usize {
 }
 
 /// What follows the tokens `prompt` by the likeliest token each time: at most `tokens` tokens, up to one of `stops`.
-pub fn likeliest(generator: &mut Generator, prompt: &[u32], stops: &[u32], tokens: usize) -> Result<String, CliError> {
+///
+/// # Errors
+/// Those of [`Generator::generate`].
+pub fn likeliest(generator: &mut Generator, prompt: &[u32], stops: &[u32], tokens: usize) -> Result<String, EvalError> {
     let options = Options {
         sampling: Sampling { temperature: 0.0, ..Sampling::default() },
         max_tokens: tokens,

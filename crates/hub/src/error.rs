@@ -1,7 +1,7 @@
 use std::io;
 use std::path::PathBuf;
 
-use super::HubId;
+use crate::HubId;
 
 /// Why a model of the hub is not there.
 #[derive(Debug, thiserror::Error)]

@@ -1,13 +1,11 @@
-//! Messages: in memory, as tokens, and in a file.
+//! A conversation: in memory, as tokens that fit the context, and in a file.
 
 use std::path::Path;
 
-use llm_data::{ChatInput, ChatTemplate, Tokenizer};
-use serde_json::{Value, json};
+use llm_data::{ChatInput, ChatTemplate, DataError, Tokenizer};
+use serde_json::{Map, Value, json};
 
-use super::ChatError;
-use crate::error::CliError;
-use crate::variables::Variables;
+use crate::ConversationError;
 
 /// What was said.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -21,21 +19,42 @@ pub struct Conversation {
 #[derive(Debug)]
 pub enum Form {
     /// By the model's chat template, with variables that it is given.
-    Template(Box<ChatTemplate>, Variables),
-    /// For models that know no turns: one text that goes on, each message of the person on a line of its own.
+    Template(Box<ChatTemplate>, Map<String, Value>),
+    /// For models that know no turns: one text that continues, each message of the user on a line of its own.
     Plain,
+}
+
+/// The tokens that a conversation may take.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Budget {
+    /// Tokens of the model's context.
+    pub context: usize,
+    /// Most tokens of the answer.
+    pub answer: usize,
+}
+
+/// A conversation as tokens.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Prompt {
+    /// The tokens after which the model's answer begins.
+    pub ids: Vec<u32>,
+    /// How many of the oldest messages were forgotten to make room.
+    pub forgotten: usize,
 }
 
 impl Form {
     /// The tokens after which the model's answer begins.
-    pub fn ids(&self, conversation: &Conversation, tokenizer: &Tokenizer) -> Result<Vec<u32>, CliError> {
+    ///
+    /// # Errors
+    /// A template that refuses these messages, and a tokenizer that fails.
+    pub fn ids(&self, conversation: &Conversation, tokenizer: &Tokenizer) -> Result<Vec<u32>, DataError> {
         let messages = conversation.all();
         match self {
             Self::Template(template, variables) => {
                 let variables = variables.clone();
                 let input =
                     ChatInput { messages: &messages, add_generation_prompt: true, variables, ..ChatInput::default() };
-                Ok(tokenizer.encode_rendered(&template.render(&input)?.text)?)
+                tokenizer.encode_rendered(&template.render(&input)?.text)
             }
             Self::Plain => {
                 let mut text = String::new();
@@ -45,7 +64,7 @@ impl Form {
                     }
                     text += &content(message);
                 }
-                Ok(tokenizer.encode_prompt(&text)?)
+                tokenizer.encode_prompt(&text)
             }
         }
     }
@@ -70,6 +89,11 @@ impl Conversation {
         self.messages.len() + usize::from(self.system.is_some())
     }
 
+    /// Whether there is no message at all.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
     /// All messages, the system message first.
     fn all(&self) -> Vec<Value> {
         let system = self.system.iter().map(|text| json!({"role": "system", "content": text}));
@@ -91,9 +115,38 @@ impl Conversation {
         self.messages.clear();
     }
 
-    /// Forgets the oldest turn: all up to the second message of the person. Gives how many messages that were; the
-    /// last message always stays.
-    pub fn forget_oldest(&mut self) -> usize {
+    /// The tokens of the conversation. When they leave too little room for an answer, the oldest turns are forgotten
+    /// until half the context is free, so that this happens rarely: what is left must be read again.
+    ///
+    /// # Errors
+    /// Those of [`Form::ids`], and [`ConversationError::TooLong`] where the last message alone leaves no room; nothing is
+    /// forgotten then.
+    pub fn prompt(&mut self, form: &Form, tokenizer: &Tokenizer, budget: Budget) -> Result<Prompt, ConversationError> {
+        let Budget { context, answer } = budget;
+        let room = answer.min(context / 4).max(1);
+        let mut ids = form.ids(self, tokenizer)?;
+        if ids.len() + room <= context {
+            return Ok(Prompt { ids, forgotten: 0 });
+        }
+        let mut rest = self.clone();
+        let mut forgotten = 0;
+        while ids.len() > context / 2 {
+            match rest.forget_oldest() {
+                0 => break,
+                count => forgotten += count,
+            }
+            ids = form.ids(&rest, tokenizer)?;
+        }
+        if ids.len() >= context {
+            return Err(ConversationError::TooLong { tokens: ids.len(), context });
+        }
+        *self = rest;
+        Ok(Prompt { ids, forgotten })
+    }
+
+    /// Forgets the oldest turn: all up to the second message of the user. Gives how many messages that were; the last
+    /// message always stays.
+    fn forget_oldest(&mut self) -> usize {
         let next = self.messages.iter().skip(1).position(|message| message["role"] == "user");
         let count = next.map_or(0, |place| place + 1);
         self.messages.drain(..count);
@@ -106,9 +159,13 @@ impl Conversation {
     }
 
     /// Reads what [`to_json`](Self::to_json) gives, a bare list of messages, or one message a line.
-    pub fn load(path: &Path) -> Result<Self, ChatError> {
-        let text = std::fs::read_to_string(path).map_err(|source| ChatError::File { path: path.to_owned(), source })?;
-        Self::parse(&text).map_err(|message| ChatError::NoMessages { path: path.to_owned(), message })
+    ///
+    /// # Errors
+    /// A file that cannot be read, or that holds something else.
+    pub fn load(path: &Path) -> Result<Self, ConversationError> {
+        let text = std::fs::read_to_string(path)
+            .map_err(|source| ConversationError::File { path: path.to_owned(), source })?;
+        Self::parse(&text).map_err(|message| ConversationError::NoMessages { path: path.to_owned(), message })
     }
 
     fn parse(text: &str) -> Result<Self, String> {
@@ -148,6 +205,7 @@ impl Conversation {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use llm_data::{Corpus, CorpusOptions, TokenizerKind, TokenizerSection};
 
     fn talk() -> Conversation {
         let mut talk = Conversation::new(Some("Be brief.".into()));
@@ -194,5 +252,43 @@ mod tests {
             [json!({"role": "system", "content": "Be brief."}), json!({"role": "user", "content": "e"})]
         );
         assert_eq!(Conversation::default().forget_oldest(), 0);
+    }
+
+    fn byte_level() -> Tokenizer {
+        let mut file = tempfile::Builder::new().suffix(".txt").tempfile().unwrap();
+        std::io::Write::write_all(&mut file, b"text").unwrap();
+        let corpus = Corpus::open(&[file.path().to_owned()], CorpusOptions::default()).unwrap();
+        let section = TokenizerSection { kind: TokenizerKind::Byte, ..TokenizerSection::default() };
+        Tokenizer::train(&section, &corpus).unwrap()
+    }
+
+    #[test]
+    fn what_does_not_fit_is_forgotten_and_counted() {
+        let tokenizer = byte_level();
+        let mut talk = Conversation::new(None);
+        let text = |n: usize| "x".repeat(n);
+        for (role, length) in [("user", 10), ("assistant", 10), ("user", 10), ("assistant", 10), ("user", 5)] {
+            talk.push(role, &text(length));
+        }
+        // 45 characters and two line breaks.
+        let prompt = talk.prompt(&Form::Plain, &tokenizer, Budget { context: 64, answer: 16 }).unwrap();
+        assert_eq!((prompt.ids.len(), prompt.forgotten, talk.len()), (47, 0, 5));
+        let whole = talk.clone();
+        let prompt = talk.prompt(&Form::Plain, &tokenizer, Budget { context: 60, answer: 15 }).unwrap();
+        assert_eq!((prompt.ids.len(), prompt.forgotten, talk.len()), (26, 2, 3));
+        // A limit of the answer needs no more room than the answer.
+        let mut talk = whole;
+        assert_eq!(talk.prompt(&Form::Plain, &tokenizer, Budget { context: 60, answer: 13 }).unwrap().forgotten, 0);
+    }
+
+    #[test]
+    fn a_message_that_is_too_long_costs_no_memory() {
+        let tokenizer = byte_level();
+        let mut talk = talk();
+        talk.push("user", &"x".repeat(100));
+        let before = talk.clone();
+        let error = talk.prompt(&Form::Plain, &tokenizer, Budget { context: 50, answer: 10 }).unwrap_err();
+        assert!(matches!(error, ConversationError::TooLong { context: 50, .. }), "{error}");
+        assert_eq!(talk, before);
     }
 }

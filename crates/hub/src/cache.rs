@@ -1,25 +1,27 @@
 //! The cache on disk, in the layout of the Python library.
 
-use std::fs;
-use std::io;
+use std::fs::{self, File};
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
-use super::{HubError, HubId, INDEX, PICKLED, PICKLED_INDEX, WEIGHTS, files_of, is_later_part, shards};
-use crate::gguf::is_gguf_name;
+use llm_gguf::is_gguf_name;
+
+use crate::files::{INDEX, PICKLED, PICKLED_INDEX, WEIGHTS, files_of, is_later_part, shards};
+use crate::{HubError, HubId};
 
 /// `models--ORG--NAME` in the cache.
 #[derive(Debug)]
-pub(super) struct Repository {
+pub(crate) struct Repository {
     folder: PathBuf,
 }
 
 impl Repository {
-    pub(super) fn new(cache: &Path, id: &HubId) -> Self {
+    pub(crate) fn new(cache: &Path, id: &HubId) -> Self {
         Self { folder: cache.join(format!("models--{}--{}", id.org, id.name)) }
     }
 
     /// Where the content named `etag` is or will be.
-    pub(super) fn blob(&self, etag: &str) -> Result<PathBuf, HubError> {
+    pub(crate) fn blob(&self, etag: &str) -> Result<PathBuf, HubError> {
         let known = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_');
         if etag.is_empty() || etag.len() > 128 || !etag.chars().all(known) {
             return Err(refused(etag));
@@ -29,7 +31,7 @@ impl Repository {
     }
 
     /// The folder of a commit.
-    pub(super) fn snapshot(&self, sha: &str) -> Result<PathBuf, HubError> {
+    pub(crate) fn snapshot(&self, sha: &str) -> Result<PathBuf, HubError> {
         if !is_commit(sha) {
             return Err(refused(sha));
         }
@@ -37,13 +39,13 @@ impl Repository {
     }
 
     /// Where a file of a commit is or will be; never outside the commit's folder, whatever the hub says.
-    pub(super) fn place(&self, sha: &str, name: &str) -> Result<PathBuf, HubError> {
+    pub(crate) fn place(&self, sha: &str, name: &str) -> Result<PathBuf, HubError> {
         let inside = !name.contains('\\') && name.split('/').all(|part| !matches!(part, "" | "." | ".."));
         if inside { Ok(self.snapshot(sha)?.join(name)) } else { Err(refused(name)) }
     }
 
     /// Makes the file of a commit out of its content.
-    pub(super) fn link(&self, sha: &str, name: &str, blob: &Path) -> Result<(), HubError> {
+    pub(crate) fn link(&self, sha: &str, name: &str, blob: &Path) -> Result<(), HubError> {
         let place = self.place(sha, name)?;
         let parent = place.parent().unwrap_or(&self.folder);
         create(parent)?;
@@ -56,18 +58,24 @@ impl Repository {
     }
 
     /// Keeps which commit a branch or tag is.
-    pub(super) fn remember(&self, revision: &str, sha: &str) -> Result<(), HubError> {
+    pub(crate) fn remember(&self, revision: &str, sha: &str) -> Result<(), HubError> {
         if revision == sha {
             return Ok(());
         }
         let path = self.folder.join("refs").join(revision);
         create(path.parent().unwrap_or(&self.folder))?;
-        crate::write_atomic(&path, |out| out.write_all(sha.as_bytes()))
-            .map_err(|error| HubError::Io { path, source: io::Error::other(error) })
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        let partial = path.with_file_name(format!(".{name}.partial"));
+        let filled = File::create(&partial).and_then(|mut file| {
+            file.write_all(sha.as_bytes())?;
+            file.sync_all()
+        });
+        let written = filled.and_then(|()| fs::rename(&partial, &path));
+        written.map_err(|source| HubError::Io { path, source })
     }
 
     /// The model as the cache has it, if it is whole.
-    pub(super) fn cached(&self, id: &HubId) -> Result<Option<PathBuf>, HubError> {
+    pub(crate) fn cached(&self, id: &HubId) -> Result<Option<PathBuf>, HubError> {
         let sha = fs::read_to_string(self.folder.join("refs").join(&id.revision)).ok();
         let sha = sha.map(|sha| sha.trim().to_owned()).or_else(|| is_commit(&id.revision).then(|| id.revision.clone()));
         let Some(sha) = sha.filter(|sha| is_commit(sha)) else { return Ok(None) };
@@ -103,7 +111,7 @@ fn refused(name: &str) -> HubError {
     HubError::Answer { url: format!("{name:?}"), message: "the hub gives a name that is none for a file".to_owned() }
 }
 
-pub(super) fn create(folder: &Path) -> Result<(), HubError> {
+pub(crate) fn create(folder: &Path) -> Result<(), HubError> {
     fs::create_dir_all(folder).map_err(|source| HubError::Io { path: folder.to_owned(), source })
 }
 

@@ -1,21 +1,19 @@
 //! What fine-tuning changed: losses and answers, before and after.
 
-use std::io::Write;
 use std::path::Path;
 
 use burn::tensor::Device;
 use comfy_table::presets::NOTHING;
 use comfy_table::{CellAlignment, Table};
-use llm_checkpoint::{load_adapter, load_for_inference};
+use llm_checkpoint::{ModelFiles, load_adapter, load_for_inference};
 use llm_data::TokenizedSample;
+use llm_eval::{Measured, Question};
 use llm_generate::Generator;
 use llm_model::CausalLm;
 use llm_train::{Method, Outcome};
 
-use crate::answers::Question;
 use crate::error::CliError;
-use crate::measure::Measured;
-use crate::model::ModelFiles;
+use crate::measure::MeasureView;
 use crate::printer::{Printer, plain_stdout, stdout};
 
 /// Answers that are shown.
@@ -41,7 +39,7 @@ impl Finished<'_> {
         stops: &[u32],
         printer: Printer,
     ) -> Result<(), CliError> {
-        let before = self.files.load(self.device)?;
+        let before = self.files.load_for_inference(self.device)?;
         let after = if self.method.adapts() {
             load_adapter(self.out, before.clone())?
         } else {
@@ -53,7 +51,8 @@ impl Finished<'_> {
         }
         if let Some(kept) = kept {
             printer.note("measuring what is kept");
-            let loss = |model| kept.score(model, self.device, printer).loss;
+            let mut view = MeasureView::new(printer);
+            let mut loss = |model| kept.score(model, self.device, &mut |event| view.show(event)).loss;
             rows.push(("kept", loss(&before), loss(&after)));
         }
         if !rows.is_empty() {

@@ -6,20 +6,25 @@
 //!                                      └── decode, cache ◀┘
 //! ```
 //!
-//! [`Conversation`] becomes the tokens of a prompt that fits the context, [`Generator`] runs the loop, [`Sampling`] says how a token is drawn, [`Options`] when to end.
+//! [`Conversation`] becomes the tokens of a prompt that fits the context. An [`Engine`] has several texts on their way, and
+//! each step of it goes on with all of them; a [`Generator`] is an engine of one. [`Sampling`] says how a token is drawn,
+//! [`Options`] when a text ends.
 #![warn(missing_docs)]
 
 mod advice;
 mod conversation;
+mod engine;
 mod error;
 mod generator;
 mod options;
 mod report;
 mod sampling;
+mod sequence;
 mod stop;
 
 pub use advice::Advice;
 pub use conversation::{Budget, Conversation, Form, Prompt};
+pub use engine::{Ended, Engine, SequenceId};
 pub use error::{ConversationError, GenerateError};
 pub use generator::Generator;
 pub use options::{ContextOverflow, Options};

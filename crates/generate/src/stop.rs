@@ -3,8 +3,8 @@
 /// Holds back what may be the beginning of one. The result does not depend on where the text is cut. Special tokens are no
 /// part of the text that is given out, but a stop string may name them: it is looked for in the text without them, and in
 /// the text with them.
-pub(crate) struct StopStrings<'a> {
-    stops: &'a [String],
+pub(crate) struct StopStrings {
+    stops: Vec<String>,
     /// The text held back.
     held: String,
     /// Special tokens in it: where in `held` they stand, and how they are written.
@@ -18,9 +18,9 @@ struct Whole {
     hidden: Vec<(usize, usize, usize)>,
 }
 
-impl<'a> StopStrings<'a> {
+impl StopStrings {
     /// None of `stops` is empty.
-    pub(crate) fn new(stops: &'a [String]) -> Self {
+    pub(crate) fn new(stops: Vec<String>) -> Self {
         Self { stops, held: String::new(), hidden: Vec::new() }
     }
 
@@ -121,7 +121,7 @@ mod tests {
     /// All text given out, and whether a stop string came.
     fn run(stops: &[&str], pieces: &[&str]) -> (String, bool) {
         let stops: Vec<String> = stops.iter().map(ToString::to_string).collect();
-        let mut matcher = StopStrings::new(&stops);
+        let mut matcher = StopStrings::new(stops.clone());
         let mut out = String::new();
         for piece in pieces {
             if matcher.push(piece, &mut out) {
@@ -143,7 +143,7 @@ mod tests {
     /// The same for pieces of which those in angle brackets are special tokens.
     fn run_with_special(stops: &[&str], pieces: &[&str]) -> (String, bool) {
         let stops: Vec<String> = stops.iter().map(ToString::to_string).collect();
-        let mut matcher = StopStrings::new(&stops);
+        let mut matcher = StopStrings::new(stops.clone());
         let mut out = String::new();
         for piece in pieces {
             let special = piece.starts_with('<');
@@ -170,7 +170,7 @@ mod tests {
     #[test]
     fn text_that_no_stop_string_begins_with_is_given_out_at_once() {
         let stops = ["END".to_owned()];
-        let mut matcher = StopStrings::new(&stops);
+        let mut matcher = StopStrings::new(stops.to_vec());
         let mut out = String::new();
         matcher.push("see the EN", &mut out);
         assert_eq!(out, "see the ");

@@ -5,9 +5,9 @@ use std::ops::ControlFlow;
 use burn::tensor::{Device, Int, Tensor, TensorData};
 use llm_data::{Corpus, CorpusOptions, Tokenizer, TokenizerKind, TokenizerSection};
 use llm_generate::{
-    ContextOverflow, Event, FinishReason, GenerateError, Generation, Generator, Options, Sampler, Sampling,
+    ContextOverflow, Engine, Event, FinishReason, GenerateError, Generation, Generator, Options, Sampler, Sampling,
 };
-use llm_model::{CausalLm, Family, ModelSection, RopeScaling, named_params, replace_params};
+use llm_model::{CausalLm, Family, LoraConfig, ModelSection, RopeScaling, named_params, replace_params};
 
 const CONTEXT: usize = 24;
 
@@ -335,4 +335,99 @@ fn a_stop_string_may_name_a_special_token() {
         stopped += 1;
     }
     assert!(stopped > 0, "20 · 60 draws from 257 tokens never gave the last one");
+}
+
+/// Texts that differ in prompt, sampling, length and in what they do at the end of the context.
+fn requests() -> Vec<(Vec<u32>, Options)> {
+    let options = Options { sampling: lively(), max_tokens: 14, ignore_eos: true, ..Options::default() };
+    let slides = Options { context_overflow: ContextOverflow::Slide, max_tokens: 40, ..options.clone() };
+    let prompt = |text: &str| text.bytes().map(u32::from).collect();
+    vec![
+        (prompt("Once upon"), Options { sampling: Sampling::greedy(), ..options.clone() }),
+        (prompt("A"), options.clone()),
+        (prompt("The dog chased the"), Options { max_tokens: 3, prefill_chunk: 4, ..options.clone() }),
+        (prompt("Once upon a time"), Options { sample: 1, ..slides.clone() }),
+        (prompt("Longer than the context of these models"), Options { sample: 2, prefill_chunk: 7, ..slides }),
+        (prompt("One"), Options { max_tokens: 0, ..options }),
+    ]
+}
+
+/// The ids of `requests`, generated together; each is admitted after as many steps as `starts` says.
+fn together(model: &CausalLm, requests: &[(Vec<u32>, Options)], starts: &[usize]) -> Vec<Vec<u32>> {
+    let tokenizer = bytes();
+    let mut engine = Engine::new(model, &tokenizer, &Device::flex(), 2);
+    let (mut names, mut texts) = (Vec::new(), vec![None; requests.len()]);
+    let mut streamed = vec![Vec::new(); requests.len()];
+    for step in 0.. {
+        for (i, (prompt, options)) in requests.iter().enumerate().filter(|(i, _)| starts[*i] == step) {
+            names.push((engine.admit(prompt, options.clone()).unwrap(), i));
+        }
+        let place = |id| names.iter().find(|(name, _)| *name == id).unwrap().1;
+        let ended = engine.step(&mut |id, event| {
+            if let Event::Token(token) = event {
+                streamed[place(id)].push(token);
+            }
+            ControlFlow::Continue(())
+        });
+        for (id, generation) in ended.unwrap() {
+            texts[place(id)] = Some(generation.unwrap().ids);
+        }
+        if engine.is_idle() && starts.iter().all(|start| *start <= step) {
+            break;
+        }
+    }
+    let texts: Vec<Vec<u32>> = texts.into_iter().map(Option::unwrap).collect();
+    assert_eq!(texts, streamed);
+    texts
+}
+
+#[test]
+fn texts_are_the_same_together_and_alone() {
+    let lora = LoraConfig { alpha: 64.0, ..LoraConfig::default() };
+    let adapted = model(Family::Llama).with_lora(&lora, 5).unwrap();
+    let mut wave = 0.0f32;
+    let adapted = replace_params(adapted, &mut |info| {
+        let values = (0..info.len()).map(|_| {
+            wave += 0.7;
+            wave.sin() * 0.3
+        });
+        let data = TensorData::new(values.collect::<Vec<f32>>(), info.shape.clone());
+        Ok::<_, ()>(info.name.ends_with("lora_b").then(|| data.into()))
+    });
+    let requests = requests();
+    for model in families().into_iter().chain([adapted.unwrap()]) {
+        let alone: Vec<_> =
+            requests.iter().map(|(prompt, options)| run(&model, prompt, options).unwrap().ids).collect();
+        for starts in [[0; 6], [0, 1, 2, 3, 4, 5], [9, 0, 0, 4, 0, 1], [0, 20, 20, 0, 30, 60]] {
+            assert_eq!(together(&model, &requests, &starts), alone, "{:?}, {starts:?}", model.config().family);
+        }
+    }
+}
+
+#[test]
+fn a_text_that_is_cancelled_leaves_the_others_alone() {
+    let (model, tokenizer) = (model(Family::Llama), bytes());
+    let requests = requests();
+    let alone = run(&model, &requests[0].0, &requests[0].1).unwrap();
+    let mut engine = Engine::new(&model, &tokenizer, &Device::flex(), 1);
+    let kept = engine.admit(&requests[0].0, requests[0].1.clone()).unwrap();
+    let from_outside = engine.admit(&requests[1].0, requests[1].1.clone()).unwrap();
+    let by_receiver = engine.admit(&requests[3].0, requests[3].1.clone()).unwrap();
+    let mut ended = Vec::new();
+    for step in 0.. {
+        let emit =
+            &mut |id, _: Event| if id == by_receiver { ControlFlow::Break(()) } else { ControlFlow::Continue(()) };
+        ended.extend(engine.step(emit).unwrap().into_iter().map(|(id, generation)| (id, generation.unwrap())));
+        if step == 4 {
+            let cancelled = engine.cancel(from_outside).unwrap().unwrap();
+            assert_eq!((cancelled.ids.len(), cancelled.finish_reason), (5, FinishReason::Cancelled));
+            assert_eq!(engine.cancel(from_outside).unwrap(), None);
+        }
+        if engine.is_idle() {
+            break;
+        }
+    }
+    let [first, second] = &ended[..] else { panic!("{} texts ended", ended.len()) };
+    assert_eq!((first.0, first.1.finish_reason, first.1.ids.len()), (by_receiver, FinishReason::Cancelled, 0));
+    assert_eq!((second.0, &second.1.ids, &second.1.text), (kept, &alone.ids, &alone.text));
 }

@@ -2,12 +2,13 @@
 """Writes the golden values that the Rust tests hold our Transformer and optimizers against.
 
 Every case in `CASES` becomes a folder with a tiny random model in Hugging Face layout
-(`config.json`, `model.safetensors`, float32) and `golden.safetensors`, what PyTorch and
-`transformers` (eager attention) compute with it. Run from the top of the repository:
+(`config.json`, `model.safetensors`, float32), and `golden.safetensors` and `attention.safetensors`, what
+PyTorch and `transformers` (eager attention) compute with it. Run from the top of the repository:
 
     python3 -m venv /tmp/venv && /tmp/venv/bin/pip install -r scripts/requirements.txt
     /tmp/venv/bin/python scripts/golden.py            # rewrites crates/model/tests/golden
     /tmp/venv/bin/python scripts/golden.py --check    # compares with what is committed instead
+    /tmp/venv/bin/python scripts/golden.py --attention  # rewrites attention.safetensors only, of the models there
 
 One thread and fixed seeds: the output is the same to the bit on one machine, and within
 float32 rounding on another processor.
@@ -28,6 +29,8 @@ Tensors of `golden.safetensors` (b batch, t time, v vocabulary), integers as int
 
 The cases in `FAMILIES` have all but the optimizers, and prompts longer than their windows. OPT is one of adamw, adam, sgd, muon; `HYPER`, also the metadata of the file, has their settings.
 All clip the gradients to a global norm of 1 first, as `torch.nn.utils.clip_grad_norm_` does.
+
+Tensors of `attention.safetensors` (h heads): "0", "1", … [b,h,t,t], the attention weights of each layer for `ids`.
 """
 
 import argparse
@@ -192,6 +195,10 @@ def random_model(seed, config):
     return model
 
 
+def load(folder):
+    return AutoModelForCausalLM.from_pretrained(folder, attn_implementation="eager", dtype=torch.float32).eval()
+
+
 def save_and_reload(model, folder, legacy):
     """Saves `model`, its configuration in the old form if `legacy`, and returns what `transformers` reads back."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -206,7 +213,7 @@ def save_and_reload(model, folder, legacy):
         config["torch_dtype"] = config.pop("dtype")
         config |= legacy
     path.write_text(json.dumps(config, indent=2, sort_keys=True) + "\n")
-    return AutoModelForCausalLM.from_pretrained(folder, attn_implementation="eager", dtype=torch.float32).eval()
+    return load(folder)
 
 
 def logits_of(model, ids):
@@ -343,6 +350,15 @@ def golden(model, seed, prompt, kinds):
     return {k: (v if v.is_floating_point() else v.int()).detach().contiguous() for k, v in out.items()}
 
 
+@torch.no_grad()
+def write_attention(model, folder):
+    """Writes `attention.safetensors`: how much each token of the batch attends to each, in every layer and head."""
+    ids = load_file(folder / "golden.safetensors")["ids"].long()
+    layers = model(ids, use_cache=False, output_attentions=True).attentions
+    assert len(layers) == model.config.num_hidden_layers
+    save_file({str(i): weights.contiguous() for i, weights in enumerate(layers)}, folder / "attention.safetensors")
+
+
 def write(root):
     for name, (seed, config, legacy) in (CASES | FAMILIES).items():
         folder = root / name
@@ -356,6 +372,7 @@ def write(root):
             prompt, new = values["greedy.prompt"].long(), values["greedy.ids"].long()
             values["cached.logits"] = cached(save_and_reload(made, folder, legacy), prompt, new)
         save_file(values, folder / "golden.safetensors", {"hyper": json.dumps(HYPER)})
+        write_attention(model, folder)
         print(f"{name}: {len(values)} tensors, loss {values['loss'].item():.4f}", file=sys.stderr)
 
 
@@ -393,13 +410,19 @@ def check(root):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, default=GOLDEN, help="folder to write or check (default: %(default)s)")
-    parser.add_argument("--check", action="store_true", help="compare with the files there and write nothing")
+    mode = parser.add_mutually_exclusive_group()
+    mode.add_argument("--check", action="store_true", help="compare with the files there and write nothing")
+    mode.add_argument("--attention", action="store_true", help="write attention.safetensors of the models there only")
     args = parser.parse_args()
     logging.disable_progress_bar()
     torch.set_num_threads(1)
     torch.use_deterministic_algorithms(True)
     if args.check:
         sys.exit(0 if check(args.out) else 1)
+    if args.attention:
+        for name in CASES | FAMILIES:
+            write_attention(load(args.out / name), args.out / name)
+        return
     write(args.out)
 
 

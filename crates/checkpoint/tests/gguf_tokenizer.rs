@@ -323,7 +323,10 @@ const VOCABULARIES: [&str; 13] = [
 #[test]
 fn ids_are_those_of_llama_cpp_s_own_tests() {
     let Some(folder) = std::env::var_os("LLM_LLAMA_CPP_MODELS").map(PathBuf::from) else {
-        return skip("LLM_LLAMA_CPP_MODELS does not name the folder vendor/llama.cpp/models of llama-cpp-python");
+        return skip(
+            "llama-cpp-models",
+            "LLM_LLAMA_CPP_MODELS does not name the folder vendor/llama.cpp/models of llama-cpp-python",
+        );
     };
     for name in VOCABULARIES {
         let file = folder.join(format!("ggml-vocab-{name}.gguf"));

@@ -27,7 +27,7 @@ pub struct GenerationDefaults {
     pub min_p: Option<f32>,
     /// Makes the tokens of the whole text so far less probable.
     pub repetition_penalty: Option<f32>,
-    /// Most tokens to generate.
+    /// Maximum number of tokens to generate.
     pub max_new_tokens: Option<usize>,
 }
 

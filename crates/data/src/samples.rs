@@ -60,7 +60,7 @@ pub struct SampleSection {
     pub train_on: TrainOn,
     /// Most tokens of a sample, and of a row; the model's context without it, which is also the most it can be.
     pub max_length: Option<usize>,
-    /// Cut longer samples at their end instead of leaving them out.
+    /// Truncate longer samples instead of skipping them.
     pub truncate: bool,
     /// Put several samples into a row.
     pub packing: bool,
@@ -94,7 +94,7 @@ pub struct SampleLimits {
     pub train_on: TrainOn,
     /// Most tokens of a sample.
     pub max_length: usize,
-    /// Cut longer samples at their end instead of leaving them out.
+    /// Truncate longer samples instead of skipping them.
     pub truncate: bool,
 }
 

@@ -23,7 +23,7 @@ const WARMUP: u64 = 3;
 pub struct Preset {
     /// Its name.
     pub name: &'static str,
-    /// Sequences a step.
+    /// Sequences per step.
     pub batch: usize,
     /// Tokens of a sequence.
     pub context: usize,
@@ -60,12 +60,12 @@ pub struct BenchRecord {
     pub preset: &'static str,
     /// The device.
     pub device: String,
-    /// Number type of the matrix products.
+    /// Precision of matrix products.
     pub precision: &'static str,
     /// What frozen weights were held in, where they were quantized.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub quantize: Option<Quantize>,
-    /// Sequences a step.
+    /// Sequences per step.
     pub batch: usize,
     /// Tokens of a sequence.
     pub context: usize,
@@ -144,7 +144,7 @@ pub fn bench_train(
 pub struct Shape {
     /// What the record calls it.
     pub name: &'static str,
-    /// Sequences a step.
+    /// Sequences per step.
     pub batch: usize,
     /// Tokens of a sequence.
     pub context: usize,

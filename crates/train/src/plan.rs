@@ -12,7 +12,7 @@ use crate::{Optimizer, RunConfig, TrainSection};
 pub struct RunPlan {
     /// The device, as its user calls it.
     pub device: String,
-    /// Number type of the matrix products.
+    /// Precision of matrix products.
     pub precision: Precision,
     /// Parameters in all.
     pub parameters: usize,

@@ -46,15 +46,15 @@ pub struct ChatArgs {
     #[command(flatten)]
     adapters: AdapterArgs,
 
-    /// What the model is told before the conversation.
+    /// System message.
     #[arg(long, value_name = "TEXT")]
     system: Option<String>,
 
-    /// Maximum number of tokens of an answer; -1 for what fits [default: that of the model's generation_config.json, else -1].
+    /// Maximum number of tokens per answer; -1 for what fits [default: from the model's generation_config.json, else -1].
     #[arg(short = 'n', long, value_name = "N", allow_negative_numbers = true, value_parser = unlimited_or)]
     max_tokens: Option<usize>,
 
-    /// A Jinja chat template to use instead of the model's own.
+    /// Jinja chat template to use instead of the model's own.
     #[arg(long, value_name = "FILE")]
     chat_template: Option<PathBuf>,
 
@@ -64,7 +64,7 @@ pub struct ChatArgs {
     #[command(flatten)]
     device: DeviceArgs,
 
-    /// Show on stderr the settings, with where each comes from; tokens per second also without a terminal.
+    /// Print settings and where each comes from to stderr, and tokens per second even without a terminal.
     #[arg(short, long, conflicts_with = "quiet")]
     verbose: bool,
 

@@ -27,7 +27,7 @@ pub struct TrainSection {
     /// Sequences computed at once (default: `batch_size`); gradients add up over the step.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub micro_batch_size: Option<usize>,
-    /// Number type of the matrix products.
+    /// Precision of matrix products.
     pub precision: Precision,
     /// Keep only what enters each block, and compute its activations anew in the backward pass: about a quarter more
     /// time for a fraction of the memory.

@@ -34,7 +34,7 @@ pub struct GenerationDefaults {
 /// Reads `generation_config.json` in `dir`; without the file, or in a GGUF file, nothing is named.
 ///
 /// # Errors
-/// A file that cannot be read, is no JSON object, or has a value outside its range.
+/// A file that cannot be read, is not a JSON object, or has a value outside its range.
 pub fn load_generation(dir: &Path) -> Result<GenerationDefaults, CheckpointError> {
     if dir.is_file() {
         return Ok(GenerationDefaults::default());

@@ -71,7 +71,7 @@ impl AdapterArgs {
                 printer.warn(format_args!("{}: unknown settings are ignored: {settings}", path.display()));
             }
             if other_parts > 0 {
-                let parts = "tensors of parts other than text are not read";
+                let parts = "tensors of parts other than text are skipped";
                 printer.warn(format_args!("{}: {other_parts} {parts}", path.display()));
             }
         }

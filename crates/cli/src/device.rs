@@ -115,7 +115,7 @@ impl DeviceArgs {
         }
     }
 
-    /// The device to train on in `precision`, with a warning where that is no gain.
+    /// The device to train on in `precision`, with a warning where that gains nothing.
     pub fn open_to_train(self, precision: Precision, printer: Printer) -> Result<NamedDevice, DeviceError> {
         let device = self.open(printer)?;
         if let Some(text) = precision_warning(precision, &device.device) {

@@ -59,7 +59,7 @@ pub fn open(path: &Path, printer: Printer) -> Result<ModelSource, CliError> {
     if tensors > 0 {
         let (tensors, parameters) = (grouped(tensors as u64), grouped(parameters as u64));
         printer.note(format_args!(
-            "reading the text part only: {tensors} tensors of other parts ({parameters} parameters) are left out"
+            "reading the text part only: {tensors} tensors of other parts ({parameters} parameters) are skipped"
         ));
     }
     Ok(source)

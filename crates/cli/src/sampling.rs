@@ -105,7 +105,7 @@ fn checked(set: fn(&mut Sampling, f32)) -> impl Fn(&str) -> Result<f32, String> 
     }
 }
 
-/// A number of tokens, of which `usize::MAX` is all.
+/// A number of tokens; `usize::MAX` is all.
 #[derive(Debug, Clone, Copy)]
 pub struct Most(pub usize);
 

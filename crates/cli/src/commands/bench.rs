@@ -161,7 +161,7 @@ fn print_profile(record: &BenchRecord) -> Result<(), CliError> {
     writeln!(
         out,
         "\n{:<26} {:>7} {:>10} {:>7} {:>10} {:>9} {:>7}",
-        "operation", "calls", "ms a step", "share", "at best", "GFLOP/s", "GB/s"
+        "operation", "calls", "ms per step", "share", "at best", "GFLOP/s", "GB/s"
     )?;
     for r in &record.profile {
         let share = 100.0 * r.ms / record.ms_per_step;
@@ -171,7 +171,7 @@ fn print_profile(record: &BenchRecord) -> Result<(), CliError> {
         writeln!(out, " {best:>10} {:>9} {:>7}", rate(r.gflop), rate(r.gb))?;
     }
     let best: f64 = record.profile.iter().map(|r| r.best_ms).sum();
-    writeln!(out, "{:<26} {:>7} {:>10.2} {:>7} {best:>10.2}", "a step", "", record.ms_per_step, "")?;
+    writeln!(out, "{:<26} {:>7} {:>10.2} {:>7} {best:>10.2}", "per step", "", record.ms_per_step, "")?;
     Ok(())
 }
 

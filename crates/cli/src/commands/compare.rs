@@ -16,7 +16,7 @@ use crate::model::{locate, open};
 use crate::numbers::grouped;
 use crate::printer::{Printer, plain_stdout, stdout};
 
-/// What both models go on with, where nothing else is asked for.
+/// The default prompts for both models.
 const PROMPTS: [&str; 3] = ["Once upon a time", "The capital of France is", "To be healthy, one should"];
 
 const EXAMPLES: &str = "Examples:

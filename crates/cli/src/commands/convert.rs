@@ -144,7 +144,7 @@ fn check(
     let result = written.load(device)?;
     let ids = tokenizer.encode_prompt(TEXT)?;
     if written.tokenizer.encode_prompt(TEXT)? != ids {
-        printer.warn(format_args!("the tokenizer of {} splits the text of the check differently", target.display()));
+        printer.warn(format_args!("the tokenizer of {} splits the check's text differently", target.display()));
     }
     let Agreement { difference, largest, agreeing, positions } = Agreement::of([source, &result], &ids, device)?;
     let mut out = stdout();

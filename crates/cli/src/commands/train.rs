@@ -271,7 +271,7 @@ pub fn run(args: &TrainArgs, printer: Printer) -> Result<(), CliError> {
     Ok(())
 }
 
-/// How it ended, and how to go on.
+/// How it ended, and what to do next.
 fn report(outcome: &Outcome, args: &TrainArgs, out: &Path, prompt: &str, printer: Printer) {
     let (step, time) = (grouped(outcome.step), duration(outcome.seconds));
     if outcome.ending == Ending::Interrupted {
@@ -288,7 +288,7 @@ fn report(outcome: &Outcome, args: &TrainArgs, out: &Path, prompt: &str, printer
         )
     });
     printer.note(format_args!("done: {step} steps in {time}{best}"));
-    printer.note(format_args!("the model: {out}; its history: {out}/training/loss.svg"));
+    printer.note(format_args!("model: {out}; loss curve: {out}/training/loss.svg"));
     let prompt = if prompt.trim().is_empty() { "Once" } else { prompt };
     printer.note(format_args!("try it: llm generate --model {out} --prompt {prompt:?}"));
 }

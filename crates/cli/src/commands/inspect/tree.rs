@@ -96,7 +96,7 @@ fn print_adapter(adapter: &AdapterDescription, json: bool) -> Result<(), CliErro
         writeln!(out, "ignored     unknown settings {}", adapter.unknown_settings.join(", "))?;
     }
     if adapter.other_parts > 0 {
-        writeln!(out, "not read    {} tensors of parts other than text", grouped(adapter.other_parts as u64))?;
+        writeln!(out, "skipped     {} tensors of parts other than text", grouped(adapter.other_parts as u64))?;
     }
     writeln!(out, "parameters  {}; {:.1} MB in float32", grouped(*parameters as u64), *parameters as f64 * 4.0 / 1e6)?;
     Ok(())

@@ -3,6 +3,7 @@
 mod report;
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use burn::tensor::Device;
@@ -13,7 +14,7 @@ use llm_data::{
     check_samples, prepare_split,
 };
 use llm_eval::EvalData;
-use llm_train::{Ending, FinetuneConfig, Finetuning, Method, Outcome, RunOptions, Source, TrainError, Trainer};
+use llm_train::{Alone, Ending, FinetuneConfig, Finetuning, Method, Outcome, RunOptions, Source, TrainError, Trainer};
 
 use crate::device::DeviceArgs;
 use crate::error::CliError;
@@ -91,6 +92,7 @@ impl Start<'_> {
             tensorboard: self.tensorboard,
             device: device.device.clone(),
             device_name: device.name.clone(),
+            group: Arc::new(Alone),
         };
         Finetuning::check(&config, &files.config, &options).map_err(|error| resuming(error, self.config_file, &out))?;
 

@@ -210,7 +210,7 @@ pub fn bench_model(
 fn train_step(mut learner: Learner, shape: Shape, step: u64) -> Result<Learner, TrainError> {
     let gradients = learner.gradients(step, &[batch(shape, learner.model.config().vocab_size, step)]);
     Ok(learner.apply(
-        gradients.map_err(|defect| defect.at(step, &OptimizerSection::default(), &ScheduleSection::default(), None))?,
+        gradients.map_err(|error| error.at(step, &OptimizerSection::default(), &ScheduleSection::default(), None))?,
         1.0,
     ))
 }

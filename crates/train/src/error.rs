@@ -7,7 +7,7 @@ use llm_data::DataError;
 use llm_model::{ConfigError, LoraError};
 
 use crate::optim::StateMismatch;
-use crate::{Advice, NotFinite, RunConfigError};
+use crate::{Advice, GroupError, NotFinite, RunConfigError};
 
 /// Why a run did not begin or did not go on.
 #[derive(Debug, thiserror::Error)]
@@ -131,6 +131,20 @@ pub enum TrainError {
         /// The first of them.
         first: &'static str,
     },
+    /// A step whose micro-batches cannot be shared out.
+    #[error(
+        "a step has {micro_batches} micro-batches, which {processes} processes cannot share evenly\n\
+         hint: start as many processes as divide {micro_batches}, or set train.micro_batch_size so that they do"
+    )]
+    Indivisible {
+        /// Of a step.
+        micro_batches: usize,
+        /// Of the group.
+        processes: usize,
+    },
+    /// The other processes are gone.
+    #[error(transparent)]
+    Group(#[from] GroupError),
     /// A model that cannot fit.
     #[error("weights and gradients of this model take {needed:.1} GiB, but this machine has {available:.1} GiB")]
     TooLarge {

@@ -149,7 +149,7 @@ impl Forecast {
         let start = Instant::now();
         let gradients = learner
             .gradients(step, &[batch])
-            .map_err(|defect| defect.at(step, &config.optimizer, &config.schedule, None))?;
+            .map_err(|error| error.at(step, &config.optimizer, &config.schedule, None))?;
         let (loss, of_gradients) = (gradients.loss, start.elapsed().as_secs_f64());
         let start = Instant::now();
         let learner = learner.apply(gradients, config.schedule.factor(step, self.plan.steps));

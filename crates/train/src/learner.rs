@@ -1,14 +1,16 @@
 //! A model and its optimizer: one training step.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
-use burn::module::Module;
+use burn::module::{Module, Param};
 use burn::optim::{GradientsAccumulator, GradientsParams};
 use burn::tensor::{Device, Tensor};
 use llm_kernels::in_thread_pool;
-use llm_model::{CausalLm, Precision};
+use llm_model::{CausalLm, ParamInfo, ParamVisitor, Precision, visit_params};
 
 use crate::diagnose::{self, NotFinite, Quantity};
+use crate::group::{Alone, Group, GroupError};
 use crate::loss_scale::LossScale;
 use crate::objective::Objective;
 use crate::optim::{Optimizer, OptimizerSection, StepScale, clip_factor, squared_norms};
@@ -27,6 +29,7 @@ pub struct Learner {
     seed: u64,
     grad_clip: f64,
     recompute: bool,
+    group: Arc<dyn Group>,
 }
 
 /// The gradients of one step, and what is known of them.
@@ -49,24 +52,48 @@ pub struct Defect {
     pub place: String,
 }
 
-impl Defect {
+/// Why a step has no gradients.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum StepError {
+    /// They are not finite.
+    Defect(Defect),
+    /// The other processes have theirs no longer.
+    Group(GroupError),
+}
+
+impl StepError {
     /// The error that ends a run of these settings at `step`, counted from 0, after saving `checkpoint`.
     pub(crate) fn at(
-        &self,
+        self,
         step: u64,
         optimizer: &OptimizerSection,
         schedule: &ScheduleSection,
         checkpoint: Option<PathBuf>,
     ) -> TrainError {
-        TrainError::NotFinite(Box::new(NotFinite {
-            step: step + 1,
-            quantity: self.quantity,
-            place: self.place.clone(),
-            checkpoint,
-            lr: optimizer.lr.to_string(),
-            warmup_steps: schedule.warmup_steps,
-            grad_clip: optimizer.grad_clip.to_string(),
-        }))
+        match self {
+            Self::Group(error) => error.into(),
+            Self::Defect(defect) => TrainError::NotFinite(Box::new(NotFinite {
+                step: step + 1,
+                quantity: defect.quantity,
+                place: defect.place,
+                checkpoint,
+                lr: optimizer.lr.to_string(),
+                warmup_steps: schedule.warmup_steps,
+                grad_clip: optimizer.grad_clip.to_string(),
+            })),
+        }
+    }
+}
+
+impl From<Defect> for StepError {
+    fn from(defect: Defect) -> Self {
+        Self::Defect(defect)
+    }
+}
+
+impl From<GroupError> for StepError {
+    fn from(error: GroupError) -> Self {
+        Self::Group(error)
     }
 }
 
@@ -82,6 +109,7 @@ impl Learner {
             seed,
             grad_clip: section.grad_clip,
             recompute: false,
+            group: Arc::new(Alone),
         }
     }
 
@@ -91,18 +119,34 @@ impl Learner {
         Self { recompute, ..self }
     }
 
-    /// The gradients of the mean loss over what counts in `batches`, the micro-batches of step `step`.
+    /// The same learner as one process of `group`.
+    #[must_use]
+    pub fn with_group(self, group: Arc<dyn Group>) -> Self {
+        Self { group, ..self }
+    }
+
+    /// The gradients of the mean loss over what counts in step `step`, of which `batches` are this process's micro-batches:
+    /// every process has as many, and gets the same gradients.
     ///
     /// With a loss scale, gradients that overflow halve it and the same step is computed again.
     ///
     /// # Errors
-    /// [`Defect`] where loss or gradients are not finite.
-    pub fn gradients<O: Objective>(&mut self, step: u64, batches: &[O]) -> Result<Gradients, Defect> {
+    /// [`Defect`] where loss or gradients are not finite, and a group that breaks up.
+    pub fn gradients<O: Objective>(&mut self, step: u64, batches: &[O]) -> Result<Gradients, StepError> {
+        let mut counts = [batches.iter().map(Objective::count).sum::<usize>() as f64];
+        self.group.sum_numbers(&mut counts)?;
+        let targets = counts[0] as usize;
         loop {
-            let gradients = self.backward(step, batches);
+            let local = in_thread_pool(&self.device, || self.local(step, batches, targets));
+            let own_loss = local.loss;
+            let gradients = self.summed(local, step)?;
             if !gradients.loss.is_finite() {
-                let place = diagnose::forward(&self.model, batches, &self.device);
-                return Err(Defect { quantity: Quantity::Loss, place });
+                let place = if own_loss.is_finite() {
+                    "the batches of another process".to_owned()
+                } else {
+                    diagnose::forward(&self.model, batches, &self.device)
+                };
+                return Err(Defect { quantity: Quantity::Loss, place }.into());
             }
             if gradients.norm.is_finite() {
                 if let Some(scale) = &mut self.loss_scale {
@@ -112,22 +156,19 @@ impl Learner {
             }
             if !self.loss_scale.as_mut().is_some_and(LossScale::overflowed) {
                 let place = diagnose::gradients(&self.model, &gradients.grads);
-                return Err(Defect { quantity: Quantity::Gradient, place });
+                return Err(Defect { quantity: Quantity::Gradient, place }.into());
             }
         }
     }
 
-    fn backward<O: Objective>(&self, step: u64, batches: &[O]) -> Gradients {
-        in_thread_pool(&self.device, || self.backward_here(step, batches))
-    }
-
-    fn backward_here<O: Objective>(&self, step: u64, batches: &[O]) -> Gradients {
-        let targets: usize = batches.iter().map(Objective::count).sum();
+    /// This process's part of the gradients of a step over `targets` of what counts.
+    fn local<O: Objective>(&self, step: u64, batches: &[O], targets: usize) -> Local {
+        let first = self.group.rank() * batches.len();
         let scale = self.loss_scale.as_ref().map_or(1.0, LossScale::value);
         let mut accumulator = GradientsAccumulator::new();
         let mut loss: Option<Tensor<1>> = None;
         for (micro, batch) in batches.iter().enumerate() {
-            let seed = mix(mix(self.seed, step), micro as u64);
+            let seed = mix(mix(self.seed, step), (first + micro) as u64);
             let (share, grads) = if let Some(batch) = batch.language_modelling().filter(|_| self.recompute) {
                 let seed = |part: u64| self.device.seed(mix(seed, part));
                 recompute::loss_and_gradients(&self.model, batch, &self.device, targets, scale, seed)
@@ -140,10 +181,21 @@ impl Learner {
             accumulator.accumulate(&self.model, grads);
             loss = Some(loss.map_or(share.clone(), |loss| loss + share));
         }
-        let grads = accumulator.grads();
-        let loss = loss.map_or(0.0, Tensor::into_scalar::<f32>);
-        let squares = squared_norms(&self.model, &grads).map_or(0.0, Tensor::into_scalar::<f32>);
-        Gradients { grads, loss, norm: f64::from(squares).sqrt() / scale, step }
+        Local { grads: accumulator.grads(), loss: loss.map_or(0.0, Tensor::into_scalar::<f32>) }
+    }
+
+    /// The gradients of all processes together.
+    fn summed(&self, Local { mut grads, loss }: Local, step: u64) -> Result<Gradients, GroupError> {
+        let mut losses = [loss];
+        if self.group.size() > 1 {
+            self.group.sum(&mut losses)?;
+            grads = sum_gradients(&self.model, grads, &*self.group)?;
+        }
+        let scale = self.loss_scale.as_ref().map_or(1.0, LossScale::value);
+        in_thread_pool(&self.device, move || {
+            let squares = squared_norms(&self.model, &grads).map_or(0.0, Tensor::into_scalar::<f32>);
+            Ok(Gradients { grads, loss: losses[0], norm: f64::from(squares).sqrt() / scale, step })
+        })
     }
 
     /// The learner after a step along `gradients`, clipped, at `lr_factor` of the configured learning rates.
@@ -168,6 +220,36 @@ impl Learner {
     pub fn device(&self) -> &Device {
         &self.device
     }
+}
+
+/// What one process has computed of a step.
+struct Local {
+    grads: GradientsParams,
+    /// Its share of the mean loss.
+    loss: f32,
+}
+
+/// The gradients of `model` summed over the processes of `group`, one parameter after the other.
+fn sum_gradients(model: &CausalLm, grads: GradientsParams, group: &dyn Group) -> Result<GradientsParams, GroupError> {
+    struct Summing<'a> {
+        grads: GradientsParams,
+        group: &'a dyn Group,
+        summed: GradientsParams,
+        error: Option<GroupError>,
+    }
+    impl ParamVisitor for Summing<'_> {
+        fn visit<const D: usize>(&mut self, _: &ParamInfo, param: &Param<Tensor<D>>) {
+            let Some(grad) = self.grads.remove::<D>(param.id).filter(|_| self.error.is_none()) else { return };
+            let (device, mut data) = (grad.device(), grad.into_data());
+            // Gradients are float32, and `data` is the only owner of them.
+            let values = data.as_mut_slice::<f32>().unwrap_or_default();
+            self.error = self.group.sum(values).err();
+            self.summed.register(param.id, Tensor::<D>::from_data(data, &device));
+        }
+    }
+    let mut summing = Summing { grads, group, summed: GradientsParams::new(), error: None };
+    visit_params(model, &mut summing);
+    summing.error.map_or(Ok(summing.summed), Err)
 }
 
 /// A seed for part `number` of what `seed` decides (the finalizer of `SplitMix64`).

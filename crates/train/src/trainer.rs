@@ -6,6 +6,7 @@ mod finetune;
 mod open;
 mod options;
 mod product;
+mod records;
 mod run;
 mod source;
 mod state;
@@ -14,7 +15,7 @@ mod work;
 use std::path::PathBuf;
 use std::time::Instant;
 
-use llm_checkpoint::{save_training, write_atomic};
+use llm_checkpoint::save_training;
 
 pub use finetune::Finetuning;
 pub use open::precision_warning;
@@ -24,16 +25,14 @@ pub use run::{Ending, Outcome};
 pub use source::{PreferenceSource, SampleSource, Source, TextSource};
 pub use state::Best;
 
-use directory::{CHART, RunLock, training_dir};
 use product::Product;
+use records::Records;
 use state::RunState;
 use work::Work;
 
-use crate::chart::Curves;
 use crate::diagnose::Quantity;
-use crate::learner::Defect;
-use crate::metrics::{Line, Metrics};
-use crate::tensorboard::Board;
+use crate::learner::StepError;
+use crate::metrics::Line;
 use crate::{
     EvalSection, Event, Learner, OptimizerSection, RunPlan, SampleSection, ScheduleSection, TrainError, TrainSection,
 };
@@ -51,7 +50,6 @@ struct Settings {
 /// A run that is ready to begin or to go on.
 #[derive(Debug)]
 pub struct Trainer<S> {
-    _lock: RunLock,
     config: Settings,
     options: RunOptions,
     source: S,
@@ -60,9 +58,8 @@ pub struct Trainer<S> {
     state: RunState,
     steps: u64,
     work: Work,
-    metrics: Metrics,
-    curves: Curves,
-    board: Option<Board>,
+    /// Kept by one process of a group.
+    records: Option<Records>,
     checkpoint: Option<PathBuf>,
     saved_step: Option<u64>,
     begin: Instant,
@@ -70,12 +67,15 @@ pub struct Trainer<S> {
 }
 
 impl<S: Source> Trainer<S> {
-    /// The micro-batches of a step, counted from 0.
+    /// The micro-batches of a step, counted from 0, that are this process's share.
     fn batches(&self, step: u64) -> Result<Vec<S::Batch>, TrainError> {
         let step = if self.config.train.overfit_batch { 0 } else { step };
         let seed = self.config.train.seed;
         let batch = |rank| Ok(self.source.batch(seed, step, rank)?);
-        (0..self.config.train.accumulation() as u32).map(batch).collect()
+        let group = &self.options.group;
+        let share = self.config.train.accumulation() / group.size();
+        let first = group.rank() * share;
+        (first as u32..(first + share) as u32).map(batch).collect()
     }
 
     /// What the run will do. Measures the loss of the next step's first micro-batch and the time that its gradients take.
@@ -89,11 +89,11 @@ impl<S: Source> Trainer<S> {
         for _ in 0..2 {
             let start = Instant::now();
             let gradients = self.learner.gradients(self.state.step, batches);
-            first_loss = gradients.map_err(|defect| self.stopped_by(&defect))?.loss;
+            first_loss = gradients.map_err(|error| self.stopped_by(error))?.loss;
             seconds = start.elapsed().as_secs_f64();
         }
         self.learner.loss_scale = loss_scale;
-        let seconds_per_step = seconds * self.config.train.accumulation() as f64;
+        let seconds_per_step = seconds * (self.config.train.accumulation() / self.options.group.size()) as f64;
         let mut plan = RunPlan::new(&self.config.train, self.source.summary(), &self.learner.model);
         plan.device.clone_from(&self.options.device_name);
         plan.first_step = self.state.step;
@@ -110,7 +110,9 @@ impl<S: Source> Trainer<S> {
             self.save_best()?; // there is no better one than the last
         }
         self.state.seconds = self.seconds();
-        self.metrics.sync()?;
+        self.saved_step = Some(self.state.step);
+        let Some(records) = &self.records else { return Ok(()) };
+        records.sync()?;
         let path = save_training(
             &self.options.out,
             self.state.step,
@@ -119,31 +121,23 @@ impl<S: Source> Trainer<S> {
             &self.state,
             self.config.train.keep_checkpoints,
         )?;
-        self.draw_chart()?;
+        records.draw(&self.options)?;
         on_event(Event::CheckpointSaved { step: self.state.step, path: &path });
         self.checkpoint = Some(path);
-        self.saved_step = Some(self.state.step);
         Ok(())
     }
 
     /// Makes the model of this step the one that the run directory holds.
     fn save_best(&self) -> Result<(), TrainError> {
+        if self.records.is_none() {
+            return Ok(());
+        }
         Ok(self.product.save(&self.options.out, &self.learner.inference_model(), self.source.tokenizer())?)
-    }
-
-    fn draw_chart(&self) -> Result<(), TrainError> {
-        let svg = self.curves.svg()?;
-        let path = training_dir(&self.options.out).join(CHART);
-        Ok(write_atomic(&path, |out| out.write_all(svg.as_bytes()))?)
     }
 
     /// Keeps a line for the file and the chart.
     fn record(&mut self, line: &Line) -> Result<(), TrainError> {
-        self.curves.push(line);
-        if let Some(board) = &mut self.board {
-            board.write(line)?;
-        }
-        self.metrics.write(line)
+        self.records.as_mut().map_or(Ok(()), |records| records.write(line))
     }
 
     /// Seconds of training so far.
@@ -151,9 +145,10 @@ impl<S: Source> Trainer<S> {
         self.seconds_before + self.begin.elapsed().as_secs_f64()
     }
 
-    fn stopped_by(&self, defect: &Defect) -> TrainError {
+    fn stopped_by(&self, error: StepError) -> TrainError {
         // Losses and gradients belong to the next step, an evaluation to the last one.
-        let step = self.state.step.saturating_sub(u64::from(defect.quantity == Quantity::ValidationLoss));
-        defect.at(step, &self.config.optimizer, &self.config.schedule, self.checkpoint.clone())
+        let evaluated = matches!(&error, StepError::Defect(defect) if defect.quantity == Quantity::ValidationLoss);
+        let step = self.state.step.saturating_sub(u64::from(evaluated));
+        error.at(step, &self.config.optimizer, &self.config.schedule, self.checkpoint.clone())
     }
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use burn::tensor::{Device, TensorData};
 use llm_checkpoint::{Quantize, load_adapter, load_frozen, load_model, load_tensors};
@@ -12,7 +12,8 @@ use llm_data::{
 };
 use llm_model::{CausalLm, ModelSection, named_params, params, trainable_params};
 use llm_train::{
-    ConfigFile, Ending, Event, FinetuneConfig, Finetuning, Method, Outcome, RunOptions, ScheduleSection, TrainError,
+    Alone, ConfigFile, Ending, Event, FinetuneConfig, Finetuning, Method, Outcome, RunOptions, ScheduleSection,
+    TrainError,
 };
 
 const CONTEXT: usize = 64;
@@ -84,7 +85,14 @@ impl Sandbox {
     ) -> Result<Outcome, TrainError> {
         let device = Device::flex();
         let out = self.dir.path().join(name);
-        let options = RunOptions { out, resume, tensorboard: false, device: device.clone(), device_name: "cpu".into() };
+        let options = RunOptions {
+            out,
+            resume,
+            tensorboard: false,
+            device: device.clone(),
+            device_name: "cpu".into(),
+            group: Arc::new(Alone),
+        };
         let model = match config.finetune.quantize {
             None => load_model(&self.base, &device.autodiff())?,
             quantize => load_frozen(&self.base, &device.autodiff(), quantize)?,

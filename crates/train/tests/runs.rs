@@ -2,11 +2,13 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use burn::tensor::Device;
 use llm_checkpoint::load_model;
-use llm_train::{Advice, ConfigFile, Ending, Event, Outcome, RunConfig, RunOptions, TextSource, TrainError, Trainer};
+use llm_train::{
+    Advice, Alone, ConfigFile, Ending, Event, Outcome, RunConfig, RunOptions, TextSource, TrainError, Trainer,
+};
 use serde_json::Value;
 
 /// Dropout's random numbers come from one generator for the whole process.
@@ -59,6 +61,7 @@ impl Sandbox {
             tensorboard: false,
             device: Device::flex(),
             device_name: "cpu".into(),
+            group: Arc::new(Alone),
         };
         Trainer::open(self.config.clone(), options, &mut |_| ())
     }

@@ -1,9 +1,12 @@
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use clap::Args;
 use llm_data::DataSection;
-use llm_train::{ConfigFile, Ending, FinetuneConfig, Method, Outcome, RunConfig, RunOptions, TrainError, Trainer};
+use llm_train::{
+    Alone, ConfigFile, Ending, FinetuneConfig, Method, Outcome, RunConfig, RunOptions, TrainError, Trainer,
+};
 
 use crate::device::{DeviceArgs, PRECISIONS};
 use crate::error::CliError;
@@ -258,6 +261,7 @@ pub fn run(args: &TrainArgs, printer: Printer) -> Result<(), CliError> {
         tensorboard: args.tensorboard,
         device: device.device.clone(),
         device_name: device.name,
+        group: Arc::new(Alone),
     };
 
     let mut view = TrainingView::new(printer, device.device);

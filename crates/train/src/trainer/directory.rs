@@ -60,6 +60,10 @@ pub(super) fn check_directory<C: ConfigFile>(config: &C, options: &RunOptions) -
         return Err(TrainError::NotADirectory { path: dir });
     }
     let saved = training_dir(&dir).join("config.toml");
+    if options.group.rank() > 0 {
+        // Process 0 of a group writes the directory; the others read what there is to resume.
+        return if options.resume { Ok(config.check_resume(&C::load(&saved)?)?) } else { Ok(()) };
+    }
     if options.resume {
         if !saved.is_file() {
             return Err(TrainError::NothingToResume { dir });

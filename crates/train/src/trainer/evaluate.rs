@@ -80,7 +80,8 @@ impl<S: Source> Trainer<S> {
             let measure = batch.measure(&model, &device);
             if !measure.loss.is_finite() {
                 let place = diagnose::forward(&model, &[batch], &device);
-                return Err(self.stopped_by(&Defect { quantity: Quantity::ValidationLoss, place }));
+                let defect = Defect { quantity: Quantity::ValidationLoss, place };
+                return Err(self.stopped_by(defect.into()));
             }
             sum += measure.loss;
             count += measure.count;

@@ -9,12 +9,10 @@ use llm_model::{CausalLm, Dropout, ModelConfig, Precision};
 
 use super::directory::{check_directory, claim, damaged, resume_point, training_dir};
 use super::product::Product;
+use super::records::Records;
 use super::state::RunState;
 use super::work::Work;
 use super::{RunOptions, Settings, Source, TextSource, Trainer};
-use crate::chart::Curves;
-use crate::metrics::Metrics;
-use crate::tensorboard::Board;
 use crate::{ConfigFile, Learner, RunConfig, TrainError, memory};
 
 impl Trainer<TextSource> {
@@ -69,30 +67,29 @@ impl<S: Source> Trainer<S> {
             loss_scale: learner.loss_scale,
             ..RunState::default()
         };
-        let lock = claim(&options)?;
+        let [micro_batches, processes] = [config.train.accumulation(), options.group.size()];
+        if !micro_batches.is_multiple_of(processes) {
+            return Err(TrainError::Indivisible { micro_batches, processes });
+        }
+        let lock = (options.group.rank() == 0).then(|| claim(&options)).transpose()?;
         let checkpoint = if options.resume { resume_point(&options.out)? } else { None };
         let (learner, state) = match &checkpoint {
             Some(path) => restore(learner, path, product.weights(), &fresh)?,
             None => (learner, fresh),
         };
 
-        let training = training_dir(&options.out);
+        let learner = learner.with_group(options.group.clone());
         let summary = source.summary();
         let steps = config.train.steps(summary.steps_per_epoch);
-        if state.step <= steps {
+        if state.step <= steps && lock.is_some() {
             // Otherwise nothing is done, and what repeats the run stays.
-            write_atomic(&training.join("config.toml"), |out| out.write_all(text.as_bytes()))?;
+            let path = training_dir(&options.out).join("config.toml");
+            write_atomic(&path, |out| out.write_all(text.as_bytes()))?;
         }
-        let (metrics, lines) = Metrics::open(&training.join("metrics.jsonl"), state.step, state.evaluated)?;
-        let mut curves = Curves::default();
-        for line in &lines {
-            curves.push(line);
-        }
+        let records = lock.map(|lock| Records::open(lock, &options, state.step, state.evaluated)).transpose()?;
         Ok(Self {
-            _lock: lock,
             steps,
             work: Work::of(&learner.model, summary.row_length),
-            board: options.tensorboard.then(|| Board::create(&training.join("tensorboard"), state.step)).transpose()?,
             saved_step: checkpoint.is_some().then_some(state.step),
             seconds_before: state.seconds,
             begin: Instant::now(),
@@ -102,8 +99,7 @@ impl<S: Source> Trainer<S> {
             product,
             learner,
             state,
-            metrics,
-            curves,
+            records,
             checkpoint,
         })
     }

@@ -1,6 +1,9 @@
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use burn::tensor::Device;
+
+use crate::Group;
 
 /// Where and how a run is made; none of it changes what is computed, but for the device's rounding.
 #[derive(Debug, Clone)]
@@ -15,4 +18,6 @@ pub struct RunOptions {
     pub device: Device,
     /// What its user calls it.
     pub device_name: String,
+    /// The processes that make the run together.
+    pub group: Arc<dyn Group>,
 }

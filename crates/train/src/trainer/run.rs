@@ -69,7 +69,7 @@ impl<S: Source> Trainer<S> {
             if self.evaluation_due() {
                 self.evaluate(on_event, stop)?;
             }
-            if stop.load(Ordering::Relaxed) {
+            if self.is_told_to(stop)? {
                 break Ending::Interrupted;
             }
             if step >= self.steps {
@@ -83,7 +83,7 @@ impl<S: Source> Trainer<S> {
             let start = Instant::now();
             let batches = self.batches(step)?;
             let scale_before = self.learner.loss_scale;
-            let gradients = self.learner.gradients(step, &batches).map_err(|defect| self.stopped_by(&defect))?;
+            let gradients = self.learner.gradients(step, &batches).map_err(|error| self.stopped_by(error))?;
             let gradients_took = start.elapsed();
             self.report_loss_scale(scale_before, on_event);
             // Only now is it known that the weights give a finite loss, so that what is saved on the way is good.
@@ -98,8 +98,10 @@ impl<S: Source> Trainer<S> {
             self.state.step += 1;
             self.state.loss_scale = self.learner.loss_scale;
             let rows = || batches.iter().flat_map(Objective::batches);
-            let tokens: usize = rows().map(|batch| batch.inputs.len()).sum();
-            let work = self.work.of_batches(rows());
+            let own_tokens: usize = rows().map(|batch| batch.inputs.len()).sum();
+            let mut of_all = [own_tokens as f64, self.work.of_batches(rows())];
+            self.options.group.sum_numbers(&mut of_all)?;
+            let [tokens, work] = of_all;
             self.state.tokens += tokens as u64;
 
             loss = Some(step_loss);
@@ -110,7 +112,7 @@ impl<S: Source> Trainer<S> {
                 loss: step_loss,
                 lr: self.config.optimizer.lr * lr_factor,
                 grad_norm: norm,
-                tokens_per_s: tokens as f64 / seconds,
+                tokens_per_s: tokens / seconds,
                 flops_utilization: work / seconds / peak,
                 peak_rss_mib: memory::peak_rss_mib(),
                 seconds: self.seconds(),
@@ -125,6 +127,13 @@ impl<S: Source> Trainer<S> {
             self.last_sample(on_event)?;
         }
         Ok(self.outcome(ending, loss))
+    }
+
+    /// Whether this process or another of the group has been told to stop.
+    fn is_told_to(&self, stop: &AtomicBool) -> Result<bool, TrainError> {
+        let mut told = [f64::from(u8::from(stop.load(Ordering::Relaxed)))];
+        self.options.group.sum_numbers(&mut told)?;
+        Ok(told[0] > 0.0)
     }
 
     fn outcome(&self, ending: Ending, loss: Option<f32>) -> Outcome {
@@ -162,7 +171,7 @@ impl<S: Source> Trainer<S> {
     /// Asks for a sample of the best model.
     fn last_sample(&self, on_event: &mut dyn FnMut(Event)) -> Result<(), TrainError> {
         let (section, tokenizer) = (&self.config.sample, self.source.tokenizer());
-        if section.tokens == 0 {
+        if section.tokens == 0 || self.records.is_none() {
             return Ok(());
         }
         let step = self.state.best.map_or(self.state.step, |best| best.step);

@@ -67,7 +67,7 @@ impl ModelSource {
 
     /// The model for inference only. On the CPU (Flex), tables and matrices stay in the number type in which they are
     /// stored, and those of safetensors files stay in the mapped file; elsewhere this is [`load`](Self::load). While the
-    /// model is used, its files must not be written to; replacing them is well.
+    /// model is used, its files must not be written to; replacing them is safe.
     ///
     /// # Errors
     /// Those of [`load`](Self::load).

@@ -34,7 +34,7 @@ pub enum CheckpointError {
     },
 
     /// The disk is full.
-    #[error("{}: no space left on the disk{}; nothing that was there before is lost", path.display(), sizes(*needed, *free))]
+    #[error("{}: no space left on the disk{}; existing files are unchanged", path.display(), sizes(*needed, *free))]
     DiskFull {
         /// The file being written.
         path: PathBuf,
@@ -54,7 +54,7 @@ pub enum CheckpointError {
     },
 
     /// A file that is not the JSON it should be.
-    #[error("{}: {message}\nhint: the file may be damaged; get it again", path.display())]
+    #[error("{}: {message}\nhint: the file may be damaged; download it again", path.display())]
     Json {
         /// The file.
         path: PathBuf,
@@ -63,7 +63,7 @@ pub enum CheckpointError {
     },
 
     /// A configuration without a key that has no default.
-    #[error("{}: the key \"{key}\" is missing\nhint: the file may be damaged or of another program; get it again", path.display())]
+    #[error("{}: the key \"{key}\" is missing\nhint: the file may be damaged or from another program; download it again", path.display())]
     MissingKey {
         /// The file.
         path: PathBuf,
@@ -109,8 +109,8 @@ pub enum CheckpointError {
     },
 
     /// A file of tensors that is truncated or not in the safetensors format.
-    #[error("{}: not a usable safetensors file: {message}\nhint: the file may be damaged or cut short; get it \
-             again", path.display())]
+    #[error("{}: not a usable safetensors file: {message}\nhint: the file may be damaged or truncated; download \
+             it again", path.display())]
     Format {
         /// The file.
         path: PathBuf,
@@ -119,7 +119,7 @@ pub enum CheckpointError {
     },
 
     /// A checkpoint of PyTorch that is damaged, or holds what is not read.
-    #[error("{}: not a usable PyTorch checkpoint: {message}\nhint: convert the weights where they come from, with \
+    #[error("{}: not a usable PyTorch checkpoint: {message}\nhint: convert the weights at their source, with \
              model.save_pretrained(…, safe_serialization=True)", path.display())]
     Pickled {
         /// The file.
@@ -129,7 +129,7 @@ pub enum CheckpointError {
     },
 
     /// Tensors that cannot be written.
-    #[error("{}: cannot write this as safetensors: {message}\nhint: this is a fault of the program; please report it", path.display())]
+    #[error("{}: cannot write this as safetensors: {message}\nhint: this is a bug; please report it", path.display())]
     Unwritable {
         /// The file.
         path: PathBuf,
@@ -176,7 +176,7 @@ pub enum CheckpointError {
     },
 
     /// A tensor of numbers that are not read.
-    #[error("{}: tensor {tensor} is stored as {found}, which is not read; {expected} are\nhint: convert the \
+    #[error("{}: tensor {tensor} is stored as {found}, which is not supported; {expected} are\nhint: convert the \
              weights, for example with model.to(torch.float32).save_pretrained(…)", path.display())]
     Dtype {
         /// The file.
@@ -203,7 +203,7 @@ pub enum CheckpointError {
         weight: Vec<usize>,
     },
 
-    /// A weight that is no number.
+    /// A weight that is not a number.
     #[error("{}: tensor {tensor} holds {value} at position {index}\nhint: the training that made it diverged; use an \
              earlier checkpoint", path.display())]
     NotFinite {
@@ -271,7 +271,7 @@ pub enum CheckpointError {
 
     /// A model or tokenizer that llama.cpp does not compute as this program does.
     #[error(
-        "this cannot be written as GGUF: {0}\nhint: programs that read Hugging Face directories take the model as it is"
+        "this cannot be written as GGUF: {0}\nhint: programs that read Hugging Face directories can load the model"
     )]
     NotGguf(String),
 
@@ -290,8 +290,8 @@ pub enum CheckpointError {
 
     /// A model that this program alone computes.
     #[error(
-        "this cannot be written as GGUF: no published architecture has {0}\nhint: the model runs in this program only; to \
-         take one elsewhere, train it with the norms, positions and feed-forward networks of its family"
+        "this cannot be written as GGUF: no published architecture has {0}\nhint: the model runs only in this program; to \
+         use one elsewhere, train it with the norms, positions and feed-forward networks of its family"
     )]
     Unpublished(String),
 
@@ -351,22 +351,22 @@ pub enum CheckpointError {
         rows: usize,
     },
 
-    /// Adapters that are no sum.
-    #[error("{}: an adapter of DoRA cannot be weighted, nor used with another", path.display())]
+    /// Adapters that are not a sum.
+    #[error("{}: a DoRA adapter cannot be weighted or combined with another", path.display())]
     WeightedDora {
         /// The adapter.
         path: PathBuf,
     },
 
     /// A model without adapters of its own.
-    #[error("{}: the model has no adapter that could be written\nhint: train one first", path.display())]
+    #[error("{}: the model has no adapter to write\nhint: train one first", path.display())]
     NoAdapter {
         /// Where it was to go.
         path: PathBuf,
     },
 
     /// A chat template that cannot be read.
-    #[error("{}: {source}\nhint: a chat template is a file of Jinja, in UTF-8", path.display())]
+    #[error("{}: {source}\nhint: a chat template is a Jinja file in UTF-8", path.display())]
     TemplateFile {
         /// The file.
         path: PathBuf,
@@ -393,7 +393,7 @@ impl CheckpointError {
         })
     }
 
-    /// The error of a tensor of numbers that are no weights.
+    /// The error of a tensor whose numbers cannot be weights.
     pub(crate) fn no_float(path: &Path, tensor: &str, found: String) -> Self {
         let (path, tensor) = (path.to_owned(), tensor.to_owned());
         Self::Dtype { path, tensor, found, expected: "F64, F32, F16, BF16, F8_E4M3 and F8_E5M2" }

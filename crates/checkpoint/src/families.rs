@@ -129,7 +129,7 @@ fn represents(page: &Page, config: &ModelConfig) -> bool {
     back.is_ok_and(|back| computation(back) == computation(config.clone())) && !(page.refuses)(config)
 }
 
-/// What tells apart what models compute: nothing that only says where a config comes from, or says the usual.
+/// What distinguishes what models compute: nothing that only says where a config comes from, or says the usual.
 fn computation(config: ModelConfig) -> ModelConfig {
     let whole = |rotary: Rotary| Rotary { width: rotary.width.filter(|&width| width != config.head_dim), ..rotary };
     let position = match config.position {

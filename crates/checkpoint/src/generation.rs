@@ -27,14 +27,14 @@ pub struct GenerationDefaults {
     pub min_p: Option<f32>,
     /// Makes the tokens of the whole text so far less probable.
     pub repetition_penalty: Option<f32>,
-    /// Most tokens to generate.
+    /// Maximum number of tokens to generate.
     pub max_new_tokens: Option<usize>,
 }
 
 /// Reads `generation_config.json` in `dir`; without the file, or in a GGUF file, nothing is named.
 ///
 /// # Errors
-/// A file that cannot be read, is no JSON object, or has a value outside its range.
+/// A file that cannot be read, is not a JSON object, or has a value outside its range.
 pub fn load_generation(dir: &Path) -> Result<GenerationDefaults, CheckpointError> {
     if dir.is_file() {
         return Ok(GenerationDefaults::default());

@@ -2,7 +2,7 @@
 //!
 //! Nothing here knows how a model computes. Metadata becomes the keys of a `config.json` and back ([`config`]), tensors get
 //! the names and the layout of a Hugging Face checkpoint and back ([`tensors`]), the vocabulary becomes a `tokenizer.json`
-//! and back ([`tokenizer`]); the rest of the room then goes on as for a directory. What differs from one architecture to the
+//! and back ([`tokenizer`]); the rest of the room then works as for a directory. What differs from one architecture to the
 //! next is on the pages of [`families`](crate::families), in the words of [`description`].
 
 mod config;

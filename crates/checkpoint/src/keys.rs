@@ -207,7 +207,7 @@ impl<'a, S: Source> Keys<'a, S> {
         self.typed(key, &expected, |value| value.whole().filter(|n| (1..=LARGEST).contains(n)).map(|n| n as usize))
     }
 
-    /// A size without which there is no model.
+    /// A required size.
     pub fn required_size(&self, key: &str) -> Result<usize, CheckpointError> {
         self.required(key, self.size(key)?)
     }
@@ -223,7 +223,7 @@ impl<'a, S: Source> Keys<'a, S> {
         self.typed(key, "a positive number", |value| value.number().filter(|x| x.is_finite() && *x > 0.0))
     }
 
-    /// A number without which there is no model.
+    /// A required number.
     pub fn required_number(&self, key: &str) -> Result<f64, CheckpointError> {
         self.required(key, self.number(key)?)
     }
@@ -363,7 +363,7 @@ impl JsonKeys {
         self.list(key, "a list of positive numbers", positive)
     }
 
-    /// A list of which each item is 0 or 1.
+    /// A list whose items are 0 or 1.
     pub fn flags(&self, key: &str) -> Result<Option<Vec<bool>>, CheckpointError> {
         let flag = |item: &Json| item.as_u64().filter(|&n| n < 2).map(|n| n == 1);
         self.list(key, "a list of zeros and ones", flag)

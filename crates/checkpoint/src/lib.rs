@@ -4,7 +4,7 @@
 //! config.json ── config ──▶ ModelConfig ─┐
 //! model.safetensors ── tensors ─ weights ┴▶ CausalLm          families/*.rs: what differs from one to the next
 //! pytorch_model.bin ── pickled ──┘
-//! training/checkpoints/step-00001000/ ── training ──▶ weights, optimizer state and state to go on from
+//! training/checkpoints/step-00001000/ ── training ──▶ weights, optimizer state and state to resume from
 //! adapter_config.json, adapter_model.safetensors ── adapter ──▶ LoRA adapters of a CausalLm, and back
 //! model.gguf ── gguf ──▶ ModelConfig, Tokenizer and CausalLm of a file that llama.cpp reads, and back
 //! ```

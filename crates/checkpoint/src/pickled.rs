@@ -9,7 +9,7 @@ use pytorch_reader::{DType, PytorchReader, Tensor};
 use crate::CheckpointError;
 use crate::floats::{FloatKind, Floats};
 
-/// A checkpoint of PyTorch, of which only the names, types and shapes have been read.
+/// A PyTorch checkpoint; only the names, types and shapes have been read.
 #[derive(Debug)]
 pub(crate) struct PickledFile {
     path: PathBuf,

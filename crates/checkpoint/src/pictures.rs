@@ -1,4 +1,4 @@
-//! Models of text and pictures, of which only the text part is read: what its tensors are called.
+//! Models of text and images, whose text part alone is read: the names of its tensors.
 
 /// Modules that only pictures and sounds pass through.
 const OTHERS: [&str; 8] = [

@@ -1,4 +1,4 @@
-//! Training checkpoints: everything that an interrupted run needs to go on bit for bit.
+//! Training checkpoints: everything that an interrupted run needs to resume bit for bit.
 //!
 //! `RUN/training/checkpoints/step-00001000/` holds `config.json` and `model.safetensors` (so that it loads as a model),
 //! `optimizer.safetensors` and `state.json`; that of a run which trains some of the weights only has those in
@@ -190,7 +190,7 @@ pub fn load_training<S: DeserializeOwned>(
     weights: SavedWeights,
 ) -> Result<(CausalLm, BTreeMap<String, TensorData>, S), CheckpointError> {
     let path = checkpoint.join(STATE);
-    let hint = "the checkpoint is incomplete; remove it to go on from the one before";
+    let hint = "the checkpoint is incomplete; delete it to resume from the one before";
     let text = fs::read(&path).map_err(|e| CheckpointError::read(&path, e, hint))?;
     let state = serde_json::from_slice(&text)
         .map_err(|e| CheckpointError::Json { path: path.clone(), message: e.to_string() })?;
@@ -223,7 +223,7 @@ fn load_trained(path: &Path, model: CausalLm) -> Result<CausalLm, CheckpointErro
         }
         let tensor = info.name.clone();
         let Some(data) = tensors.remove(&tensor) else {
-            let hint = "the run trained other weights; begin another run".to_string();
+            let hint = "the run trained other weights; start a new run".to_string();
             return Err(CheckpointError::MissingTensor { path: path.to_path_buf(), tensor, hint });
         };
         if data.shape().as_slice() != info.shape {

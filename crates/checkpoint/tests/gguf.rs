@@ -150,7 +150,7 @@ fn what_llama_cpp_computes_differently_is_refused_by_name() {
     let model = CausalLm::new(&own.resolve(9).unwrap(), &device());
     let error = save_gguf(&folder.path().join("own.gguf"), &model, None, TensorType::F32).unwrap_err().to_string();
     let reason = "no published architecture has layernorm with rotary positions, normalized queries and keys";
-    assert!(error.contains(reason) && error.contains("hint: the model runs in this program only"), "{error}");
+    assert!(error.contains(reason) && error.contains("hint: the model runs only in this program"), "{error}");
     let notes =
         save_gguf(&folder.path().join("mistral.gguf"), &golden_model("mistral"), None, TensorType::F32).unwrap();
     assert!(notes[0].contains("beyond 7 tokens"), "{notes:?}");

@@ -110,7 +110,7 @@ fn files_that_are_missing_are_named() {
         assert!(error.contains(reason) && error.contains("\nhint: "), "{error}\nlacks {reason}");
     };
     std::fs::remove_file(&paths[1]).unwrap();
-    fails(&paths[0], "it is one of 3 files of a model, of which m-00002-of-00003.gguf is missing\nhint: put all 3");
+    fails(&paths[0], "it is one of the 3 files of a model; m-00002-of-00003.gguf is missing\nhint: put all 3");
     fails(&paths[2], "m-00002-of-00003.gguf is missing");
     fails(&paths[1], "m-00002-of-00003.gguf: no such file");
     std::fs::remove_file(&paths[0]).unwrap();
@@ -118,10 +118,7 @@ fn files_that_are_missing_are_named() {
 
     let renamed = folder.path().join("renamed.gguf");
     std::fs::rename(&paths[2], &renamed).unwrap();
-    fails(
-        &renamed,
-        "it is one of 3 files of a model, but its name does not end as that of a part\nhint: give the files",
-    );
+    fails(&renamed, "it is one of 3 files of a model, but its name does not end like a part's\nhint: give the files");
     let other = folder.path().join("m-00003-of-00004.gguf");
     std::fs::rename(&renamed, &other).unwrap();
     fails(&other, "it is one of 3 files of a model, but its name does not end");

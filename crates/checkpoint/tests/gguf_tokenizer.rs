@@ -251,7 +251,8 @@ fn runs_that_share_a_score_are_written_and_a_token_without_a_row_is_left_out() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("model.gguf");
     let notes = save_gguf(&file, &model, Some(&tokenizer), TensorType::F32).unwrap();
-    let note = format!("1 tokens beyond the {rows} rows of the embedding are left out, \"<image_soft_token>\" first");
+    let note =
+        format!("1 tokens beyond the {rows} rows of the embedding are skipped, the first is \"<image_soft_token>\"");
     assert!(notes.contains(&note), "{notes:?}");
     let back = open_tokenizer(&file).unwrap();
     for text in [TEXT, HARD, "", " ", "        ", "\n\n\n\n\n\n\n"] {
@@ -323,7 +324,10 @@ const VOCABULARIES: [&str; 13] = [
 #[test]
 fn ids_are_those_of_llama_cpp_s_own_tests() {
     let Some(folder) = std::env::var_os("LLM_LLAMA_CPP_MODELS").map(PathBuf::from) else {
-        return skip("LLM_LLAMA_CPP_MODELS does not name the folder vendor/llama.cpp/models of llama-cpp-python");
+        return skip(
+            "llama-cpp-models",
+            "LLM_LLAMA_CPP_MODELS does not name the folder vendor/llama.cpp/models of llama-cpp-python",
+        );
     };
     for name in VOCABULARIES {
         let file = folder.join(format!("ggml-vocab-{name}.gguf"));

@@ -164,7 +164,7 @@ fn numbers_that_are_no_floats_are_named() {
     let error = error(dir.path());
     assert!(
         error.contains(
-            "model.norm.weight is stored as I64, which is not read; F64, F32, F16, BF16, F8_E4M3 and F8_E5M2 are"
+            "model.norm.weight is stored as I64, which is not supported; F64, F32, F16, BF16, F8_E4M3 and F8_E5M2 are"
         ),
         "{error}"
     );

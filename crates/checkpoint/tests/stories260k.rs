@@ -15,7 +15,7 @@ fn stories() -> Option<PathBuf> {
     let above = Path::new(env!("CARGO_MANIFEST_DIR")).ancestors();
     let found = above.map(|up| up.join("shared/models/stories260K")).find(|dir| dir.is_dir());
     if found.is_none() {
-        skip("there is no folder `shared` beside the repository");
+        skip("stories260k", "there is no folder `shared` beside the repository");
     }
     found
 }

@@ -13,8 +13,8 @@ use crate::printer::Printer;
 /// Adapters to use.
 #[derive(Debug, Clone, Args)]
 pub struct AdapterArgs {
-    /// A LoRA adapter of the model, a directory as PEFT or mlx-lm writes it. May be given several times: what they add is added
-    /// up, each times its weight [default: 1].
+    /// LoRA adapter for the model: a directory, as from PEFT or mlx-lm. Repeatable; adapters are summed, each times its
+    /// weight [default: 1].
     #[arg(long, value_name = "PATH[=WEIGHT]", value_parser = adapter)]
     pub adapter_path: Vec<Adapter>,
 }
@@ -39,7 +39,7 @@ fn adapter(text: &str) -> Result<Adapter, String> {
     let Some((path, weight)) = split else { return Ok(Adapter { path: text.into(), weight: 1.0 }) };
     match weight.parse() {
         Ok(weight) if f64::is_finite(weight) => Ok(Adapter { path: path.into(), weight }),
-        _ => Err(format!("{weight:?} is no weight; a number is, as in {path}=0.5")),
+        _ => Err(format!("{weight:?} is not a number; expected a weight such as {path}=0.5")),
     }
 }
 
@@ -71,7 +71,7 @@ impl AdapterArgs {
                 printer.warn(format_args!("{}: unknown settings are ignored: {settings}", path.display()));
             }
             if other_parts > 0 {
-                let parts = "tensors of parts other than text are not read";
+                let parts = "tensors of parts other than text are skipped";
                 printer.warn(format_args!("{}: {other_parts} {parts}", path.display()));
             }
         }

@@ -16,11 +16,11 @@ const STYLES: Styles = Styles::styled()
     .literal(AnsiColor::Cyan.on_default().bold())
     .placeholder(AnsiColor::Cyan.on_default());
 
-/// Raw text to a working language model, on any CPU or GPU: tokenize, train, generate.
+/// From raw text to a working language model, on any CPU or GPU: tokenize, train, generate.
 #[derive(Debug, Parser)]
 #[command(name = "llm", version, styles = STYLES, max_term_width = 100)]
 pub struct Cli {
-    /// No progress and no notes on stderr; errors stay.
+    /// Suppress progress and notes; errors are still printed.
     #[arg(short, long, global = true, display_order = 900)]
     pub quiet: bool,
 
@@ -36,7 +36,7 @@ pub fn exit(error: &clap::Error) -> ! {
     // There is nowhere to report that stderr is closed.
     let _ = error.print();
     if error.kind() == ErrorKind::UnknownArgument && command.is_some_and(|name| trains.contains(&name.as_str())) {
-        Printer::new(false).note("hint: every key of the configuration can be set: --set section.key=value");
+        Printer::new(false).note("hint: any configuration key can be set with --set section.key=value");
     }
     std::process::exit(error.exit_code())
 }
@@ -47,39 +47,39 @@ pub enum Command {
     /// Train a language model on text.
     #[command(visible_alias = "pretrain")]
     Train(train::TrainArgs),
-    /// Train a model further, on samples of one's own: an adapter, parts of it or all.
+    /// Fine-tune a model on your own samples: an adapter, some of its weights, or all.
     Finetune(finetune::FinetuneArgs),
     /// Generate text with a model.
     #[command(visible_alias = "infer")]
     Generate(generate::GenerateArgs),
-    /// Talk with a model.
+    /// Chat with a model.
     Chat(chat::ChatArgs),
-    /// Measure how good a model is.
+    /// Evaluate a model.
     #[command(subcommand)]
     Eval(eval::EvalCommand),
-    /// Put two models side by side: losses, texts, what differs in their configurations.
+    /// Compare two models: losses, texts and configurations.
     Compare(compare::CompareArgs),
     /// Show the tokens of a text: pieces, ids and bytes.
     Tokenize(tokenize::TokenizeArgs),
-    /// Train tokenizers and look into them.
+    /// Train and inspect tokenizers.
     #[command(subcommand)]
     Tokenizer(tokenizer::TokenizerCommand),
-    /// Prepare text for training, and check samples to fine-tune on.
+    /// Prepare text for training, and check samples for fine-tuning.
     #[command(subcommand)]
     Data(data::DataCommand),
-    /// Write a model as a Hugging Face directory or as one GGUF file, and check the result.
+    /// Convert a model to a Hugging Face directory or a GGUF file, and check the result.
     Convert(convert::ConvertArgs),
-    /// Make a plain model of a model and its LoRA adapters.
+    /// Merge LoRA adapters into a model.
     Merge(merge::MergeArgs),
-    /// Look into a model: its modules, its weights, its logits.
+    /// Inspect a model: its modules, weights and logits.
     #[command(subcommand)]
     Inspect(inspect::InspectCommand),
-    /// Tell what a training run will take: parameters, memory, time.
+    /// Estimate the parameters, memory and time of a training run.
     Plan(plan::PlanArgs),
     /// Measure speed.
     #[command(subcommand)]
     Bench(bench::BenchCommand),
-    /// Print the completion script of a shell.
+    /// Print a shell completion script.
     Completions(completions::CompletionsArgs),
 }
 

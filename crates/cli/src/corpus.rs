@@ -28,11 +28,11 @@ pub struct KindArgs {
     #[arg(long, default_value_t = TokenizerSection::default().kind)]
     pub kind: TokenizerKind,
 
-    /// Largest number of tokens, for `word` and `bpe`.
+    /// Maximum vocabulary size, for `word` and `bpe`.
     #[arg(long, value_name = "N", default_value_t = TokenizerSection::default().vocab_size)]
     vocab_size: usize,
 
-    /// How often a word or pair must occur to become a token, for `word` and `bpe`.
+    /// Minimum count for a word or pair to become a token, for `word` and `bpe`.
     #[arg(long, value_name = "N", default_value_t = TokenizerSection::default().min_frequency)]
     min_frequency: u64,
 }

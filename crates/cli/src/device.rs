@@ -11,10 +11,10 @@ use crate::printer::Printer;
 /// `--device`, for commands that run a model.
 #[derive(Debug, Clone, Copy, Args)]
 pub struct DeviceArgs {
-    /// Where to compute: `auto`, `cpu`, `ndarray`, `wgpu` or `wgpu:N`.
+    /// Device to run on: `auto`, `cpu`, `ndarray`, `wgpu` or `wgpu:N`.
     ///
-    /// `auto` takes a GPU if there is one, else `cpu`. `wgpu:N` takes adapter N, counted from 0; without N a GPU
-    /// goes before a software adapter.
+    /// `auto` is a GPU if there is one, else `cpu`. `wgpu:N` is adapter N, counted from 0; without N, a GPU takes
+    /// precedence over a software adapter.
     #[arg(long, value_name = "DEVICE", default_value = "auto")]
     pub device: DeviceChoice,
 }
@@ -83,7 +83,7 @@ impl FromStr for DeviceChoice {
                 .strip_prefix("wgpu:")
                 .and_then(|index| index.parse().ok())
                 .map(|index| Self::Wgpu(Some(index)))
-                .ok_or_else(|| "there are auto, cpu, ndarray, wgpu and wgpu:N".into()),
+                .ok_or_else(|| "expected auto, cpu, ndarray, wgpu or wgpu:N".into()),
         }
     }
 }
@@ -115,7 +115,7 @@ impl DeviceArgs {
         }
     }
 
-    /// The device to train on in `precision`, with a warning where that is no gain.
+    /// The device to train on in `precision`, with a warning where that gains nothing.
     pub fn open_to_train(self, precision: Precision, printer: Printer) -> Result<NamedDevice, DeviceError> {
         let device = self.open(printer)?;
         if let Some(text) = precision_warning(precision, &device.device) {

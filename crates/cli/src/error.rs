@@ -50,16 +50,16 @@ pub enum CliError {
     },
 
     /// A temporary file cannot be written.
-    #[error("cannot write a temporary file: {0}\nhint: set TMPDIR to a folder that can be written")]
+    #[error("cannot write a temporary file: {0}\nhint: set TMPDIR to a writable folder")]
     Temporary(#[source] io::Error),
 
     /// A text to train a tokenizer on that is empty.
     #[error("the text is empty\nhint: give some text, or a tokenizer with --tokenizer")]
     NoText,
 
-    /// Samples of which nothing could be asked.
+    /// Samples without a prompt to answer.
     #[error(
-        "{data}: there is nothing to answer: the samples are plain texts\n\
+        "{data}: nothing to answer: the samples are plain texts\n\
              hint: measure how well the model predicts them: llm eval perplexity --model {model} --data {data}"
     )]
     NothingToAnswer {
@@ -78,7 +78,7 @@ pub enum CliError {
 
     /// A configuration file for a run that has its own.
     #[error(
-        "{}: another configuration than that of the run, whose {}\nhint: leave out -c; a resumed run uses {}",
+        "{}: this configuration differs from the run's: its {}\nhint: omit -c; a resumed run uses {}",
         file.display(), first_line(&error.to_string()), out.join("training/config.toml").display()
     )]
     ConfigOnResume {
@@ -98,7 +98,7 @@ pub enum CliError {
     },
 
     /// An option of a new model where there is one to start from.
-    #[error("{flag} is for a new model, but --model names one that has its own\nhint: leave {flag} out")]
+    #[error("{flag} is for a new model, but the one of --model has its own\nhint: omit {flag}")]
     NewModelOnly {
         /// The flag.
         flag: &'static str,
@@ -106,7 +106,7 @@ pub enum CliError {
 
     /// An adapter that does not say what it belongs to.
     #[error(
-        "{}: this is an adapter, and does not say of which model\nhint: give the model, and this folder with --adapter-path",
+        "{}: this is an adapter that does not name its model\nhint: give the model, and this folder with --adapter-path",
         path.display()
     )]
     NoBase {
@@ -115,24 +115,20 @@ pub enum CliError {
     },
 
     /// Something that needs a chat template, and a model without one.
-    #[error(
-        "this model has no chat template\nhint: leave out --chat and --chat-template-kwargs, or take a model that was tuned for chat"
-    )]
+    #[error("this model has no chat template\nhint: omit --chat and --chat-template-kwargs, or use a chat model")]
     NoTemplate,
 
     /// Variables for a template that is not used.
-    #[error(
-        "--chat-template-kwargs is for --chat\nhint: add --chat to give the prompt to the model by its chat template"
-    )]
+    #[error("--chat-template-kwargs requires --chat\nhint: add --chat to send the prompt through the chat template")]
     NotChat,
 
     /// No prompt, and a tokenizer that knows no token to begin with.
-    #[error("the tokenizer names no token that begins or ends a text\nhint: give a --prompt")]
+    #[error("the tokenizer has no token that starts or ends a text\nhint: give a --prompt")]
     NothingToBeginWith,
 
     /// A model that is neither here nor, by its name, on the hub.
     #[error("{name}: no such file or folder\nhint: {}", if cfg!(feature = "hub") {
-        "check the path; a model of the Hugging Face hub is named ORG/NAME"
+        "check the path; a model on the Hugging Face hub is named ORG/NAME"
     } else {
         "check the path; to download ORG/NAME from the Hugging Face hub, build with --features hub"
     })]
@@ -143,7 +139,7 @@ pub enum CliError {
 
     /// A name that could be a path or a model of the hub, and is neither.
     #[cfg(feature = "hub")]
-    #[error("{name}: no such file or folder, and not to be had from the hub either\n{error}")]
+    #[error("{name}: no such file or folder, and not available from the hub\n{error}")]
     NeitherPathNorHub {
         /// What was typed.
         name: String,
@@ -157,7 +153,7 @@ pub enum CliError {
     Hub(#[from] llm_hub::HubError),
 
     /// A revision of something that has none.
-    #[error("{}: --revision is for models of the hub, but this is a local path\nhint: leave it out", path.display())]
+    #[error("{}: --revision is for models on the hub, but this is a local path\nhint: omit --revision", path.display())]
     LocalRevision {
         /// The model.
         path: PathBuf,
@@ -166,7 +162,7 @@ pub enum CliError {
     /// A revision that cannot be a branch, a tag or a commit.
     #[cfg(feature = "hub")]
     #[error(
-        "{revision:?} is not the name of a branch, tag or commit\nhint: leave out --revision for main, or see the tags on the model's page"
+        "{revision:?} is not the name of a branch, tag or commit\nhint: omit --revision for main, or see the tags on the model's page"
     )]
     BadRevision {
         /// What was typed.
@@ -207,8 +203,8 @@ pub enum CliError {
 
     /// A model without a size, for lack of a tokenizer.
     #[error(
-        "{}: the size of the vocabulary is open until the tokenizer is trained\n\
-         hint: say how many tokens it will have, for example --vocab-size 65", path.display()
+        "{}: the vocabulary size is unknown until the tokenizer is trained\n\
+         hint: give its size, for example --vocab-size 65", path.display()
     )]
     OpenVocabulary {
         /// The training configuration.
@@ -216,7 +212,7 @@ pub enum CliError {
     },
 
     /// Nothing to merge.
-    #[error("there is nothing to merge\nhint: name an adapter with --adapter-path DIR")]
+    #[error("nothing to merge\nhint: name an adapter with --adapter-path DIR")]
     NothingToMerge,
 
     /// An adapter that a model cannot have.
@@ -224,14 +220,14 @@ pub enum CliError {
     Lora(#[from] LoraError),
 
     /// A conversion onto what is there already.
-    #[error("{}: there is something already\nhint: choose another place, or replace it with --overwrite", path.display())]
+    #[error("{}: already exists\nhint: choose another path, or replace it with --overwrite", path.display())]
     Occupied {
         /// Where the result was to go.
         path: PathBuf,
     },
 
     /// An option that the kind of result does not have.
-    #[error("{option} is for {what}, but {} is none\nhint: use {instead}", path.display())]
+    #[error("{option} is for {what}, which {} is not\nhint: use {instead}", path.display())]
     OtherKind {
         /// The option.
         option: &'static str,
@@ -250,7 +246,7 @@ pub enum CliError {
     /// The corpus of the default configuration is not where it should be.
     #[error(
         "{}: no such file; it comes with the program's source\n\
-         hint: start from the top folder of the source, or train on a text of your own with --data my.txt", path.display()
+         hint: run from the root of the source, or train on your own text with --data my.txt", path.display()
     )]
     NoDefaultCorpus {
         /// The file.
@@ -258,7 +254,7 @@ pub enum CliError {
     },
 
     /// Samples that training would go wrong on.
-    #[error("{data}: training on this would go wrong: {problems} {} above\nhint: fix the data, or the options of the check",
+    #[error("{data}: not fit to train on: {problems} {} above\nhint: fix the data, or the options of the check",
             if *problems == 1 { "problem" } else { "problems" })]
     BadData {
         /// The files and folders.

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use crate::error::CliError;
 use crate::printer::Printer;
 
-/// Where the model `name` is after it was downloaded; `name` is no path that exists.
+/// Where the model `name` is after its download; `name` is not an existing path.
 #[cfg(feature = "hub")]
 pub fn download(name: &str, revision: Option<&str>, printer: Printer) -> Result<PathBuf, CliError> {
     use llm_hub::{Hub, HubError, HubEvent, HubId};

@@ -35,7 +35,7 @@ pub fn watch(printer: Printer, answer: Option<&'static str>) -> Arc<AtomicBool> 
     interrupted
 }
 
-/// Whether the program was started to outlive its terminal, as by `nohup`. Only Linux tells.
+/// Whether the program was started to outlive its terminal, as by `nohup`. Known on Linux only.
 #[cfg(unix)]
 fn hang_up_is_ignored() -> bool {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();

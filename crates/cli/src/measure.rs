@@ -12,33 +12,32 @@ use crate::printer::Printer;
 /// Data to measure a model on.
 #[derive(Debug, Clone, Args)]
 pub struct MeasureArgs {
-    /// Texts as `llm train` takes them: .txt and .md files, also with .gz or .zst, and folders; or samples as `llm
-    /// finetune` takes them: .jsonl and .json files, or folders with train.jsonl, whose validation samples are taken.
+    /// Texts as for `llm train`: .txt and .md files, also with .gz or .zst, and folders; or samples as for `llm
+    /// finetune`: .jsonl and .json files, or folders with train.jsonl, whose validation samples are used.
     ///
-    /// Every token of a text counts but the first, which nothing stands before; of samples those that fine-tuning would
-    /// learn.
+    /// In a text every token but the first counts; in samples, the tokens that fine-tuning would train on.
     #[arg(long, value_name = "PATH", num_args = 1.., required = true)]
     data: Vec<PathBuf>,
 
-    /// Read .jsonl files as texts, which their lines hold under this key.
+    /// Read .jsonl files as texts, stored under this key in each line.
     #[arg(long, value_name = "KEY")]
     text_key: Option<String>,
 
-    /// Replace what is no text in the encoding of a file by U+FFFD instead of stopping.
+    /// Replace invalid characters by U+FFFD instead of stopping.
     #[arg(long)]
     lossy: bool,
 
-    /// Tokens of a window over a text, and most tokens of a sample [default: the model's context, for a text at most
+    /// Tokens per window of a text, and maximum tokens per sample [default: the model's context, for a text at most
     /// 1024].
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     context: Option<u64>,
 
-    /// Tokens from one window over a text to the next; fewer than --context give each token more to go by, and take
-    /// longer [default: half of --context].
+    /// Tokens between the starts of two windows; a smaller stride gives each token more context, but takes longer
+    /// [default: half of --context].
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     stride: Option<u64>,
 
-    /// Which tokens of a conversation count: all answers, the last one, or everything.
+    /// Which tokens of a conversation to count: all answers, the last one, or everything.
     #[arg(long, value_name = "PART", default_value_t = TrainOn::All)]
     train_on: TrainOn,
 }
@@ -85,7 +84,7 @@ impl MeasureView {
         match event {
             Event::Note(note) => self.printer.data_note(note),
             Event::LeftOut { count, first: LeftOut { origin, reason } } => self.printer.warn(format_args!(
-                "{count} samples are left out; the first, {origin}: {reason}; `llm data check` shows which"
+                "{count} samples are skipped; the first, {origin}: {reason}; `llm data check` shows which"
             )),
             Event::Progress { done, total } => {
                 let bar = self.bar.get_or_insert_with(|| self.printer.steps_bar(total as u64));

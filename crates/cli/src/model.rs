@@ -18,10 +18,10 @@ use crate::printer::Printer;
 /// A model to use.
 #[derive(Debug, Clone, Args)]
 pub struct ModelArgs {
-    /// The model: a directory, as `llm train --out` or Hugging Face makes it, a .gguf file, or ORG/NAME on the hub.
+    /// The model: a directory, as from `llm train --out` or Hugging Face, a .gguf file, or ORG/NAME on the hub.
     ///
-    /// A model of the hub is downloaded once, into the cache that other programs use as well; ORG/NAME@REVISION names
-    /// a branch, tag or commit of it. A directory of that name goes before.
+    /// A model on the hub is downloaded once, to the shared Hugging Face cache; ORG/NAME@REVISION selects a branch, tag
+    /// or commit. A directory of that name takes precedence.
     #[arg(short, long, value_name = "MODEL")]
     model: String,
 
@@ -59,7 +59,7 @@ pub fn open(path: &Path, printer: Printer) -> Result<ModelSource, CliError> {
     if tensors > 0 {
         let (tensors, parameters) = (grouped(tensors as u64), grouped(parameters as u64));
         printer.note(format_args!(
-            "reading the text part only: {tensors} tensors of other parts ({parameters} parameters) are left out"
+            "reading the text part only: {tensors} tensors of other parts ({parameters} parameters) are skipped"
         ));
     }
     Ok(source)

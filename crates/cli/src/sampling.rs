@@ -9,10 +9,10 @@ use llm_generate::{GenerateError, Sampling};
 
 /// How tokens are drawn. What is not given comes from the model's `generation_config.json`.
 #[derive(Debug, Clone, Copy, Default, Args)]
-#[command(next_help_heading = "Sampling (what the model's generation_config.json names goes before these defaults)")]
+#[command(next_help_heading = "Sampling (values in the model's generation_config.json override these defaults)")]
 pub struct SamplingArgs {
     #[arg(long, visible_alias = "temp", value_name = "T", allow_negative_numbers = true,
-          help = help("Below 1 the probable gets more probable; 0 always takes the most probable token", Sampling::default().temperature),
+          help = help("Temperature: below 1 sharpens the distribution; 0 is greedy", Sampling::default().temperature),
           value_parser = checked(|sampling, value| sampling.temperature = value))]
     temperature: Option<f32>,
 
@@ -21,25 +21,25 @@ pub struct SamplingArgs {
     top_k: Option<usize>,
 
     #[arg(long, value_name = "P",
-          help = help("Draw among the most probable tokens that have this probability together; 1 for all", Sampling::default().top_p),
+          help = help("Sample from the smallest set of tokens whose probability reaches P; 1 for all", Sampling::default().top_p),
           value_parser = checked(|sampling, value| sampling.top_p = value))]
     top_p: Option<f32>,
 
     #[arg(long, value_name = "P",
-          help = help("Draw among tokens with at least this share of the largest probability; 0 for all", Sampling::default().min_p),
+          help = help("Sample from tokens with at least P times the largest probability; 0 for all", Sampling::default().min_p),
           value_parser = checked(|sampling, value| sampling.min_p = value))]
     min_p: Option<f32>,
 
     #[arg(long, value_name = "X",
-          help = help("Above 1, tokens that came lately get less probable", Sampling::default().repeat_penalty),
+          help = help("Penalty on recently used tokens; 1 is off", Sampling::default().repeat_penalty),
           value_parser = checked(|sampling, value| sampling.repeat_penalty = value))]
     repeat_penalty: Option<f32>,
 
     #[arg(long, value_name = "N", allow_negative_numbers = true, value_parser = unlimited_or,
-          help = help("How many of the last tokens the penalty is for; -1 for all", Sampling::default().repeat_last_n))]
+          help = help("Number of recent tokens to penalize; -1 for all", Sampling::default().repeat_last_n))]
     repeat_last_n: Option<usize>,
 
-    /// Same seed, same text; without it, or with -1, another text each time.
+    /// Random seed; with -1, a new one each time [default: -1].
     #[arg(long, value_name = "SEED", allow_negative_numbers = true, value_parser = seed)]
     seed: Option<Seed>,
 }
@@ -105,7 +105,7 @@ fn checked(set: fn(&mut Sampling, f32)) -> impl Fn(&str) -> Result<f32, String> 
     }
 }
 
-/// A number of tokens, of which `usize::MAX` is all.
+/// A number of tokens; `usize::MAX` is all.
 #[derive(Debug, Clone, Copy)]
 pub struct Most(pub usize);
 
@@ -140,7 +140,7 @@ impl Display for Origin {
 pub struct Resolved {
     /// How tokens are drawn.
     pub sampling: Sampling,
-    /// Most tokens to generate.
+    /// Maximum number of tokens to generate.
     pub max_tokens: usize,
     lines: Vec<(&'static str, String, Origin)>,
 }

@@ -198,7 +198,7 @@ impl TrainingView {
             self.note(&format!("step {}: sample: {text}", grouped(request.step)));
             return;
         }
-        self.note(&format!("a sample of the model of step {}:", grouped(request.step)));
+        self.note(&format!("sample at step {}:", grouped(request.step)));
         if let Some(bar) = self.bar.take() {
             bar.finish_and_clear();
         }
@@ -246,7 +246,7 @@ pub fn plan_lines(plan: &RunPlan) -> [String; 2] {
         format!(", {} of them trained ({share:.2} %)", grouped(plan.trained_parameters as u64))
     };
     let first = format!(
-        "{begin} on {}: {} parameters{}; {} sequences × {} tokens{micro} = {} tokens a step; {} steps = {} tokens{} \
+        "{begin} on {}: {} parameters{}; {} sequences × {} tokens{micro} = {} tokens per step; {} steps = {} tokens{} \
          in about {}; first loss {:.3}{}",
         plan.device,
         grouped(plan.parameters as u64),
@@ -264,7 +264,7 @@ pub fn plan_lines(plan: &RunPlan) -> [String; 2] {
             .map_or(String::new(), |loss| { format!(", expected ln({}) = {loss:.3}", plan.vocab_size) }),
     );
     if plan.train_tokens == 0 {
-        return [first, "text: none given; time and loss are those of random tokens".into()];
+        return [first, "text: none given; time and loss are for random tokens".into()];
     }
     let second = format!(
         "text: {} tokens to train on, {} to validate on; {}{}",
@@ -281,7 +281,7 @@ fn warmup_warning(plan: &RunPlan) -> Option<String> {
     let (warmup, steps) = (plan.warmup_steps, plan.steps);
     (warmup >= steps && steps > 0).then(|| {
         format!(
-            "the learning rate rises for {} steps, but the run has {}: it never reaches its peak; --set \
+            "warmup takes {} steps, but the run has {}: the learning rate never reaches its peak; --set \
              schedule.warmup_steps={} for a tenth of the run",
             grouped(warmup),
             grouped(steps),
@@ -290,7 +290,7 @@ fn warmup_warning(plan: &RunPlan) -> Option<String> {
     })
 }
 
-/// Says how to go on with a run that was interrupted, by `command` and the flags that are no part of its configuration.
+/// Says how to resume an interrupted run, by `command` and the flags that are not part of its configuration.
 pub fn stopped(outcome: &Outcome, command: &str, out: &Path, device: &DeviceArgs, tensorboard: bool, printer: Printer) {
     let (step, steps, out) = (grouped(outcome.step), grouped(outcome.steps), out.display());
     printer.note(format_args!("stopped after step {step} of {steps}; everything is saved"));
@@ -299,7 +299,7 @@ pub fn stopped(outcome: &Outcome, command: &str, out: &Path, device: &DeviceArgs
         device => format!(" --device {device}"),
     };
     let tensorboard = if tensorboard { " --tensorboard" } else { "" };
-    printer.note(format_args!("go on with: llm {command} --out {out} --resume{device}{tensorboard}"));
+    printer.note(format_args!("resume with: llm {command} --out {out} --resume{device}{tensorboard}"));
 }
 
 /// `error` of a run in `out` that is resumed with a configuration file, which is what it may be about.
@@ -347,7 +347,7 @@ mod tests {
         let [first, _] = plan_lines(&plan);
         assert_eq!(
             first,
-            "training on cpu: 10,000 parameters; 16 sequences × 512 tokens × 4 micro-batches = 32,768 tokens a step; \
+            "training on cpu: 10,000 parameters; 16 sequences × 512 tokens × 4 micro-batches = 32,768 tokens per step; \
              100 steps = 3,276,800 tokens (2.5 epochs) in about 2 min 30 s; first loss 4.200, expected ln(65) = 4.174"
         );
         let [resumed, _] = plan_lines(&RunPlan { first_step: 40, ..plan });
@@ -359,7 +359,7 @@ mod tests {
     fn a_warmup_that_is_as_long_as_the_run_is_told() {
         assert_eq!(warmup_warning(&RunPlan { warmup_steps: 99, ..plan() }), None);
         let warning = warmup_warning(&plan()).unwrap();
-        assert!(warning.contains("rises for 100 steps, but the run has 100"), "{warning}");
+        assert!(warning.contains("warmup takes 100 steps, but the run has 100"), "{warning}");
         assert!(warning.contains("schedule.warmup_steps=10 "), "{warning}");
     }
 }

@@ -28,13 +28,13 @@ use crate::training_view::{TrainingView, resuming, stopped};
 /// What is trained.
 #[derive(Debug, Clone, Copy, ValueEnum)]
 pub enum MethodName {
-    /// An adapter of low rank beside frozen weights.
+    /// A low-rank adapter beside frozen weights.
     Lora,
     /// All weights.
     Full,
     /// The last blocks, the last norm and the head.
     Head,
-    /// An adapter, by preferences.
+    /// An adapter, trained on preferences.
     Dpo,
 }
 
@@ -113,7 +113,7 @@ impl Start<'_> {
         let result = report::Finished { files: &files, method, out: &out, device: &device.device, outcome };
         result.print(shown, kept.as_ref(), stops, printer)?;
         let time = duration(outcome.seconds);
-        printer.note(format_args!("done: {} steps in {time}; the result: {}", grouped(outcome.step), out.display()));
+        printer.note(format_args!("done: {} steps in {time}; result: {}", grouped(outcome.step), out.display()));
         let (model, out) = (&config.finetune.model, out.display());
         let adapted = format!("--model {model} --adapter-path {out}");
         let named = if method.adapts() { adapted } else { format!("--model {out}") };
@@ -140,7 +140,7 @@ impl Start<'_> {
             let (layers, bytes) = model.size_in_blocks();
             if layers > 0 {
                 let mib = bytes as f64 / f64::from(1 << 20);
-                printer.note(format_args!("{layers} linear layers are held in {mib:.1} MiB"));
+                printer.note(format_args!("{layers} linear layers take {mib:.1} MiB"));
             }
             Ok(Finetuning { config: config.clone(), model, tokenizer: tokenizer.clone(), options: options.clone() })
         };

@@ -206,14 +206,14 @@ fn mistakes_end_a_script_with_a_reason() {
     fs::write(sandbox.path("broken.json"), "{\"messages\": [{\"role\"").unwrap();
     fs::write(sandbox.path("other.json"), "[{\"role\": \"user\"}]").unwrap();
     for (input, part) in [
-        ("/hlep\n", "error: there is no command /hlep\nhint: /help"),
-        ("/set heat 1\n", "error: there is no setting heat\nhint: "),
+        ("/hlep\n", "error: unknown command /hlep\nhint: /help"),
+        ("/set heat 1\n", "error: unknown setting heat\nhint: "),
         ("/set top-p 1.5\n", "error: top-p is 1.5, but it must be more than 0 and at most 1"),
         ("/load missing.json\n", "error: missing.json: "),
         ("/load broken.json\n", "error: broken.json: not JSON: EOF"),
         ("/load other.json\n", "error: other.json: message 1 has no \"content\""),
         ("/save nowhere/talk.json\n", "error: nowhere/talk.json: "),
-        ("hello\nagain\n", "error: the model's chat template refuses these messages: Only one!"),
+        ("hello\nagain\n", "error: the model's chat template rejects these messages: Only one!"),
     ] {
         let talk = sandbox.chat(&[], &format!("{input}hello\n"));
         assert_eq!(talk.status.code(), Some(1), "{input}");
@@ -290,7 +290,7 @@ fn variables_that_no_template_reads_are_told() {
                     hint: the template reads effort, enable_thinking\n";
     assert!(err(&talk).contains(expected), "{}", err(&talk));
     let talk = sandbox.chat(&[], "/set enable_thinkin false\n");
-    let expected = "error: there is no setting enable_thinkin, and the chat template reads only effort, enable_thinking\n\
+    let expected = "error: unknown setting enable_thinkin, and the chat template reads only effort, enable_thinking\n\
                     hint: /set shows the settings\n";
     assert_eq!((talk.status.code(), err(&talk).as_str()), (Some(1), expected));
     for wrong in ["enable_thinking=false", "[]", r#"{"messages": []}"#] {
@@ -298,7 +298,7 @@ fn variables_that_no_template_reads_are_told() {
         assert_eq!(talk.status.code(), Some(2), "{wrong}");
     }
     let made = sandbox.run("generate", &["--prompt", "cat", "--chat-template-kwargs", "{}"], "");
-    assert!(err(&made).contains("error: --chat-template-kwargs is for --chat\nhint: add --chat"), "{}", err(&made));
+    assert!(err(&made).contains("error: --chat-template-kwargs requires --chat\nhint: add --chat"), "{}", err(&made));
     // Without a template there is nothing to give them to.
     let bare = Sandbox::new(None);
     for (command, args) in [("chat", &[][..]), ("generate", &["--chat", "--prompt", "cat"])] {

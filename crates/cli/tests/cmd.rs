@@ -1,6 +1,6 @@
 //! What a person sees: the help of every command, results on fixed input, and each common failure.
 //!
-//! After a change that is meant, `TRYCMD=overwrite cargo test --release -p llm-cli --test cmd` writes the files anew.
+//! After an intended change, `TRYCMD=overwrite cargo test --release -p llm-cli --test cmd` rewrites the files.
 
 #[test]
 fn commands_print_what_their_files_say() {

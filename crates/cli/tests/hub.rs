@@ -81,7 +81,7 @@ fn a_folder_goes_before_and_errors_speak_of_both() {
         text(&output.stderr)
     };
     let shown = error("", &["--model", "org/missing"]);
-    let start = "error: org/missing: no such file or folder, and not to be had from the hub either\norg/missing: no such model on http";
+    let start = "error: org/missing: no such file or folder, and not available from the hub\norg/missing: no such model on http";
     assert!(shown.starts_with(start) && shown.contains("hint: "), "{shown}");
     let shown = error("1", &["--model", "org/name"]);
     assert!(shown.contains("no such file or folder") && shown.contains("HF_HUB_OFFLINE"), "{shown}");
@@ -93,7 +93,7 @@ fn a_folder_goes_before_and_errors_speak_of_both() {
     let shown = error("", &["--model", "org/name"]);
     assert!(shown.contains("org/name/config.json: no such file"), "{shown}");
     let shown = error("", &["--model", "org/name", "--revision", "main"]);
-    assert!(shown.contains("--revision is for models of the hub"), "{shown}");
+    assert!(shown.contains("--revision is for models on the hub"), "{shown}");
     assert_eq!(server.requests().len(), asked);
 }
 

@@ -37,7 +37,7 @@ pub enum Advice {
     },
     /// Name the key that holds the text.
     TextKey,
-    /// Replace what is no text, if it is one at all.
+    /// Replace what is not text, if the file is one at all.
     ReplaceNul,
     /// Replace what is no text.
     ReplaceInvalid {

@@ -37,7 +37,7 @@ pub struct BatchSampler {
 }
 
 impl BatchSampler {
-    /// Rows of `time` tokens, `batch` of them at once, and `ranks` such batches a step: micro-batches, devices, or their
+    /// Rows of `time` tokens, `batch` of them at once, and `ranks` such batches per step: micro-batches, devices, or their
     /// product.
     ///
     /// # Errors
@@ -63,7 +63,7 @@ impl BatchSampler {
         self.shards.len() / self.time as u64
     }
 
-    /// Steps of an epoch, of which the last is shared with the next epoch unless the windows divide evenly.
+    /// Steps per epoch; the last is shared with the next epoch unless the windows divide evenly.
     pub fn steps_per_epoch(&self) -> f64 {
         self.windows_per_epoch() as f64 / (self.batch as f64 * f64::from(self.ranks))
     }

@@ -77,7 +77,7 @@ impl ChatTemplate {
     /// Compiles the template `source`; `tokens` are the variables `bos_token`, `eos_token` and so on.
     ///
     /// # Errors
-    /// [`DataError::ChatTemplate`] with the line, for a template that is no Jinja or too long.
+    /// [`DataError::ChatTemplate`] with the line, for a template that is not Jinja or too long.
     pub fn new(source: &str, tokens: Map<String, Value>) -> Result<Self, DataError> {
         Self::named([(DEFAULT, source)], tokens)
     }
@@ -140,7 +140,7 @@ impl ChatTemplate {
         let mut names = Vec::new();
         for (name, source) in sources {
             if source.len() > LONGEST_SOURCE {
-                let message = format!("it has {} bytes, but {LONGEST_SOURCE} is the most that is read", source.len());
+                let message = format!("it has {} bytes, but the maximum is {LONGEST_SOURCE}", source.len());
                 return Err(DataError::ChatTemplate { line: None, message });
             }
             // Jinja reads all line ends as line feeds, in texts of the template as well.
@@ -160,7 +160,7 @@ impl ChatTemplate {
         self
     }
 
-    /// Renders a conversation. With tools, a template named `tool_use` goes before `default`.
+    /// Renders a conversation. With tools, a template named `tool_use` takes precedence over `default`.
     ///
     /// # Errors
     /// [`DataError::ChatRefused`] if the template raises an exception; [`DataError::ChatTemplate`] if it fails
@@ -252,7 +252,7 @@ fn failure(error: &Error) -> DataError {
         cause = current.source();
     }
     let message = match innermost.kind() {
-        ErrorKind::OutOfFuel => "it asks for more work or memory than any chat needs".to_owned(),
+        ErrorKind::OutOfFuel => "it exceeds the limits on work and memory".to_owned(),
         kind => innermost.detail().map_or_else(|| kind.to_string(), |detail| format!("{kind}: {detail}")),
     };
     DataError::ChatTemplate { line: innermost.line().or(error.line()), message }

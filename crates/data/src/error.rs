@@ -27,21 +27,21 @@ pub enum DataError {
     },
 
     /// A file without any text in it.
-    #[error("{}: the file holds no text\nhint: leave it out, or check how it was written", path.display())]
+    #[error("{}: the file is empty\nhint: remove it, or check how it was written", path.display())]
     Empty {
         /// The empty file.
         path: PathBuf,
     },
 
     /// No file in the folders that has any text in it.
-    #[error("the files found hold no text: {}\nhint: check how they were written", named(files))]
+    #[error("all files found are empty: {}\nhint: check how they were written", named(files))]
     OnlyEmpty {
         /// The empty files.
         files: Vec<PathBuf>,
     },
 
     /// A folder without a single readable file.
-    #[error("{}: nothing to read in this folder{}\nhint: the files read are .txt, .md and .jsonl, also with .gz or .zst",
+    #[error("{}: nothing to read in this folder{}\nhint: supported files are .txt, .md and .jsonl, also with .gz or .zst",
             path.display(), text::but_has(skipped))]
     NothingToRead {
         /// The folder.
@@ -51,7 +51,7 @@ pub enum DataError {
     },
 
     /// A file of a kind that is not read.
-    #[error("{}: unknown kind of file\nhint: the files read are .txt, .md and .jsonl, also with .gz or .zst{}",
+    #[error("{}: unsupported file type\nhint: supported files are .txt, .md and .jsonl, also with .gz or .zst{}",
             path.display(), text::no_text(path))]
     UnknownExtension {
         /// The file.
@@ -62,7 +62,7 @@ pub enum DataError {
     #[error(transparent)]
     File(#[from] FileError),
 
-    /// Lines of a `.jsonl` file that are no documents.
+    /// Lines of a `.jsonl` file that are not documents.
     #[error("{}", text::bad_texts(lines, *all, hint.as_deref()))]
     BadTexts {
         /// What is wrong with each.
@@ -106,21 +106,21 @@ pub enum DataError {
     },
 
     /// No text to train on beside the one to validate on.
-    #[error("{}: every file to train on is also one to validate on", path.display())]
+    #[error("{}: every training file is also a validation file", path.display())]
     OnlyValidation {
         /// The first file.
         path: PathBuf,
     },
 
     /// A validation share that leaves nothing on one side.
-    #[error("validation is {fraction} of the text, which must be at least 0 and less than 1")]
+    #[error("the validation share is {fraction}, but it must be at least 0 and less than 1")]
     BadFraction {
         /// The value given.
         fraction: f64,
     },
 
     /// Too little text to set some aside for validation.
-    #[error("the text has {characters} characters, too few to set {fraction} of it aside for validation")]
+    #[error("the text has {characters} characters, too few to hold out {fraction} of it for validation")]
     NoValidation {
         /// Characters of the whole text.
         characters: u64,
@@ -143,7 +143,7 @@ pub enum DataError {
     },
 
     /// A vocabulary beyond anything that could be trained.
-    #[error("vocab_size is {given}, but it can be {most} at most\nhint: published models have 30,000 to 260,000")]
+    #[error("vocab_size is {given}, but the maximum is {most}\nhint: published models have 30,000 to 260,000")]
     VocabularyTooLarge {
         /// The value given.
         given: usize,
@@ -154,7 +154,7 @@ pub enum DataError {
     /// A tokenizer and a model (or shards) that do not belong together.
     #[error(
         "vocabulary is {tokenizer} in the tokenizer but {model} in the model\nhint: use the tokenizer.json \
-             that lies in the model's directory, or train the model anew with this one"
+             in the model's directory, or retrain the model with this one"
     )]
     VocabularyMismatch {
         /// Size by the tokenizer.
@@ -165,8 +165,8 @@ pub enum DataError {
 
     /// A token that stands in a text and has no row in the model's embedding.
     #[error(
-        "token {id}, {token:?}, is in the text, but the model has embeddings for the ids below {rows} only\nhint: take \
-             {token} out of the text; the tokenizer knows it, but the model was never trained with it"
+        "token {id}, {token:?}, is in the text, but the model has embeddings only for ids below {rows}\nhint: remove \
+             {token} from the text; the tokenizer knows it, but the model was never trained with it"
     )]
     NoEmbedding {
         /// The token's id.
@@ -178,7 +178,7 @@ pub enum DataError {
     },
 
     /// Shards that another tokenizer made.
-    #[error("{}: the tokens were made by another tokenizer (hash {found} in the file, {expected} in use)\nhint: \
+    #[error("{}: the tokens are from another tokenizer (hash {found} in the file, {expected} in use)\nhint: \
              delete the file and prepare again", path.display())]
     OtherTokenizer {
         /// The shard file.
@@ -197,7 +197,7 @@ pub enum DataError {
     NoEndOfText,
 
     /// A `tokenizer.json` that cannot be read or built.
-    #[error("{}: not a usable tokenizer: {message}\nhint: give a Hugging Face tokenizer.json or a directory that holds one", path.display())]
+    #[error("{}: not a usable tokenizer: {message}\nhint: give a Hugging Face tokenizer.json or a directory with one", path.display())]
     Tokenizer {
         /// File the tokenizer came from.
         path: PathBuf,
@@ -233,14 +233,14 @@ pub enum DataError {
     },
 
     /// A file that is none of samples.
-    #[error("{}: unknown kind of file{}", path.display(), text::no_samples(path))]
+    #[error("{}: unsupported file type{}", path.display(), text::no_samples(path))]
     UnknownSamples {
         /// The file.
         path: PathBuf,
     },
 
     /// An object of a `.jsonl` file of samples that spans several lines.
-    #[error("{}:{line}: an object spans several lines, but .jsonl has one per line\nhint: call it .json, where it may: \
+    #[error("{}:{line}: an object spans several lines, but .jsonl has one per line\nhint: rename it to .json, where it may: \
              mv {} {}", path.display(), typed(path), typed(&with_kind(path, "json")))]
     SpansLines {
         /// The file.
@@ -265,12 +265,12 @@ pub enum DataError {
     },
 
     /// No sample that could be trained on.
-    #[error("no sample is left to train on")]
+    #[error("no samples left to train on")]
     NoSamples,
 
     /// A sample that does not fit into a row.
     #[error(
-        "{origin}: the sample has {tokens} tokens, but a row has {max_length}\nhint: a larger max_length, or truncate"
+        "{origin}: the sample has {tokens} tokens, but a row has {max_length}\nhint: increase max_length, or truncate"
     )]
     SampleTooLong {
         /// Where it stands.
@@ -281,7 +281,7 @@ pub enum DataError {
         max_length: usize,
     },
 
-    /// A chat template that is no Jinja, or fails while it is rendered.
+    /// A chat template that is not Jinja, or fails while it is rendered.
     #[error("the chat template{}: {message}\nhint: it comes from chat_template.jinja or tokenizer_config.json in the \
              model's directory", text::in_line(*line))]
     ChatTemplate {
@@ -292,7 +292,7 @@ pub enum DataError {
     },
 
     /// A chat template that does not take these messages, and says why.
-    #[error("the model's chat template refuses these messages: {message}")]
+    #[error("the model's chat template rejects these messages: {message}")]
     ChatRefused {
         /// What the template says.
         message: String,
@@ -313,7 +313,7 @@ pub enum DataError {
 
     /// The disk is full.
     #[error("{}: no space left on the disk after {written} bytes; the partial file was removed\nhint: free some \
-             space; prepared tokens lie in $XDG_CACHE_HOME/llm, else in ~/.cache/llm", path.display())]
+             space; prepared tokens are in $XDG_CACHE_HOME/llm or ~/.cache/llm", path.display())]
     DiskFull {
         /// The file being written.
         path: PathBuf,

@@ -165,7 +165,7 @@ pub(crate) fn read_to_string(path: &Path) -> Result<String, DataError> {
 /// as that of a file "-".
 ///
 /// # Errors
-/// What is no text.
+/// What is not text.
 pub fn decode_text(bytes: Vec<u8>) -> Result<String, DataError> {
     let mut decoder = Decoder::new(Path::new("-"), Box::new(io::Cursor::new(bytes)), false)?;
     let mut text = String::new();

@@ -78,7 +78,7 @@ pub enum Stage {
     Encode,
 }
 
-/// What preparation tells while it works.
+/// What preparation reports while it works.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Progress {
     /// How far a stage is, in bytes on disk.

@@ -60,7 +60,7 @@ pub struct SampleSection {
     pub train_on: TrainOn,
     /// Most tokens of a sample, and of a row; the model's context without it, which is also the most it can be.
     pub max_length: Option<usize>,
-    /// Cut longer samples at their end instead of leaving them out.
+    /// Truncate longer samples instead of skipping them.
     pub truncate: bool,
     /// Put several samples into a row.
     pub packing: bool,
@@ -94,7 +94,7 @@ pub struct SampleLimits {
     pub train_on: TrainOn,
     /// Most tokens of a sample.
     pub max_length: usize,
-    /// Cut longer samples at their end instead of leaving them out.
+    /// Truncate longer samples instead of skipping them.
     pub truncate: bool,
 }
 
@@ -129,7 +129,7 @@ impl FromStr for TrainOn {
         [Self::Last, Self::All, Self::Everything]
             .into_iter()
             .find(|part| part.to_string() == name)
-            .ok_or_else(|| format!("unknown part {name:?}; there are last, all and everything"))
+            .ok_or_else(|| format!("unknown part {name:?}; expected last, all or everything"))
     }
 }
 
@@ -149,7 +149,7 @@ impl fmt::Display for Origin {
     }
 }
 
-/// A path that is no Unicode can still be reported.
+/// A path that is not Unicode can still be reported.
 fn lossy_path<S: Serializer>(path: &Path, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.collect_str(&path.display())
 }
@@ -181,7 +181,7 @@ pub enum Content {
     },
     /// A conversation, also out of an instruction and its output.
     Chat(Chat),
-    /// Two ways to go on, of which the first is better.
+    /// Two continuations, the first of them better.
     Preference {
         /// The whole of the better one, a completion or a conversation.
         chosen: Box<Content>,

@@ -75,7 +75,7 @@ impl FromStr for TokenizerKind {
         [Self::Char, Self::Byte, Self::Word, Self::Bpe]
             .into_iter()
             .find(|kind| kind.to_string() == name)
-            .ok_or_else(|| format!("unknown tokenizer {name:?}; there are char, byte, word and bpe"))
+            .ok_or_else(|| format!("unknown tokenizer {name:?}; expected char, byte, word or bpe"))
     }
 }
 
@@ -163,7 +163,7 @@ impl Tokenizer {
     /// A tokenizer out of what would stand in `tokenizer.json`, `tokenizer_config.json` and `generation_config.json`.
     ///
     /// # Errors
-    /// [`DataError::Tokenize`] for a `json` that is no tokenizer.
+    /// [`DataError::Tokenize`] for a `json` that is not a tokenizer.
     pub fn from_json(
         json: &serde_json::Value,
         config: serde_json::Map<String, serde_json::Value>,
@@ -250,7 +250,7 @@ impl Tokenizer {
         Ok(ids)
     }
 
-    /// Appends the ids of a text; `continues` says that it goes on where the last one ended. Returns how many unknown
+    /// Appends the ids of a text; `continues` says that it follows the last one directly. Returns how many unknown
     /// tokens are among them.
     pub(crate) fn encode_into(&self, text: &str, continues: bool, ids: &mut Vec<u32>) -> Result<u64, DataError> {
         let encoder = self.inner.encoder.get_or_init(|| Encoder::new(&self.inner.plain));

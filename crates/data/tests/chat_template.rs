@@ -100,7 +100,7 @@ fn what_python_and_jinja_offer_gives_what_it_gives_there() {
 #[test]
 fn further_templates_are_rendered_as_transformers_renders_them() {
     let Some(folder) = std::env::var_os("LLM_CHAT_TEMPLATES").map(PathBuf::from) else {
-        return skip("LLM_CHAT_TEMPLATES names no folder");
+        return skip("chat-templates", "LLM_CHAT_TEMPLATES names no folder");
     };
     let (differences, count) = compare(&folder.join("golden.json"), &folder, false);
     assert!(differences.is_empty(), "{} of {count}:\n{}", differences.len(), differences.join("\n"));

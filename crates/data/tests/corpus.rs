@@ -94,7 +94,7 @@ fn missing_and_empty_files() {
     assert_eq!(error, "no text to read: no files given");
     let error = Corpus::open(&["no/such.txt".into()], CorpusOptions::default()).unwrap_err().to_string();
     assert!(error.starts_with("no/such.txt: no such file or folder\nhint: check the path"), "{error}");
-    assert!(error_of("a.txt", b"").contains("a.txt: the file holds no text\nhint: "));
+    assert!(error_of("a.txt", b"").contains("a.txt: the file is empty\nhint: "));
     let blank = folder(&[("a.txt", b" \n\n")]);
     let corpus = Corpus::open(&[blank.path().to_owned()], CorpusOptions::default()).unwrap();
     assert!(matches!(corpus.scan(&corpus.files()[0]), Err(DataError::Empty { .. })));
@@ -105,7 +105,8 @@ fn missing_and_empty_files() {
 #[test]
 fn unknown_kinds_of_files() {
     assert!(
-        error_of("a.pdf", b"x").contains("a.pdf: unknown kind of file\nhint: the files read are .txt, .md and .jsonl")
+        error_of("a.pdf", b"x")
+            .contains("a.pdf: unsupported file type\nhint: supported files are .txt, .md and .jsonl")
     );
     assert!(error_of("a.json", b"[]").ends_with("a-lines.jsonl"), "{}", error_of("a.json", b"[]"));
     let folder = folder(&[("a.pdf", b"x")]);
@@ -190,7 +191,7 @@ fn what_is_found_and_skipped_is_told() {
         notes(&folder).unwrap(),
         [
             "D: 2 files; skipped: 2 .json, 1 .html",
-            "2 empty files are skipped: b.txt, c.txt.gz",
+            "skipped 2 empty files: b.txt, c.txt.gz",
             "d/e.md: read as UTF-16LE",
             "a.txt and 1 more: 3 Windows line ends (CR LF), kept as they are",
         ]
@@ -199,7 +200,7 @@ fn what_is_found_and_skipped_is_told() {
     assert_eq!(notes(&plain).unwrap(), ["D: 1 file"]);
     let empty = self::folder(&[("a.txt", b""), ("b.txt", b"")]);
     let error = notes(&empty).unwrap_err().to_string();
-    assert!(error.starts_with("the files found hold no text: ") && error.contains("b.txt\nhint: "), "{error}");
+    assert!(error.starts_with("all files found are empty: ") && error.contains("b.txt\nhint: "), "{error}");
     // A file named outright has nothing of a folder to tell.
     let mut corpus = Corpus::open(&[plain.path().join("a.txt")], CorpusOptions::default()).unwrap();
     let stats = corpus.scan_all(|_| None).unwrap();

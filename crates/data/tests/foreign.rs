@@ -91,7 +91,7 @@ fn damaged_files_are_named_with_what_is_wrong() {
         ("no SentencePiece model", changed("llama", model(b"\x0a\xff\xff\xff\xff\xff"))),
         ("it has no pieces", changed("llama", model(b""))),
         ("a file of tiktoken", changed("llama", model(b"IQ== 0\nIg== 1\n"))),
-        ("a score that is no number", changed("llama", model(b"\x0a\x08\x0a\x01a\x15\x00\x00\xc0\x7f"))),
+        ("a score that is not a number", changed("llama", model(b"\x0a\x08\x0a\x01a\x15\x00\x00\xc0\x7f"))),
         (
             "put token \"<extra>\" at id 9",
             changed("llama", |dir| {

@@ -174,7 +174,7 @@ fn what_is_validated_on_is_not_trained_on() {
     assert!(split.note.ends_with("(1 documents; 1 of these files not trained on)"), "{}", split.note);
     fixture.data.paths = vec![valid];
     let error = fixture.prepare().unwrap_err();
-    assert!(error.to_string().ends_with("every file to train on is also one to validate on"), "{error}");
+    assert!(error.to_string().ends_with("every training file is also a validation file"), "{error}");
     assert_eq!(error.advice(), Some(Advice::OtherFiles));
 }
 
@@ -266,7 +266,7 @@ fn hostile_shards_give_errors() {
     fs::write(&path, &good).unwrap();
     let other = Fixture::new("a.txt", "abcabcabcabcabc", TokenizerKind::Char).prepare().unwrap().tokenizer;
     let error = TokenShards::open_for(&path, &other).unwrap_err().to_string();
-    assert!(error.contains("the tokens were made by another tokenizer"), "{error}");
+    assert!(error.contains("the tokens are from another tokenizer"), "{error}");
 }
 
 proptest! {

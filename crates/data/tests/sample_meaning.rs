@@ -167,7 +167,7 @@ fn samples_that_are_marked_are_left_out() {
     ];
     let found = all(&lines, TALKING);
     assert_eq!(found.left_out(), [&LeftOutReason::Unlearned; 3]);
-    let notes = vec!["it is marked as not to be learned".to_owned(); 3];
+    let notes = vec!["it is marked as not to be trained on".to_owned(); 3];
     assert_eq!(found.findings(), [(FindingKind::Unlearned, Severity::Warning, notes)]);
     // The last answer is the last, whatever it is marked as.
     let last = SampleLimits { train_on: TrainOn::Last, ..LIMITS };

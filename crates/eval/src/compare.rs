@@ -16,7 +16,7 @@ pub struct Comparison<'a> {
     pub data: Option<EvalData>,
     /// Texts that both continue by the likeliest token each time.
     pub prompts: Vec<&'a str>,
-    /// Most tokens of each of these texts.
+    /// Maximum number of tokens per continuation.
     pub max_tokens: usize,
 }
 

@@ -8,7 +8,7 @@ use llm_generate::GenerateError;
 #[derive(Debug, thiserror::Error)]
 pub enum EvalError {
     /// More tokens than a model has positions for.
-    #[error("{tokens} tokens, but the model has positions for {context} only\nhint: give fewer")]
+    #[error("{tokens} tokens, but the model has positions for only {context}\nhint: use fewer tokens")]
     TooManyTokens {
         /// Tokens given.
         tokens: usize,
@@ -26,7 +26,7 @@ pub enum EvalError {
     },
 
     /// Windows over a text that leave tokens out.
-    #[error("windows of {context} tokens that begin {stride} apart would leave tokens out")]
+    #[error("a stride of {stride} with windows of {context} tokens would skip tokens")]
     StrideBeyondContext {
         /// From one window to the next.
         stride: usize,

@@ -47,7 +47,7 @@ pub struct Agreement {
 }
 
 impl Agreement {
-    /// Gives both models the same ids, as many as the first has positions for.
+    /// Gives both models the same ids, up to the positions of the first.
     ///
     /// # Errors
     /// Those of [`logits`].

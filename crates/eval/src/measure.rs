@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 
 use crate::{EvalError, text_windows};
 
-/// Tokens of windows by default, where the model has as many positions.
+/// Maximum tokens per window by default.
 const CONTEXT: usize = 1024;
 /// Tokens of a batch, or one window: more do not make it faster.
 const BATCH_TOKENS: usize = 1024;
@@ -23,9 +23,9 @@ const BATCH_TOKENS: usize = 1024;
 pub struct EvalData {
     /// Files and folders: texts, or samples.
     pub paths: Vec<PathBuf>,
-    /// Read .jsonl files as texts, which their lines hold under this key.
+    /// Read .jsonl files as texts, stored under this key in each line.
     pub text_key: Option<String>,
-    /// Replace what is no text in the encoding of a file by U+FFFD instead of failing.
+    /// Replace invalid characters by U+FFFD instead of failing.
     pub lossy: bool,
     /// Tokens of a window over a text, and most tokens of a sample; by default the model's context, for a text at most
     /// 1024.

@@ -7,7 +7,7 @@ use crate::Advice;
 #[derive(Debug, thiserror::Error)]
 pub enum GenerateError {
     /// A prompt without a single token.
-    #[error("the prompt is empty\nhint: leave it out to start from the token that begins a text")]
+    #[error("the prompt is empty\nhint: omit it to start a new text")]
     EmptyPrompt,
 
     /// A prompt that does not fit, where the context may not slide.
@@ -21,8 +21,8 @@ pub enum GenerateError {
 
     /// An id in the prompt that the model has no embedding for.
     #[error(
-        "token id {id} is in the prompt, but the model has embeddings for the ids below {vocab_size} only\n\
-         hint: leave it out, or use the tokenizer that the model was trained with"
+        "token id {id} is in the prompt, but the model has embeddings only for ids below {vocab_size}\n\
+         hint: remove it, or use the tokenizer that the model was trained with"
     )]
     UnknownId {
         /// The id.
@@ -43,7 +43,7 @@ pub enum GenerateError {
     },
 
     /// A stop string without a character, which would end every text before it begins.
-    #[error("a stop string is empty\nhint: give it some text")]
+    #[error("a stop string is empty\nhint: give some text")]
     EmptyStop,
 
     /// Logits that no token can be drawn from.
@@ -69,7 +69,7 @@ pub enum GenerateError {
     Tokenizer(#[from] llm_data::DataError),
 }
 
-/// Why a conversation cannot go on.
+/// Why a conversation cannot continue.
 #[derive(Debug, thiserror::Error)]
 pub enum ConversationError {
     /// A file that cannot be read.
@@ -91,7 +91,7 @@ pub enum ConversationError {
     },
 
     /// A message that fills the context by itself.
-    #[error("the conversation has {tokens} tokens, but the model's context is {context}\nhint: say it in fewer words")]
+    #[error("the conversation has {tokens} tokens, but the model's context is {context}\nhint: shorten the message")]
     TooLong {
         /// Tokens of what cannot be forgotten.
         tokens: usize,

@@ -18,7 +18,7 @@ fn stories() -> Option<PathBuf> {
     let places = Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().map(|up| up.join("shared/models/stories260K"));
     let found = { places }.find(|place| place.exists());
     if found.is_none() {
-        skip("there is no folder `shared` beside the repository");
+        skip("stories260k", "there is no folder `shared` beside the repository");
     }
     found
 }

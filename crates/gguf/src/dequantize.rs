@@ -8,7 +8,7 @@ use crate::TensorType;
 /// Fills `out` from `bytes`.
 ///
 /// # Panics
-/// If `bytes` are not as many as `out.len()` values of this type take.
+/// If `bytes` are not exactly what `out.len()` values of this type take.
 pub fn dequantize(kind: TensorType, bytes: &[u8], out: &mut [f32]) {
     assert_eq!(kind.bytes(out.len() as u64), Some(bytes.len() as u64), "bytes of {} values of {kind}", out.len());
     match kind {

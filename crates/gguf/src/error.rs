@@ -12,7 +12,7 @@ pub enum GgufError {
 
     /// A version of the format that is not read.
     #[error(
-        "it has version {found} of the format; versions 2 and 3 are read\nhint: convert the model again with a newer program"
+        "it has version {found} of the format; versions 2 and 3 are supported\nhint: convert the model again with a newer program"
     )]
     Version {
         /// The version.
@@ -20,12 +20,12 @@ pub enum GgufError {
     },
 
     /// A file for machines of the other byte order.
-    #[error("it is big-endian, which is not read\nhint: get the little-endian file, which nearly all are")]
+    #[error("it is big-endian, which is not supported\nhint: get the little-endian file")]
     BigEndian,
 
     /// A file that ends too early, or that claims more than it has.
     #[error(
-        "{what} needs {needed} bytes from byte {at} on, but the file has {size}\nhint: the file may be cut short; get it again"
+        "{what} needs {needed} bytes from byte {at}, but the file has {size}\nhint: the file may be truncated; download it again"
     )]
     Truncated {
         /// What was being read.
@@ -39,21 +39,21 @@ pub enum GgufError {
     },
 
     /// A name or text that is not UTF-8.
-    #[error("{what} is not UTF-8\nhint: the file is damaged, or a faulty program wrote it; get it again")]
+    #[error("{what} is not UTF-8\nhint: the file is damaged or was written incorrectly; download it again")]
     Utf8 {
         /// What was being read.
         what: String,
     },
 
     /// Two keys or two tensors of one name.
-    #[error("{what} occurs twice\nhint: the file is damaged, or a faulty program wrote it; get it again")]
+    #[error("{what} occurs twice\nhint: the file is damaged or was written incorrectly; download it again")]
     Duplicate {
         /// The key or tensor.
         what: String,
     },
 
     /// A metadata value that is not read.
-    #[error("the value of {key} is {problem}\nhint: the file is damaged, or a faulty program wrote it; get it again")]
+    #[error("the value of {key} is {problem}\nhint: the file is damaged or was written incorrectly; download it again")]
     Value {
         /// The key.
         key: String,
@@ -62,7 +62,7 @@ pub enum GgufError {
     },
 
     /// A tensor that cannot be.
-    #[error("tensor {tensor} {problem}\nhint: the file is damaged, or a faulty program wrote it; get it again")]
+    #[error("tensor {tensor} {problem}\nhint: the file is damaged or was written incorrectly; download it again")]
     Tensor {
         /// Its name.
         tensor: String,
@@ -72,7 +72,7 @@ pub enum GgufError {
 
     /// A tensor of a type that is not read.
     #[error(
-        "tensor {tensor} is stored as {found}, which is not read; {} are\nhint: get the model in one of these",
+        "tensor {tensor} is stored as {found}, which is not supported; {} are\nhint: get the model in one of these types",
         TensorType::names()
     )]
     TensorType {
@@ -84,7 +84,7 @@ pub enum GgufError {
 
     /// Two tensors that share bytes.
     #[error(
-        "tensors {first} and {second} overlap\nhint: the file is damaged, or a faulty program wrote it; get it again"
+        "tensors {first} and {second} overlap\nhint: the file is damaged or was written incorrectly; download it again"
     )]
     Overlap {
         /// The one that begins first.
@@ -94,9 +94,7 @@ pub enum GgufError {
     },
 
     /// A tensor that is not there.
-    #[error(
-        "tensor {tensor} is missing\nhint: the file may be of another kind of model; get it again, or one for text generation"
-    )]
+    #[error("tensor {tensor} is missing\nhint: the file may be for another kind of model; get one for text generation")]
     MissingTensor {
         /// Its name.
         tensor: String,

@@ -30,7 +30,7 @@ pub use write::{Layout, TensorPlan, TensorWriter};
 
 /// The first four bytes of every file.
 const MAGIC: [u8; 4] = *b"GGUF";
-/// Bytes between multiples of which tensors begin, where a file does not say (`general.alignment`).
+/// Default alignment of tensors, in bytes (`general.alignment`).
 const DEFAULT_ALIGNMENT: u64 = 32;
 /// The key that says otherwise.
 const ALIGNMENT_KEY: &str = "general.alignment";

@@ -119,7 +119,7 @@ fn place(
         let problem = |problem: String| GgufError::Tensor { tensor: name.clone(), problem };
         if !offset.is_multiple_of(alignment) {
             return Err(problem(format!(
-                "begins at offset {offset}, which is no multiple of the alignment {alignment}"
+                "begins at offset {offset}, which is not a multiple of the alignment {alignment}"
             )));
         }
         let len = shape.iter().try_fold(1u64, |len, &n| len.checked_mul(n as u64));
@@ -268,7 +268,7 @@ impl<'a> Cursor<'a> {
                 Array::String(texts)
             }
             id::ARRAY => {
-                let problem = || format!("a list in more than {MOST_NESTED} lists, which is not read");
+                let problem = || format!("lists nested deeper than {MOST_NESTED}, which is not supported");
                 let too_deep = || GgufError::Value { key: key.to_owned(), problem: problem() };
                 let depth = depth.checked_sub(1).ok_or_else(too_deep)?;
                 let mut lists = Vec::new();

@@ -123,7 +123,7 @@ impl TensorWriter<'_> {
     /// Those of the file.
     ///
     /// # Panics
-    /// If there is no further tensor, or if it has not as many values.
+    /// If there is no further tensor, or if it has another number of values.
     pub fn write(&mut self, values: &[f32]) -> io::Result<()> {
         let (kind, len, bytes) = self.layout.tensors[self.next];
         assert_eq!(values.len(), len, "values of tensor {}", self.next);

@@ -113,9 +113,9 @@ fn tensors_that_cannot_be_are_named() {
     one(&[], F32, 0).fails("has 0 dimensions");
     one(&[1; 5], F32, 0).fails("has 5 dimensions");
     one(&[4, 0], F32, 0).fails("has a dimension of 0");
-    one(&[4], F32, 8).fails("begins at offset 8, which is no multiple of the alignment 32");
+    one(&[4], F32, 8).fails("begins at offset 8, which is not a multiple of the alignment 32");
     one(&[40], Q4_0, 0).fails("has rows of 40 values, but Q4_0 needs a multiple of 32");
-    one(&[256], 21, 0).fails("stored as IQ3_S, which is not read; F32, F16, BF16, Q8_0, ");
+    one(&[256], 21, 0).fails("stored as IQ3_S, which is not supported; F32, F16, BF16, Q8_0, ");
     one(&[256], 40, 0).fails("stored as NVFP4, which is not read");
     one(&[32], 31, 0).fails("stored as Q4_0_4_4, which is not read");
     one(&[32], 4242, 0).fails("stored as type 4242");

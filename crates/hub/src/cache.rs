@@ -108,7 +108,7 @@ fn is_commit(text: &str) -> bool {
 
 /// The error of a name from the hub that would be a path elsewhere.
 fn refused(name: &str) -> HubError {
-    HubError::Answer { url: format!("{name:?}"), message: "the hub gives a name that is none for a file".to_owned() }
+    HubError::Answer { url: format!("{name:?}"), message: "the hub gives a name that is not a file name".to_owned() }
 }
 
 pub(crate) fn create(folder: &Path) -> Result<(), HubError> {

@@ -138,7 +138,7 @@ impl<'a> Client<'a> {
         Ok(Remote { etag, size, url: location.unwrap_or(url) })
     }
 
-    /// Appends what `file` lacks, and goes on after failures.
+    /// Appends what `file` lacks, and resumes after failures.
     fn fill(
         &self,
         file: &mut File,

@@ -40,7 +40,7 @@ pub enum HubError {
 
     /// A token that the hub does not take.
     #[error(
-        "{endpoint} does not accept the token\nhint: make a new one at {endpoint}/settings/tokens and set HF_TOKEN, or unset it"
+        "{endpoint} does not accept the token\nhint: create a new one at {endpoint}/settings/tokens and set HF_TOKEN, or unset it"
     )]
     BadToken {
         /// Where.
@@ -63,7 +63,7 @@ pub enum HubError {
     },
 
     /// A file that the repository lacks, or a part of a name that fits none or several.
-    #[error("{}: no single GGUF file is {file:?}{}", id.repository(), listed("\nhint: there are ", there))]
+    #[error("{}: no single GGUF file matches {file:?}{}", id.repository(), listed("\nhint: the files are ", there))]
     NoFile {
         /// What was asked for.
         id: Box<HubId>,
@@ -75,7 +75,7 @@ pub enum HubError {
 
     /// Not in the cache, and no connection is allowed.
     #[error(
-        "{id}: not whole in {}, and HF_HUB_OFFLINE forbids to download it\nhint: unset HF_HUB_OFFLINE once", cache.display()
+        "{id}: not complete in {}, and HF_HUB_OFFLINE is set\nhint: unset HF_HUB_OFFLINE once to download it", cache.display()
     )]
     Offline {
         /// What was asked for.
@@ -85,7 +85,7 @@ pub enum HubError {
     },
 
     /// The hub cannot be reached.
-    #[error("{url}: {message}\nhint: check the connection; HF_ENDPOINT names another hub")]
+    #[error("{url}: {message}\nhint: check the connection, and HF_ENDPOINT if it is set")]
     Connection {
         /// What was asked for.
         url: String,
@@ -104,7 +104,7 @@ pub enum HubError {
 
     /// A download that broke off several times in a row.
     #[error(
-        "{file}: the download broke off after {done} of {total} bytes: {message}\nhint: the same command goes on from there"
+        "{file}: the download broke off after {done} of {total} bytes: {message}\nhint: run the same command to resume"
     )]
     Broken {
         /// The file.
@@ -129,7 +129,7 @@ pub enum HubError {
     },
 
     /// The cache cannot be read or written.
-    #[error("{}: {source}\nhint: HF_HOME names another place for downloads", path.display())]
+    #[error("{}: {source}\nhint: set HF_HOME to download elsewhere", path.display())]
     Io {
         /// The file or folder.
         path: PathBuf,
@@ -150,7 +150,7 @@ fn gated_hint(id: &HubId, endpoint: &str, known: bool) -> String {
 fn no_weights_hint(id: &HubId, gguf: &[String]) -> String {
     match gguf.first() {
         Some(file) => format!("name one of its GGUF files, for example {}:{file}", id.repository()),
-        None => "look for the same model with weights as safetensors".to_owned(),
+        None => "look for a version of the model with safetensors weights".to_owned(),
     }
 }
 

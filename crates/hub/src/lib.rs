@@ -34,7 +34,7 @@ pub struct Hub {
     pub token: Option<String>,
     /// Use the cache only.
     pub offline: bool,
-    /// Time before a broken download goes on; it grows with every failure in a row.
+    /// Time before a broken download is resumed; it grows with every failure in a row.
     pub patience: Duration,
 }
 

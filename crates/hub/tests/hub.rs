@@ -222,7 +222,10 @@ fn weights_of_other_kinds_are_named() {
         assert_eq!(fs::read(fetch(&hub, name).unwrap()).unwrap(), b"eight");
     }
     let shown = fetch(&hub, "org/name:m.Q").unwrap_err().to_string();
-    assert!(shown.contains("no single GGUF file is \"m.Q\"\nhint: there are m.Q4_K_M.gguf, m.Q8_0.gguf"), "{shown}");
+    assert!(
+        shown.contains("no single GGUF file matches \"m.Q\"\nhint: the files are m.Q4_K_M.gguf, m.Q8_0.gguf"),
+        "{shown}"
+    );
     let offline = Hub { offline: true, ..hub };
     assert_eq!(fs::read(fetch(&offline, "org/name:q8").unwrap()).unwrap(), b"eight");
     assert!(matches!(fetch(&offline, "org/name:q4").unwrap_err(), HubError::Offline { .. }));

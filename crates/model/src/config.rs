@@ -83,7 +83,7 @@ pub struct ModelConfig {
 }
 
 impl ModelConfig {
-    /// Beyond this no number of layers is meant seriously.
+    /// No real model has more layers.
     pub const MOST_LAYERS: usize = 10_000;
 
     /// Rejects what cannot be computed.

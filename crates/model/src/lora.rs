@@ -74,7 +74,7 @@ pub enum LoraError {
 
     /// A pattern that is no regular expression.
     #[error(
-        "lora: target_modules is {pattern:?}, which is no regular expression: {problem}\n\
+        "lora: target_modules is {pattern:?}, which is not a regular expression: {problem}\n\
          hint: to name modules by the end of their names, give a list: [\"q_proj\", \"v_proj\"]"
     )]
     Pattern {

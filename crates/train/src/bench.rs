@@ -23,7 +23,7 @@ const WARMUP: u64 = 3;
 pub struct Preset {
     /// Its name.
     pub name: &'static str,
-    /// Sequences a step.
+    /// Sequences per step.
     pub batch: usize,
     /// Tokens of a sequence.
     pub context: usize,
@@ -49,7 +49,7 @@ pub const PRESETS: [Preset; 3] = [
 pub struct BenchOptions {
     /// Tell where the time goes.
     pub profile: bool,
-    /// Compute activations anew in the backward pass.
+    /// Recompute activations in the backward pass.
     pub recompute: bool,
 }
 
@@ -60,12 +60,12 @@ pub struct BenchRecord {
     pub preset: &'static str,
     /// The device.
     pub device: String,
-    /// Number type of the matrix products.
+    /// Precision of matrix products.
     pub precision: &'static str,
     /// What frozen weights were held in, where they were quantized.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub quantize: Option<Quantize>,
-    /// Sequences a step.
+    /// Sequences per step.
     pub batch: usize,
     /// Tokens of a sequence.
     pub context: usize,
@@ -73,11 +73,11 @@ pub struct BenchRecord {
     pub params: usize,
     /// Those that are trained.
     pub trained: usize,
-    /// Mean time of a step.
+    /// Mean time per step.
     pub ms_per_step: f64,
     /// Tokens a second.
     pub tokens_per_s: f64,
-    /// Most memory of the process so far, where the system tells.
+    /// Peak memory of the process so far, if the system reports it.
     pub peak_rss_mib: Option<u64>,
     /// Arithmetic a second, as a share of the measured matrix-multiply peak in float32.
     pub utilization: f64,
@@ -86,21 +86,21 @@ pub struct BenchRecord {
     pub profile: Vec<OperationRecord>,
 }
 
-/// What one operation costs in a step.
+/// What one operation costs per step.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct OperationRecord {
     /// Its name.
     pub operation: &'static str,
-    /// Calls a step.
+    /// Calls per step.
     pub calls: f64,
-    /// Time a step.
+    /// Time per step.
     pub ms: f64,
-    /// Time a step if its arithmetic ran at the matrix-multiply peak and its memory traffic at the measured bandwidth,
+    /// Time per step if its arithmetic ran at the matrix-multiply peak and its memory traffic at the measured bandwidth,
     /// whichever takes longer.
     pub best_ms: f64,
-    /// 10⁹ floating-point operations a step, of matrix products.
+    /// 10⁹ floating-point operations per step, of matrix products.
     pub gflop: f64,
-    /// 10⁹ bytes a step that must be read or written.
+    /// 10⁹ bytes per step that must be read or written.
     pub gb: f64,
 }
 
@@ -144,7 +144,7 @@ pub fn bench_train(
 pub struct Shape {
     /// What the record calls it.
     pub name: &'static str,
-    /// Sequences a step.
+    /// Sequences per step.
     pub batch: usize,
     /// Tokens of a sequence.
     pub context: usize,

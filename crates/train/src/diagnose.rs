@@ -34,7 +34,7 @@ impl fmt::Display for Quantity {
 /// A run that stopped because a number was NaN or infinite.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("step {step}: {quantity} not finite; it begins in {place}\n{}hint: lower optimizer.lr (now {lr}), \
-         lengthen schedule.warmup_steps (now {warmup_steps}) or set optimizer.grad_clip (now {grad_clip}); a run cannot change these when it is resumed, so begin another run in another folder",
+         lengthen schedule.warmup_steps (now {warmup_steps}) or set optimizer.grad_clip (now {grad_clip}); a run cannot change these when it is resumed, so start another run in another folder",
          last_good(checkpoint.as_ref()))]
 pub struct NotFinite {
     /// The step, from 1.

@@ -9,7 +9,7 @@ use llm_model::{ConfigError, LoraError};
 use crate::optim::StateMismatch;
 use crate::{Advice, GroupError, NotFinite, RunConfigError};
 
-/// Why a run did not begin or did not go on.
+/// Why a run did not start or continue.
 #[derive(Debug, thiserror::Error)]
 pub enum TrainError {
     /// The configuration.
@@ -25,7 +25,7 @@ pub enum TrainError {
     #[error(transparent)]
     Checkpoint(#[from] CheckpointError),
     /// Saved optimizer state of another model.
-    #[error("{}: {source}\nhint: the checkpoint is of another run; begin one in another folder", path.display())]
+    #[error("{}: {source}\nhint: the checkpoint is from another run; start a new one in another folder", path.display())]
     Optimizer {
         /// The checkpoint.
         path: PathBuf,
@@ -56,7 +56,7 @@ pub enum TrainError {
     },
     /// A run directory in which another process trains.
     #[error(
-        "{}: {} is training here\nhint: wait until it is done, or stop it with Ctrl-C; then resume", dir.display(),
+        "{}: {} is training here\nhint: wait until it ends, or stop it with Ctrl-C; then resume", dir.display(),
         holder.map_or("another process".into(), |id| format!("process {id}"))
     )]
     Locked {
@@ -84,19 +84,19 @@ pub enum TrainError {
         before: Option<u64>,
     },
     /// A text that is not where it was when the run began.
-    #[error("{}: the text of this run is no longer there", path.display())]
+    #[error("{}: the text of this run no longer exists", path.display())]
     TextMoved {
         /// The file or folder.
         path: PathBuf,
     },
     /// A resumption without a run.
-    #[error("{}: there is no run to resume", dir.display())]
+    #[error("{}: no run to resume", dir.display())]
     NothingToResume {
         /// The folder.
         dir: PathBuf,
     },
     /// A new run where something is.
-    #[error("{}: there is {what} already, and it is not overwritten", dir.display())]
+    #[error("{}: already holds {what}, which is not overwritten", dir.display())]
     Occupied {
         /// The folder.
         dir: PathBuf,
@@ -105,8 +105,8 @@ pub enum TrainError {
     },
     /// The text or tokenizer changed between a run and its resumption.
     #[error(
-        "{what} was {saved} when the run began and is {now} now, so the run cannot go on as it was\nhint: bring back \
-         what it was, or begin another run in another folder"
+        "{what} was {saved} when the run started and is {now} now, so the run cannot be resumed\nhint: restore \
+         it, or start a new run in another folder"
     )]
     Changed {
         /// What changed.
@@ -120,7 +120,7 @@ pub enum TrainError {
     #[error(transparent)]
     Lora(#[from] LoraError),
     /// A number type that the device cannot compute with.
-    #[error("device {device} cannot compute in {precision}; it can in {supported}")]
+    #[error("device {device} does not support {precision}; it supports {supported}")]
     Precision {
         /// The device.
         device: String,
@@ -157,7 +157,7 @@ pub enum TrainError {
     #[error(transparent)]
     NotFinite(Box<NotFinite>),
     /// The device failed while it computed.
-    #[error("the device failed: {0}\nhint: a smaller train.micro_batch_size takes less memory")]
+    #[error("the device failed: {0}\nhint: a smaller train.micro_batch_size uses less memory")]
     Device(String),
     /// The chart could not be drawn.
     #[error("loss.svg cannot be drawn: {0}")]
@@ -225,9 +225,9 @@ fn damaged_checkpoint(path: &Path, problem: &str, before: Option<u64>) -> String
     let shown = path.display();
     let hint = match before {
         Some(step) => format!("delete {shown} to resume from step {step}"),
-        None => format!("there is no older checkpoint; delete {shown} and start the run again in another folder"),
+        None => format!("no older checkpoint exists; delete {shown} and start a new run in another folder"),
     };
-    format!("the newest checkpoint cannot be read: {problem}\nhint: {hint}")
+    format!("cannot read the newest checkpoint: {problem}\nhint: {hint}")
 }
 
 #[cfg(test)]
@@ -240,7 +240,7 @@ mod tests {
         let error = std::fs::write("/dev/full", "text").unwrap_err();
         let error = TrainError::io("/dev/full")(error).to_string();
         assert!(
-            error.contains("no space left on the disk") && error.ends_with("nothing that was there before is lost"),
+            error.contains("no space left on the disk") && error.ends_with("existing files are unchanged"),
             "{error}"
         );
     }

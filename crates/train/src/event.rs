@@ -1,4 +1,4 @@
-//! What a run tells while it works.
+//! What a run reports while it works.
 
 use std::path::Path;
 
@@ -35,7 +35,7 @@ pub enum Event<'a> {
     },
     /// Time for a sample; whether it succeeds does not matter to the run.
     Sample(Box<SampleRequest<'a>>),
-    /// No new best for as many evaluations as `eval.patience` allows.
+    /// No new best for `eval.patience` evaluations.
     EarlyStop {
         /// Evaluations without a new best.
         evaluations: u64,
@@ -88,7 +88,7 @@ pub struct StepRecord {
     pub tokens_per_s: f64,
     /// Arithmetic done a second, as a share of the measured matrix-multiply peak of the device in float32.
     pub flops_utilization: f64,
-    /// Greatest memory of the process so far, where the system tells.
+    /// Peak memory of the process so far, if the system reports it.
     pub peak_rss_mib: Option<u64>,
     /// Seconds of training so far, those before a resumption included.
     pub seconds: f64,

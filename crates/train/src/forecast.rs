@@ -15,7 +15,7 @@ const STEPS: usize = 4;
 /// No step is begun after this time, nor one that would take longer.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// What a run will take, as far as its shapes tell.
+/// What a run will take, as far as its shapes show.
 #[derive(Debug)]
 pub struct Forecast {
     /// Tokens and steps; nothing is measured yet.
@@ -35,7 +35,7 @@ pub struct Forecast {
 pub struct Measurement {
     /// The plan, with its first loss and the time of a whole step.
     pub plan: RunPlan,
-    /// What the process took at most for its steps, weights and optimizer included, in MiB, where the system tells. On
+    /// What the process took at most for its steps, weights and optimizer included, in MiB, if the system reports it. On
     /// a GPU, that is the memory of the host.
     pub mib: Option<u64>,
     /// Arithmetic a second, as a share of the measured matrix-multiply peak in float32.

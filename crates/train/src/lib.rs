@@ -6,7 +6,7 @@
 //!                                   │  evaluation ─ best model ─ checkpoint ─ sample
 //! ```
 //!
-//! Nothing here prints: [`Event`]s tell what happens.
+//! Nothing here prints: [`Event`]s report what happens.
 #![warn(missing_docs)]
 
 mod advice;

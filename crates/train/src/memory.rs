@@ -1,21 +1,21 @@
 //! Memory of this process.
 
-/// The most memory that this process has had so far, in MiB; `None` where the system does not tell.
+/// The most memory that this process has had so far, in MiB; `None` where the system does not report it.
 pub fn peak_rss_mib() -> Option<u64> {
     status("VmHWM:").or_else(maxrss)
 }
 
-/// The memory of this process now, in MiB; `None` where the system does not tell.
+/// The memory of this process now, in MiB; `None` where the system does not report it.
 pub fn rss_mib() -> Option<u64> {
     status("VmRSS:")
 }
 
-/// All memory of this machine, in MiB; `None` where the system does not tell.
+/// All memory of this machine, in MiB; `None` where the system does not report it.
 pub(crate) fn total_mib() -> Option<u64> {
     field("/proc/meminfo", "MemTotal:")
 }
 
-/// A field of Linux' `/proc/self/status`, which counts from the start of this program. What `getrusage` tells there
+/// A field of Linux' `/proc/self/status`, which counts from the start of this program. What `getrusage` reports there
 /// includes the parent's memory before the program was loaded.
 fn status(field: &str) -> Option<u64> {
     self::field("/proc/self/status", field)

@@ -9,7 +9,7 @@ pub trait Objective: Sync {
     /// Sum of the losses of what counts, `(1)`. `device` is the model's.
     fn loss(&self, model: &CausalLm, device: &Device) -> Tensor<1>;
 
-    /// How much counts: the mean loss is over as many.
+    /// How much counts: the mean loss is over this number.
     fn count(&self) -> usize;
 
     /// Its rows of tokens.

@@ -12,7 +12,7 @@ use crate::{Optimizer, RunConfig, TrainSection};
 pub struct RunPlan {
     /// The device, as its user calls it.
     pub device: String,
-    /// Number type of the matrix products.
+    /// Precision of matrix products.
     pub precision: Precision,
     /// Parameters in all.
     pub parameters: usize,
@@ -22,7 +22,7 @@ pub struct RunPlan {
     pub micro_batch_size: usize,
     /// Tokens of a sequence.
     pub context_length: usize,
-    /// Micro-batches of a step.
+    /// Micro-batches per step.
     pub accumulation: usize,
     /// Steps in all.
     pub steps: u64,
@@ -46,7 +46,7 @@ pub struct RunPlan {
     pub uniform_loss: Option<f64>,
     /// Measured loss of the first batch.
     pub first_loss: f32,
-    /// Measured time of a step, in seconds; before a run, without the update of the weights.
+    /// Measured time per step, in seconds; before a run, without the update of the weights.
     pub seconds_per_step: f64,
 }
 
@@ -131,7 +131,7 @@ impl RunPlan {
         }
     }
 
-    /// Tokens of a step.
+    /// Tokens per step.
     pub fn tokens_per_step(&self) -> usize {
         self.micro_batch_size * self.context_length * self.accumulation
     }

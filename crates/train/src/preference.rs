@@ -10,7 +10,7 @@ use llm_model::{CausalLm, IGNORED};
 use crate::objective::{Measure, Objective, ids};
 use crate::{PreferenceLoss, PreferenceSection};
 
-/// Pairs of answers, of which the first is to become likelier than the second; pairs count.
+/// Pairs of answers, the first of which is to become likelier; pairs count.
 #[derive(Debug)]
 pub struct Preferences {
     /// The pairs.

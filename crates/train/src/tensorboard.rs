@@ -50,7 +50,7 @@ struct SessionLog {
     status: i32,
 }
 
-/// An event file of its own for each time that a run begins or goes on; TensorBoard joins those of one folder.
+/// An event file for each time that a run starts or resumes; TensorBoard joins those of one folder.
 #[derive(Debug)]
 pub struct Board {
     file: File,

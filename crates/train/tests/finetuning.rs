@@ -207,7 +207,7 @@ fn a_quantized_base_is_not_saved_and_cannot_be_trained() {
     for other in [Some(Quantize::Q8), None] {
         config.finetune.quantize = other;
         let error = error(&config, true);
-        assert!(error.contains("finetune.quantize was \"q4\" when the run began and is "), "{error}");
+        assert!(error.contains("finetune.quantize was \"q4\" when the run started and is "), "{error}");
     }
     config.finetune.quantize = Some(Quantize::Q8);
     for method in [Method::Full, Method::Head] {
@@ -274,7 +274,7 @@ fn what_cannot_be_trained_on_is_said() {
     let config = sandbox.config(Method::Lora);
     sandbox.run(&config, "run", false, Some(2)).unwrap();
     let other = FinetuneConfig { lora: llm_model::LoraConfig { rank: 4, ..config.lora.clone() }, ..config.clone() };
-    assert!(error(&other, "run", true).starts_with("lora.rank was 8 when the run began and is 4 now"));
+    assert!(error(&other, "run", true).starts_with("lora.rank was 8 when the run started and is 4 now"));
     let model = load_model(&sandbox.base, &Device::flex()).unwrap();
     let other = CausalLm::new(model.config(), &Device::flex()).initialize(8);
     llm_checkpoint::save_model(&sandbox.base, &other, &sandbox.tokenizer).unwrap();

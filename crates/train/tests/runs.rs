@@ -285,14 +285,14 @@ fn a_damaged_checkpoint_names_the_one_before() {
         std::fs::write(newest.join(file), &whole[..whole.len() / 2]).unwrap();
         let error = message(sandbox.open("run", true));
         let hint = format!("\nhint: delete {} to resume from step 20", newest.display());
-        assert!(error.starts_with("the newest checkpoint cannot be read: ") && error.ends_with(&hint), "{error}");
+        assert!(error.starts_with("cannot read the newest checkpoint: ") && error.ends_with(&hint), "{error}");
         assert_eq!(error.matches("hint: ").count(), 1, "{error}");
         std::fs::write(newest.join(file), whole).unwrap();
     }
     std::fs::remove_dir_all(checkpoints.join("step-00000020")).unwrap();
     std::fs::write(newest.join("state.json"), "{").unwrap();
     let error = message(sandbox.open("run", true));
-    assert!(error.contains("there is no older checkpoint"), "{error}");
+    assert!(error.contains("no older checkpoint exists"), "{error}");
 }
 
 #[test]
@@ -304,7 +304,7 @@ fn a_text_may_move_but_not_change() {
     let [text, moved] = ["text.txt", "moved.old.txt"].map(|name| sandbox.dir.path().join(name));
     std::fs::rename(&text, &moved).unwrap();
     let Err(error) = sandbox.open("moved", true) else { panic!("it opens") };
-    assert!(error.to_string().ends_with("the text of this run is no longer there"), "{error}");
+    assert!(error.to_string().ends_with("the text of this run no longer exists"), "{error}");
     assert_eq!(error.advice(), Some(Advice::NewPlace));
     let path = format!("[{:?}]", moved.display().to_string());
     sandbox.config.set("data.paths", &path).unwrap();
@@ -413,19 +413,19 @@ fn nothing_is_overwritten_and_nothing_is_resumed_by_mistake() {
     let _guard = lock();
     let mut sandbox = Sandbox::new(&[("train.max_steps", "2")]);
     let text = message(sandbox.open("none", true));
-    assert!(text.ends_with("there is no run to resume"), "{text}");
+    assert!(text.ends_with(": no run to resume"), "{text}");
     sandbox.run("run", false, None).unwrap();
     let text = message(sandbox.open("run", false));
-    assert!(text.contains("there is a training run already, and it is not overwritten"), "{text}");
+    assert!(text.contains("already holds a training run, which is not overwritten"), "{text}");
     sandbox.config.set("train.max_steps", "4").unwrap();
     assert_eq!(sandbox.run("run", true, None).unwrap().step, 4);
     sandbox.config.set("train.batch_size", "8").unwrap();
     let text = message(sandbox.open("run", true));
-    assert!(text.starts_with("train.batch_size was 4 when the run began and is 8 now\nhint: "), "{text}");
+    assert!(text.starts_with("train.batch_size was 4 when the run started and is 8 now\nhint: "), "{text}");
     sandbox.config.set("train.batch_size", "4").unwrap();
     std::fs::write(sandbox.dir.path().join("text.txt"), "The cat sees another dog.\n".repeat(300)).unwrap();
     let text = message(sandbox.open("run", true));
-    assert!(text.contains(" was ") && text.contains("when the run began and is"), "{text}");
+    assert!(text.contains(" was ") && text.contains("when the run started and is"), "{text}");
 }
 
 #[test]

@@ -38,7 +38,7 @@ pub fn load_adapter(dir: &Path, model: CausalLm) -> Result<CausalLm, CheckpointE
 /// they add, and what they replace moves by the weighted sum of the differences. For inference.
 ///
 /// # Errors
-/// As [`load_adapter`]; and adapters of DoRA, which are no sum, beside others or with a weight that is not 1.
+/// As [`load_adapter`]; and DoRA adapters, which are not a sum, beside others or with a weight that is not 1.
 pub fn load_adapters(adapters: &[(&Path, f64)], model: CausalLm) -> Result<CausalLm, CheckpointError> {
     let alone = adapters.len() == 1;
     let mut all = Vec::new();

@@ -53,10 +53,10 @@ pub(super) const GGUF: Architecture = Architecture {
 pub(super) fn refuse_gguf(writing: &Writing) -> Result<(), CheckpointError> {
     let ModelConfig { tied, attention_output_bias, head_dim, num_heads, hidden_size, .. } = *writing.config;
     let problem = match () {
-        () if tied => "it shares its head with the embedding, which llama.cpp does not know of OLMo 2",
-        () if attention_output_bias => "it has biases in its attention, which llama.cpp does not know of OLMo 2",
+        () if tied => "it shares its head with the embedding, which llama.cpp does not support for OLMo 2",
+        () if attention_output_bias => "it has biases in its attention, which llama.cpp does not support for OLMo 2",
         () if head_dim * num_heads != hidden_size => {
-            "its heads together are not as wide as the model, which llama.cpp does not know of OLMo 2"
+            "its heads together are not as wide as the model, which llama.cpp does not support for OLMo 2"
         }
         () => return Ok(()),
     };

@@ -63,7 +63,7 @@ fn write_gguf(writing: &mut Writing) -> Result<(), CheckpointError> {
     let other = |[global, local]: [Rotary; 2]| local != Rotary::new(global.theta);
     if rope::of_layers(writing.config).is_some_and(other) {
         return Err(refused(
-            "its layers with a window rotate otherwise than llama.cpp does: scaled, or with another base",
+            "its layers with a window rotate differently from llama.cpp: scaled, or with another base",
         ));
     }
     // Where both are in one table, llama.cpp's are those of the layers without a window.

@@ -160,7 +160,7 @@ fn read_gguf(reading: &mut Reading) -> Result<(), CheckpointError> {
     let mut scaling = None;
     if reading.has(LONG_FACTORS) || reading.has(SHORT_FACTORS) {
         let [Ok(short), Ok(long)] = [factors(SHORT_FACTORS)?, factors(LONG_FACTORS)?] else {
-            return Err(reading.file.bad_tensor(LONG_FACTORS, "holds what is no number"));
+            return Err(reading.file.bad_tensor(LONG_FACTORS, "holds values that are not numbers"));
         };
         let original = keys.required(&reading.key(ORIGINAL_CONTEXT), original)?;
         let mut table = json!({ "type": "longrope", "short_factor": short, "long_factor": long });

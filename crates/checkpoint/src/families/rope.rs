@@ -51,7 +51,7 @@ pub(super) fn resolve_table(keys: &JsonKeys, table: &JsonKeys, theta: f64) -> Re
         Some(kind) => return Err(unknown(table, kind)),
     };
     // Of each token's three positions, which differ within pictures only.
-    table.absent("mrope_section", "absent: positions in pictures are not supported")?;
+    table.absent("mrope_section", "absent: positions in images are not supported")?;
     Ok(Rotary { theta, scaling, width: None })
 }
 

@@ -12,7 +12,7 @@ use crate::CheckpointError;
 use crate::families::{self, FAMILIES, Page};
 use crate::keys::{GgufKeys, Only, one_of};
 
-/// Keys of `config.json` that do not change what a model computes, or that the tensors of a GGUF file tell.
+/// Keys of `config.json` that do not change what a model computes, or that follow from the tensors of a GGUF file.
 const UNWRITTEN: [&str; 9] = [
     "attention_dropout",
     "embd_pdrop",
@@ -127,7 +127,7 @@ fn read_sizes(reading: &mut Reading, architecture: &Architecture) -> Result<(), 
     Ok(())
 }
 
-/// Reads what the tensors tell: the vocabulary, whether the head is the embedding, which biases there are.
+/// Reads what follows from the tensors: the vocabulary, whether the head is the embedding, which biases there are.
 fn read_tensors(reading: &mut Reading) -> Result<(), CheckpointError> {
     const EMBEDDING: &str = "token_embd.weight";
     let shape = reading.file.info(EMBEDDING).map(|info| info.shape.as_slice());

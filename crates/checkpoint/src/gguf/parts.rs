@@ -78,8 +78,8 @@ pub(super) fn open(path: &Path) -> Result<Vec<Part>, CheckpointError> {
     }
     let name = path.file_name().and_then(OsStr::to_str).unwrap_or_default();
     let Some((_, own, _)) = part_name(name).filter(|(.., named)| *named == count) else {
-        let problem = format!("it is one of {count} files of a model, but its name does not end as that of a part");
-        let hint = format!("give the files the names that they had: NAME-00001-of-{count:05}.gguf and so on");
+        let problem = format!("it is one of {count} files of a model, but its name does not end like a part's");
+        let hint = format!("restore the files' original names: NAME-00001-of-{count:05}.gguf and so on");
         return Err(given.refused(problem, &hint));
     };
     let paths: Vec<PathBuf> = (1..=count).filter_map(|at| Some(path.with_file_name(sibling(name, at)?))).collect();
@@ -87,7 +87,7 @@ pub(super) fn open(path: &Path) -> Result<Vec<Part>, CheckpointError> {
     if let [first, others @ ..] = missing.as_slice() {
         let others = if others.is_empty() { String::new() } else { format!(", and {} more", others.len()) };
         let name = first.file_name().unwrap_or_default().display();
-        let problem = format!("it is one of {count} files of a model, of which {name} is missing{others}");
+        let problem = format!("it is one of the {count} files of a model; {name} is missing{others}");
         return Err(given.refused(problem, &format!("put all {count} files into one folder")));
     }
     let mut given = Some(given);
@@ -120,7 +120,9 @@ pub(super) fn homes(parts: &[Part]) -> Result<BTreeMap<String, usize>, Checkpoin
     let total = keys.typed(TENSORS, "a whole number", Value::as_u64)?;
     if let Some(total) = total.filter(|&total| total != homes.len() as u64) {
         let problem = format!("{TENSORS} is {total}, but the {} files have {} together", parts.len(), homes.len());
-        return Err(first.refused(problem, "these are parts of different models, or one is damaged; get them again"));
+        return Err(
+            first.refused(problem, "these are parts of different models, or one is damaged; download them again")
+        );
     }
     Ok(homes)
 }

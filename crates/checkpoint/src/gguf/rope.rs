@@ -83,7 +83,7 @@ fn yarn(reading: &Reading, factor_key: &str) -> Result<Json, CheckpointError> {
 fn write_yarn(writing: &mut Writing, scaling: &Json) -> Result<(), CheckpointError> {
     let number = |key: &str| scaling[key].as_f64().ok_or_else(|| refused(format!("rope_scaling has no number {key}")));
     if scaling["truncate"] == false {
-        return Err(refused("rope_scaling.truncate is false, which llama.cpp does not know"));
+        return Err(refused("rope_scaling.truncate is false, which llama.cpp does not support"));
     }
     let factor = number("factor")?;
     writing.put("rope.scaling.type", Value::String(YARN.into()));

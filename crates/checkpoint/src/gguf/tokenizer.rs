@@ -33,7 +33,7 @@ const ENDS: [&str; 9] = [
     "<end_of_utterance>",
 ];
 
-/// Tokens that do not take white space along even where others do.
+/// Tokens that do not absorb surrounding white space, even where others do.
 const NEVER_STRIPPING: [&str; 3] = ["<unk>", "<s>", "<|endoftext|>"];
 
 /// What a token is (`llama_token_type`).

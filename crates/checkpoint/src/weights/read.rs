@@ -13,7 +13,7 @@ use crate::{CheckpointError, ModelSource, Quantize};
 /// In which number type weights are loaded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Load {
-    /// In float32, to go on training.
+    /// In float32, to continue training.
     Float32,
     /// Tables and matrices as they are stored, in blocks too, and from mapped files without a copy; the rest in float32.
     AsStored,

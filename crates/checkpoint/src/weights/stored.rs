@@ -78,7 +78,7 @@ impl StoredWeights {
             Some(tensor) => Err(CheckpointError::MissingTensor {
                 path: dir.join(&weight_map[tensor]),
                 tensor: tensor.clone(),
-                hint: format!("{found} says that it is there; get the whole directory again"),
+                hint: format!("{found} says that it is there; download the whole directory again"),
             }),
         }
     }

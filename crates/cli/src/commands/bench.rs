@@ -14,9 +14,9 @@ use crate::printer::{Printer, stdout};
 /// The commands under `llm bench`.
 #[derive(Debug, Subcommand)]
 pub enum BenchCommand {
-    /// Measure training steps; prints one JSON object a line.
+    /// Measure training steps; prints one JSON object per line.
     Train(BenchTrainArgs),
-    /// Measure steps of fine-tuning a model; prints one JSON object.
+    /// Measure fine-tuning steps; prints one JSON object.
     Finetune(BenchFinetuneArgs),
 }
 
@@ -24,31 +24,31 @@ pub enum BenchCommand {
 #[derive(Debug, Args)]
 #[command(after_help = "Example: llm bench train --preset small --preset baby --device cpu --steps 20")]
 pub struct BenchTrainArgs {
-    /// Shape of the model and its batch (may be given several times) [default: all].
+    /// Model and batch shape (repeatable) [default: all].
     #[arg(long, value_name = "NAME", value_parser = ["small", "baby", "gpt2"])]
     preset: Vec<String>,
 
-    /// Steps that are measured, after three to warm up.
+    /// Number of measured steps, after three warmup steps.
     #[arg(long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..))]
     steps: u64,
 
-    /// Number type of the matrix products.
+    /// Precision of matrix products.
     #[arg(long, value_name = "TYPE", default_value = "f32", value_parser = PRECISIONS)]
     precision: String,
 
-    /// Sequences a step, instead of the preset's.
+    /// Sequences per step, instead of the preset's.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     batch_size: Option<u32>,
 
-    /// Tokens of a sequence, instead of the preset's.
+    /// Tokens per sequence, instead of the preset's.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     context_length: Option<u32>,
 
-    /// Compute activations anew in the backward pass, as `train.recompute` does.
+    /// Recompute activations in the backward pass, as `train.recompute` does.
     #[arg(long)]
     recompute: bool,
 
-    /// Also tell where the time goes: a table of the fused operations of the CPU.
+    /// Also print where the time goes: a table of the fused CPU operations.
     #[arg(long)]
     profile: bool,
 
@@ -64,7 +64,7 @@ pub struct BenchFinetuneArgs {
     #[arg(short, long, value_name = "MODEL")]
     model: String,
 
-    /// What is trained: an adapter, one of DoRA, or everything.
+    /// What to train: a LoRA adapter, a DoRA adapter, or all weights.
     #[arg(long, value_name = "METHOD", default_value = "lora", value_parser = ["lora", "dora", "full"])]
     method: String,
 
@@ -76,19 +76,19 @@ pub struct BenchFinetuneArgs {
     #[arg(long, value_name = "R", default_value_t = 8)]
     rank: usize,
 
-    /// Sequences a step.
+    /// Sequences per step.
     #[arg(long, value_name = "N", default_value_t = 4, value_parser = clap::value_parser!(u32).range(1..))]
     batch_size: u32,
 
-    /// Tokens of a sequence.
+    /// Tokens per sequence.
     #[arg(long, value_name = "N", default_value_t = 256, value_parser = clap::value_parser!(u32).range(1..))]
     context_length: u32,
 
-    /// Steps that are measured, after three to warm up.
+    /// Number of measured steps, after three warmup steps.
     #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..))]
     steps: u64,
 
-    /// Also tell where the time goes: a table of the fused operations of the CPU.
+    /// Also print where the time goes: a table of the fused CPU operations.
     #[arg(long)]
     profile: bool,
 
@@ -161,7 +161,7 @@ fn print_profile(record: &BenchRecord) -> Result<(), CliError> {
     writeln!(
         out,
         "\n{:<26} {:>7} {:>10} {:>7} {:>10} {:>9} {:>7}",
-        "operation", "calls", "ms a step", "share", "at best", "GFLOP/s", "GB/s"
+        "operation", "calls", "ms per step", "share", "at best", "GFLOP/s", "GB/s"
     )?;
     for r in &record.profile {
         let share = 100.0 * r.ms / record.ms_per_step;
@@ -171,7 +171,7 @@ fn print_profile(record: &BenchRecord) -> Result<(), CliError> {
         writeln!(out, " {best:>10} {:>9} {:>7}", rate(r.gflop), rate(r.gb))?;
     }
     let best: f64 = record.profile.iter().map(|r| r.best_ms).sum();
-    writeln!(out, "{:<26} {:>7} {:>10.2} {:>7} {best:>10.2}", "a step", "", record.ms_per_step, "")?;
+    writeln!(out, "{:<26} {:>7} {:>10.2} {:>7} {best:>10.2}", "per step", "", record.ms_per_step, "")?;
     Ok(())
 }
 

@@ -46,15 +46,15 @@ pub struct ChatArgs {
     #[command(flatten)]
     adapters: AdapterArgs,
 
-    /// What the model is told before the conversation.
+    /// System message.
     #[arg(long, value_name = "TEXT")]
     system: Option<String>,
 
-    /// Maximum number of tokens of an answer; -1 for what fits [default: that of the model's generation_config.json, else -1].
+    /// Maximum number of tokens per answer; -1 for what fits [default: from the model's generation_config.json, else -1].
     #[arg(short = 'n', long, value_name = "N", allow_negative_numbers = true, value_parser = unlimited_or)]
     max_tokens: Option<usize>,
 
-    /// A Jinja chat template to use instead of the model's own.
+    /// Jinja chat template to use instead of the model's own.
     #[arg(long, value_name = "FILE")]
     chat_template: Option<PathBuf>,
 
@@ -64,7 +64,7 @@ pub struct ChatArgs {
     #[command(flatten)]
     device: DeviceArgs,
 
-    /// Show on stderr the settings, with where each comes from; tokens per second also without a terminal.
+    /// Print settings and where each comes from to stderr, and tokens per second even without a terminal.
     #[arg(short, long, conflicts_with = "quiet")]
     verbose: bool,
 
@@ -86,8 +86,8 @@ pub fn run(args: &ChatArgs, printer: Printer) -> Result<(), CliError> {
     }
     if template.is_none() {
         printer.warn(
-            "this model has no chat template: it goes on with your text instead of answering it\n\
-             hint: for a conversation, take a model that was tuned for it, or give its template with --chat-template",
+            "this model has no chat template: it continues your text rather than answering\n\
+             hint: for a conversation, use a chat model, or give the template with --chat-template",
         );
     }
     let end = template.as_ref().and_then(|template| template.end_of_turn(&files.tokenizer));
@@ -103,7 +103,7 @@ pub fn run(args: &ChatArgs, printer: Printer) -> Result<(), CliError> {
     if interactive {
         let parameters: usize = params(&model).iter().map(|info| info.shape.iter().product::<usize>()).sum();
         printer.note(format_args!(
-            "{} parameters, context of {} tokens on {}; /help tells the commands",
+            "{} parameters, context of {} tokens on {}; /help lists the commands",
             grouped(parameters as u64),
             grouped(context as u64),
             device.name
@@ -141,7 +141,7 @@ struct Chat<'a> {
 }
 
 impl Chat<'_> {
-    /// Answers until there is no more input. At a terminal, errors are shown and the conversation goes on; a script ends
+    /// Answers until there is no more input. At a terminal, errors are shown and the conversation continues; a script ends
     /// with the first.
     fn run(mut self, mut lines: Lines) -> Result<(), CliError> {
         loop {
@@ -171,7 +171,7 @@ impl Chat<'_> {
             Command::Help => writeln!(stdout(), "{HELP}")?,
             Command::System(None) => match &self.conversation.system {
                 Some(text) => writeln!(stdout(), "{text}")?,
-                None => self.printer.note("there is no system message"),
+                None => self.printer.note("no system message"),
             },
             Command::System(Some(text)) => self.conversation.system = Some(text),
             Command::Show => self.show()?,
@@ -180,11 +180,11 @@ impl Chat<'_> {
             Command::Load(path) => {
                 self.conversation = Conversation::load(&path)?;
                 let messages = self.conversation.len();
-                self.printer.note(format_args!("{}: {messages} messages; the conversation goes on", path.display()));
+                self.printer.note(format_args!("{}: resumed, {messages} messages", path.display()));
             }
             Command::Reset => {
                 self.conversation.clear();
-                self.printer.note("the conversation begins anew");
+                self.printer.note("conversation cleared");
             }
             Command::Bye => return Ok(ControlFlow::Break(())),
         }
@@ -279,7 +279,7 @@ impl Chat<'_> {
         }
     }
 
-    /// The tokens of the conversation, of which the oldest messages are forgotten where the context is full.
+    /// The tokens of the conversation, without its oldest messages where the context is full.
     fn prompt(&mut self) -> Result<Vec<u32>, CliError> {
         let context = self.files.config.context_length;
         let budget = Budget { context, answer: self.options.max_tokens };

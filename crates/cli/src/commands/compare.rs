@@ -16,7 +16,7 @@ use crate::model::{locate, open};
 use crate::numbers::grouped;
 use crate::printer::{Printer, plain_stdout, stdout};
 
-/// What both models go on with, where nothing else is asked for.
+/// The default prompts for both models.
 const PROMPTS: [&str; 3] = ["Once upon a time", "The capital of France is", "To be healthy, one should"];
 
 const EXAMPLES: &str = "Examples:
@@ -28,12 +28,12 @@ const EXAMPLES: &str = "Examples:
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub struct CompareArgs {
-    /// A model: a directory, a .gguf file, or ORG/NAME on the hub (ORG/NAME@REVISION for one of its versions); or the
-    /// directory of an adapter, which names its model itself.
+    /// A model: a directory, a .gguf file, or ORG/NAME or ORG/NAME@REVISION on the hub; or an adapter's directory, which
+    /// names its model.
     #[arg(value_name = "A")]
     first: String,
 
-    /// Another one; with --adapter-path it may be left out, and is A then.
+    /// The model to compare with; optional with --adapter-path [default: A].
     #[arg(value_name = "B", required_unless_present = "adapter_path")]
     second: Option<String>,
 
@@ -41,16 +41,16 @@ pub struct CompareArgs {
     #[command(flatten)]
     adapters: AdapterArgs,
 
-    /// Measure both on this, as `llm eval perplexity` does: texts, or samples (may be given several times).
+    /// Texts or samples to evaluate both on, as `llm eval perplexity` does (repeatable).
     #[arg(long, value_name = "PATH")]
     data: Vec<PathBuf>,
 
-    /// A text that both go on with, greedily (may be given several times) [default: three of our own].
+    /// Prompt for both to continue greedily (repeatable) [default: three built-in prompts].
     #[arg(short, long, value_name = "TEXT", allow_hyphen_values = true,
           value_parser = clap::builder::NonEmptyStringValueParser::new())]
     prompt: Vec<String>,
 
-    /// Most tokens of each of these texts.
+    /// Maximum number of tokens per continuation.
     #[arg(short = 'n', long, value_name = "N", default_value_t = 32)]
     max_tokens: usize,
 

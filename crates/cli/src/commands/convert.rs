@@ -28,23 +28,23 @@ const EXAMPLES: &str = "Examples:
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub struct ConvertArgs {
-    /// The model: a directory, as `llm train --out` or Hugging Face makes it, a .gguf file, or ORG/NAME on the hub.
+    /// The model: a directory, as from `llm train --out` or Hugging Face, a .gguf file, or ORG/NAME on the hub.
     #[arg(value_name = "SRC")]
     source: String,
 
-    /// The result: a file if it ends with .gguf, else a directory.
+    /// Output: a file if it ends in .gguf, else a directory.
     #[arg(value_name = "DST")]
     target: PathBuf,
 
-    /// How a directory stores weights [default: f32].
+    /// Data type of the weights in a directory [default: f32].
     #[arg(long, value_enum, value_name = "TYPE")]
     dtype: Option<DirectoryType>,
 
-    /// How a .gguf file stores matrices; everything else stays in float32 [default: f16].
+    /// Type of the matrices in a .gguf file; everything else is float32 [default: f16].
     #[arg(long = "type", value_enum, value_name = "TYPE")]
     kind: Option<GgufType>,
 
-    /// Replace what is there.
+    /// Overwrite existing files.
     #[arg(long)]
     overwrite: bool,
 
@@ -144,7 +144,7 @@ fn check(
     let result = written.load(device)?;
     let ids = tokenizer.encode_prompt(TEXT)?;
     if written.tokenizer.encode_prompt(TEXT)? != ids {
-        printer.warn(format_args!("the tokenizer of {} splits the text of the check differently", target.display()));
+        printer.warn(format_args!("the tokenizer of {} splits the check's text differently", target.display()));
     }
     let Agreement { difference, largest, agreeing, positions } = Agreement::of([source, &result], &ids, device)?;
     let mut out = stdout();

@@ -13,9 +13,9 @@ use crate::progress::PreparationBar;
 /// The commands under `llm data`.
 #[derive(Debug, Subcommand)]
 pub enum DataCommand {
-    /// Turn text into the tokens that training reads, and keep them in the cache.
+    /// Tokenize text for training, into the cache.
     Prepare(PrepareArgs),
-    /// Show what fine-tuning on samples would see: the text, what is trained, lengths, and what is wrong.
+    /// Show what fine-tuning would see: the text, what is trained on, lengths and problems.
     Check(check::CheckArgs),
 }
 
@@ -26,23 +26,23 @@ pub struct PrepareArgs {
     #[command(flatten)]
     corpus: CorpusArgs,
 
-    /// Files and folders to validate on; without them, a share of the text is set aside.
+    /// Files and folders to validate on [default: a share of the text].
     #[arg(long, value_name = "PATH", num_args = 1..)]
     valid: Vec<PathBuf>,
 
-    /// The share that is set aside; 0 for none.
+    /// Fraction of the text to hold out for validation; 0 for none.
     #[arg(long, value_name = "SHARE", default_value_t = DataSection::default().valid_fraction,
           value_parser = share, conflicts_with = "valid")]
     valid_fraction: f64,
 
-    /// Use this tokenizer.json, or the one in this directory, and train none.
+    /// Use this tokenizer.json, or the one in this directory, instead of training a tokenizer.
     #[arg(long, value_name = "FILE|DIR", conflicts_with_all = ["kind", "vocab_size", "min_frequency"])]
     tokenizer: Option<PathBuf>,
 
     #[command(flatten)]
     kind: KindArgs,
 
-    /// Where prepared tokens are kept.
+    /// Cache directory for prepared tokens.
     #[arg(long, value_name = "DIR")]
     cache_dir: Option<PathBuf>,
 }

@@ -11,7 +11,7 @@ use crate::printer::Printer;
 /// What `llm eval` measures.
 #[derive(Debug, Subcommand)]
 pub enum EvalCommand {
-    /// Measure how well a model predicts a text or the answers of samples: loss, perplexity, bits per byte.
+    /// Measure how well a model predicts a text or the answers in samples: loss, perplexity, bits per byte.
     Perplexity(perplexity::PerplexityArgs),
     /// Count the samples that a model answers exactly, word by word.
     Answers(answers::AnswersArgs),

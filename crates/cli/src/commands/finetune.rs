@@ -15,19 +15,18 @@ const EXAMPLES: &str = "Examples:
   llm finetune --model runs/base --data qa.jsonl --out runs/qa
   llm finetune --model org/name --data folder/ --rank 16 --out runs/adapter
   llm finetune --model runs/qa --data preferences.jsonl --method dpo --out runs/aligned
-  llm finetune --out runs/qa --resume          go on after Ctrl-C or a kill
-What is learned, token by token: llm data check qa.jsonl --model runs/base";
+  llm finetune --out runs/qa --resume          resume after Ctrl-C or a kill
+To see what is trained on, token by token: llm data check qa.jsonl --model runs/base";
 
 /// What `llm finetune` takes.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub struct FinetuneArgs {
-    /// Configuration file; flags go before what it says.
+    /// Configuration file; flags override it.
     #[arg(short, long, value_name = "FILE")]
     config: Option<PathBuf>,
 
-    /// The model to begin from: a directory, a .gguf file, or ORG/NAME on the hub (ORG/NAME@REVISION for one of its
-    /// versions).
+    /// The base model: a directory, a .gguf file, or ORG/NAME or ORG/NAME@REVISION on the hub.
     #[arg(short, long, value_name = "MODEL")]
     model: Option<String>,
 
@@ -39,39 +38,39 @@ pub struct FinetuneArgs {
     #[arg(long, value_name = "PATH", num_args = 1..)]
     data: Vec<PathBuf>,
 
-    /// The run directory: adapter or model, metrics, checkpoints [default: runs/NAME-METHOD, after the data].
+    /// Run directory, for adapter or model, metrics and checkpoints [default: runs/NAME-METHOD, from the data].
     #[arg(short, long, value_name = "DIR")]
     out: Option<PathBuf>,
 
-    /// Go on with the run in --out.
+    /// Resume the run in --out.
     #[arg(long)]
     resume: bool,
 
-    /// What is trained [default: lora for models above 50 million parameters and with --quantize, else full].
+    /// What to train [default: lora for models above 50 million parameters and with --quantize, else full].
     #[arg(long, value_enum)]
     method: Option<MethodName>,
 
-    /// Blocks that --method head trains, counted from the last [default: 2].
+    /// Number of last blocks that --method head trains [default: 2].
     #[arg(long, value_name = "N")]
     layers: Option<usize>,
 
-    /// Share of the samples that is set aside to validate on, where there is no file for it; 0 for none [default: 0.05].
+    /// Fraction of the samples to hold out for validation, if there is no validation file; 0 for none [default: 0.05].
     #[arg(long, value_name = "SHARE")]
     valid_fraction: Option<f64>,
 
-    /// Which tokens of a conversation are learned: all answers, the last one, or everything [default: all].
+    /// Which tokens of a conversation to train on: all answers, the last one, or everything [default: all].
     #[arg(long, value_name = "PART")]
     train_on: Option<TrainOn>,
 
-    /// Most tokens of a sample; longer ones are left out, or cut with --truncate [default: the model's context].
+    /// Maximum tokens per sample; longer ones are skipped, or cut with --truncate [default: the model's context].
     #[arg(long, value_name = "N")]
     max_length: Option<usize>,
 
-    /// Cut longer samples at their end instead of leaving them out.
+    /// Truncate longer samples instead of skipping them.
     #[arg(long)]
     truncate: bool,
 
-    /// One sample a row, instead of as many as fit.
+    /// Do not pack several samples into one row.
     #[arg(long)]
     no_packing: bool,
 
@@ -79,14 +78,14 @@ pub struct FinetuneArgs {
     #[arg(long, value_name = "N")]
     rank: Option<usize>,
 
-    /// The adapter's addition is multiplied by ALPHA over the rank [default: 16].
+    /// Scale of the adapter: its output is multiplied by ALPHA / rank [default: 16].
     #[arg(long, value_name = "ALPHA")]
     alpha: Option<f64>,
 
-    /// Hold the frozen linear layers in 8 or 4 bits (q8 or q4): less memory, a little less precise.
+    /// Hold the frozen linear layers in 8 or 4 bits (q8 or q4): less memory, slightly less precise.
     ///
-    /// For --method lora and dpo. Each 32 values share a scale. Embeddings, norms and the head stay as they are, and so
-    /// do blocks of a .gguf file that have no more bits. The adapter is one for the model as it is, not as it is rounded.
+    /// For --method lora and dpo. Every 32 values share a scale. Embeddings, norms and the head are not quantized; blocks
+    /// of a .gguf file that have no more bits are kept. The adapter fits the original model, not only the rounded one.
     #[arg(long, value_name = "BITS")]
     quantize: Option<Quantize>,
 
@@ -94,35 +93,35 @@ pub struct FinetuneArgs {
     #[arg(long, value_name = "N", conflicts_with = "max_steps")]
     epochs: Option<f64>,
 
-    /// Steps of the optimizer, instead of --epochs.
+    /// Number of optimizer steps, instead of --epochs.
     #[arg(long, value_name = "N")]
     max_steps: Option<u64>,
 
-    /// Rows a step [default: 4].
+    /// Sequences per step [default: 4].
     #[arg(long, value_name = "N")]
     batch_size: Option<usize>,
 
-    /// Height of the learning rate [default: 2e-4].
+    /// Peak learning rate [default: 2e-4].
     #[arg(long, value_name = "LR")]
     lr: Option<f64>,
 
-    /// Number type of the matrix products: f32, f16 or bf16, as far as the device has it.
+    /// Precision of matrix products: f32, f16 or bf16, if the device supports it.
     #[arg(long, value_name = "TYPE", value_parser = PRECISIONS, hide_possible_values = true)]
     precision: Option<String>,
 
-    /// Decides the split, the adapter's first weights, the order of the samples and dropout.
+    /// Random seed for the split, the adapter's initial weights, data order and dropout.
     #[arg(long, value_name = "SEED")]
     seed: Option<u64>,
 
-    /// Any key of the configuration, for example lora.dora=true or preference.loss=ipo (may be given several times).
+    /// Set any configuration key, for example lora.dora=true or preference.loss=ipo (repeatable).
     #[arg(long, value_name = "KEY=VALUE", value_parser = key_value)]
     set: Vec<(String, String)>,
 
-    /// Old data, to measure what is forgotten: texts as `llm train` takes them, or samples as --data does.
+    /// Old data, to measure forgetting: texts as for `llm train`, or samples as for --data.
     #[arg(long, value_name = "PATH", num_args = 1..)]
     keep: Vec<PathBuf>,
 
-    /// Write event files for TensorBoard too, in training/tensorboard.
+    /// Also write TensorBoard event files, to training/tensorboard.
     #[arg(long)]
     tensorboard: bool,
 

@@ -31,41 +31,41 @@ pub struct GenerateArgs {
     #[command(flatten)]
     adapters: AdapterArgs,
 
-    /// The text to continue; `-` reads stdin. Without it, the model begins a text.
+    /// Text to continue; `-` reads stdin [default: start a new text].
     #[arg(short, long, value_name = "TEXT", allow_hyphen_values = true)]
     prompt: Option<String>,
 
-    /// Give the prompt to the model as a message of a user, written by its chat template.
+    /// Send the prompt as a user message, formatted by the model's chat template.
     #[arg(long, requires = "prompt")]
     chat: bool,
 
     #[command(flatten)]
     variables: VariableArgs,
 
-    /// Maximum number of tokens to generate; -1 for no limit but the end of the text or of the context [default: that of the
+    /// Maximum number of tokens to generate; -1 for no limit but the end of the text or the context [default: from the
     /// model's generation_config.json, else 256].
     #[arg(short = 'n', long, value_name = "N", allow_negative_numbers = true, value_parser = unlimited_or)]
     max_tokens: Option<usize>,
 
-    /// Stop before this text, which may name special tokens (may be given several times).
+    /// Stop before this text, which may contain special tokens (repeatable).
     #[arg(long, value_name = "TEXT", allow_hyphen_values = true,
           value_parser = clap::builder::NonEmptyStringValueParser::new())]
     stop: Vec<String>,
 
-    /// Go on after an end-of-text token.
+    /// Continue past an end-of-text token.
     #[arg(long)]
     ignore_eos: bool,
 
-    /// At the end of the model's context: stop, or slide on with its newer half.
+    /// At the end of the model's context: stop, or slide and keep its newer half.
     #[arg(long, value_enum, value_name = "WHAT", default_value_t = Overflow::Stop)]
     context_overflow: Overflow,
 
-    /// Prompt tokens in one forward pass; fewer take less memory.
+    /// Prompt tokens per forward pass; fewer use less memory.
     #[arg(long, value_name = "N", default_value_t = Options::default().prefill_chunk as u64,
           value_parser = clap::value_parser!(u64).range(1..))]
     prefill_chunk: u64,
 
-    /// How many texts to generate; each has random numbers of its own.
+    /// Number of texts to generate, each with its own random numbers.
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..))]
     num_samples: u64,
 
@@ -76,11 +76,11 @@ pub struct GenerateArgs {
     #[arg(long, conflicts_with = "json")]
     echo: bool,
 
-    /// Print one JSON object a line for each text: text, tokens, finish_reason, seed, timings.
+    /// Print one JSON object per text and line: text, tokens, finish_reason, seed, timings.
     #[arg(long)]
     json: bool,
 
-    /// Show on stderr the settings, with where each comes from, and tokens per second.
+    /// Print settings, where each comes from, and tokens per second to stderr.
     #[arg(short, long, conflicts_with = "quiet")]
     verbose: bool,
 

@@ -22,11 +22,11 @@ use crate::printer::Printer;
 /// What `llm inspect` can look at.
 #[derive(Debug, Subcommand)]
 pub enum InspectCommand {
-    /// Show the modules of a model with shapes and numbers of parameters.
+    /// Show the modules of a model with shapes and parameter counts.
     Model(tree::TreeArgs),
     /// Show mean, spread, range and norm of every weight tensor.
     Weights(weights::WeightsArgs),
-    /// Show what a model gives for some tokens: the likeliest next ones, or all logits as JSON.
+    /// Show a model's most likely next tokens, or all logits as JSON.
     Logits(logits::LogitsArgs),
 }
 

@@ -23,15 +23,15 @@ pub struct MergeArgs {
     #[command(flatten)]
     adapters: AdapterArgs,
 
-    /// Directory of the result: a plain model with its tokenizer.
+    /// Output directory, for the merged model and its tokenizer.
     #[arg(short, long, value_name = "DIR")]
     out: PathBuf,
 
-    /// How it stores weights.
+    /// Data type of the stored weights.
     #[arg(long, value_enum, value_name = "TYPE", default_value_t = DirectoryType::F32)]
     dtype: DirectoryType,
 
-    /// Replace what is there.
+    /// Overwrite existing files.
     #[arg(long)]
     overwrite: bool,
 

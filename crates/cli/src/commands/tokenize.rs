@@ -31,11 +31,11 @@ const EXAMPLES: &str = "Examples:
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub struct TokenizeArgs {
-    /// A tokenizer.json or tokenizer.model, a directory that holds one, or a .gguf file.
+    /// A tokenizer.json or tokenizer.model, a directory with one, or a .gguf file.
     #[arg(short, long, value_name = "FILE|DIR", conflicts_with = "kind")]
     tokenizer: Option<PathBuf>,
 
-    /// Without --tokenizer: train one of this kind on the text itself: `char`, `byte`, `word` or `bpe`.
+    /// Without --tokenizer, train one of this kind on the text: `char`, `byte`, `word` or `bpe`.
     #[arg(short, long, default_value_t = TokenizerKind::Word)]
     kind: TokenizerKind,
 
@@ -43,11 +43,11 @@ pub struct TokenizeArgs {
     #[arg(long)]
     json: bool,
 
-    /// Read special tokens written in the text, such as <|im_start|>, as `generate` and `chat` do; else they are plain text.
+    /// Parse special tokens in the text, such as <|im_start|>, as `generate` and `chat` do.
     #[arg(long)]
     special: bool,
 
-    /// The text; `-` reads stdin. No token is added to it.
+    /// The text; `-` reads stdin. No special tokens are added.
     #[arg(allow_hyphen_values = true)]
     text: String,
 }

@@ -23,7 +23,7 @@ const SHOWN: usize = 10;
 pub enum TokenizerCommand {
     /// Train a tokenizer on text and save it as tokenizer.json.
     Train(TrainArgs),
-    /// Show what a tokenizer is made of and how well it compresses.
+    /// Show the parts of a tokenizer and how well it compresses.
     Show(ShowArgs),
 }
 
@@ -37,7 +37,7 @@ pub struct TrainArgs {
     #[command(flatten)]
     kind: KindArgs,
 
-    /// Directory for tokenizer.json and tokenizer_config.json.
+    /// Output directory for tokenizer.json and tokenizer_config.json.
     #[arg(short, long, value_name = "DIR")]
     out: PathBuf,
 }
@@ -45,7 +45,7 @@ pub struct TrainArgs {
 /// What `llm tokenizer show` takes.
 #[derive(Debug, Args)]
 pub struct ShowArgs {
-    /// A tokenizer.json or tokenizer.model, a directory that holds one, or a .gguf file.
+    /// A tokenizer.json or tokenizer.model, a directory with one, or a .gguf file.
     #[arg(value_name = "FILE|DIR")]
     tokenizer: PathBuf,
 

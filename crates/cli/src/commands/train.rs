@@ -17,11 +17,11 @@ use crate::training_view::{TrainingView, resuming, stopped};
 use crate::tuning::{MethodName, Start};
 
 const EXAMPLES: &str = "Examples:
-  llm train                                   the tales in data/, in some minutes on two cores
+  llm train                                   the tales in data/, in a few minutes on two cores
   llm train --data my.txt --out runs/mine     any text
   llm train -c configs/llama-small.toml --lr 5e-4 --set optimizer.weight_decay=0.05
-  llm train --model org/name --data book.txt  continue the pretraining of a model, with its tokenizer
-  llm train --out runs/mine --resume          after Ctrl-C, a kill or, with --max-steps, the end";
+  llm train --model org/name --data book.txt  continue pretraining a model, with its tokenizer
+  llm train --out runs/mine --resume          after Ctrl-C or a kill; with --max-steps, past the end";
 
 /// What `llm train` does without `--config`.
 const DEFAULT: &str = include_str!("../../../../configs/tales.toml");
@@ -34,20 +34,19 @@ pub struct TrainArgs {
     #[command(flatten)]
     config: ConfigArgs,
 
-    /// Continue the pretraining of this model, with its tokenizer: a directory, a .gguf file, or ORG/NAME on the hub.
+    /// Continue pretraining this model, with its tokenizer: a directory, a .gguf file, or ORG/NAME on the hub.
     ///
-    /// Learns from windows of --data, as many tokens long as the model's context and 1,024 at most (--set
-    /// data.max_length=N), for one epoch at a peak learning rate of 2e-4 unless told otherwise. The keys for --set are
-    /// those of llm finetune.
+    /// Trains on windows of --data, each as long as the model's context but at most 1,024 tokens (--set
+    /// data.max_length=N). The defaults are one epoch and a peak learning rate of 2e-4. The keys for --set are those of
+    /// llm finetune.
     #[arg(short, long, value_name = "MODEL", conflicts_with = "overfit_batch")]
     model: Option<String>,
 
-    /// Which weights of --model are trained: all of them or, to save memory, an adapter or the last blocks
-    /// [default: full].
+    /// Which weights of --model to train: all or, to save memory, an adapter or the last blocks [default: full].
     #[arg(long, value_enum, requires = "model")]
     method: Option<MethodName>,
 
-    /// The run directory: model, tokenizer, metrics, checkpoints [default: runs/NAME, after the config or the text].
+    /// Run directory, for model, tokenizer, metrics and checkpoints [default: runs/NAME, from the config or the text].
     #[arg(short, long, value_name = "DIR")]
     out: Option<PathBuf>,
 
@@ -55,11 +54,11 @@ pub struct TrainArgs {
     #[arg(long)]
     resume: bool,
 
-    /// Train on one batch only, whose loss must fall towards zero: a check of a config or a corpus.
+    /// Train on a single batch, whose loss must approach zero: checks a config or a corpus.
     #[arg(long)]
     overfit_batch: bool,
 
-    /// Write event files for TensorBoard too, in training/tensorboard.
+    /// Also write TensorBoard event files, to training/tensorboard.
     #[arg(long)]
     tensorboard: bool,
 
@@ -70,7 +69,7 @@ pub struct TrainArgs {
 /// A configuration, from a file and flags.
 #[derive(Debug, Args)]
 pub struct ConfigArgs {
-    /// Configuration file [default: the one of the tales in data/].
+    /// Configuration file [default: the tales in data/].
     #[arg(short, long, value_name = "FILE")]
     config: Option<PathBuf>,
 
@@ -78,7 +77,7 @@ pub struct ConfigArgs {
     #[arg(long, value_name = "PATH", num_args = 1..)]
     data: Vec<PathBuf>,
 
-    /// Files and folders to validate on; without them, a share of the text is set aside.
+    /// Files and folders to validate on [default: a share of the text].
     #[arg(long, value_name = "PATH", num_args = 1..)]
     valid: Vec<PathBuf>,
 
@@ -90,7 +89,7 @@ pub struct ConfigArgs {
     #[arg(long)]
     lossy: bool,
 
-    /// Use this tokenizer.json, or the one in this directory, instead of training one.
+    /// Use this tokenizer.json, or the one in this directory, instead of training a tokenizer.
     #[arg(long, value_name = "FILE|DIR")]
     tokenizer: Option<PathBuf>,
 
@@ -98,7 +97,7 @@ pub struct ConfigArgs {
     #[arg(long, value_name = "N", conflicts_with = "max_steps")]
     epochs: Option<f64>,
 
-    /// Steps of the optimizer.
+    /// Number of optimizer steps.
     #[arg(long, value_name = "N")]
     max_steps: Option<u64>,
 
@@ -118,7 +117,7 @@ pub struct ConfigArgs {
     #[arg(long, value_name = "SEED")]
     seed: Option<u64>,
 
-    /// Any key of the configuration, for example optimizer.lr=1e-3 (may be given several times).
+    /// Set any configuration key, for example optimizer.lr=1e-3 (repeatable).
     #[arg(long, value_name = "KEY=VALUE", value_parser = key_value)]
     set: Vec<(String, String)>,
 }
@@ -276,7 +275,7 @@ pub fn run(args: &TrainArgs, printer: Printer) -> Result<(), CliError> {
     Ok(())
 }
 
-/// How it ended, and how to go on.
+/// How it ended, and what to do next.
 fn report(outcome: &Outcome, args: &TrainArgs, out: &Path, prompt: &str, printer: Printer) {
     let (step, time) = (grouped(outcome.step), duration(outcome.seconds));
     if outcome.ending == Ending::Interrupted {
@@ -293,7 +292,7 @@ fn report(outcome: &Outcome, args: &TrainArgs, out: &Path, prompt: &str, printer
         )
     });
     printer.note(format_args!("done: {step} steps in {time}{best}"));
-    printer.note(format_args!("the model: {out}; its history: {out}/training/loss.svg"));
+    printer.note(format_args!("model: {out}; loss curve: {out}/training/loss.svg"));
     let prompt = if prompt.trim().is_empty() { "Once" } else { prompt };
     printer.note(format_args!("try it: llm generate --model {out} --prompt {prompt:?}"));
 }

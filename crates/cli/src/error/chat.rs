@@ -1,8 +1,8 @@
 /// What a person did at the prompt that cannot be done.
 #[derive(Debug, thiserror::Error)]
 pub enum ChatError {
-    /// A slash and a word that is no command.
-    #[error("there is no command {0}\nhint: /help tells the commands")]
+    /// A slash and an unknown word.
+    #[error("unknown command {0}\nhint: /help lists the commands")]
     UnknownCommand(String),
 
     /// A command without what it needs.
@@ -18,7 +18,7 @@ pub enum ChatError {
 
     /// A setting that there is not.
     #[error(
-        "there is no setting {name}{}\nhint: /set shows the settings",
+        "unknown setting {name}{}\nhint: /set shows the settings",
         if variables.is_empty() { String::new() } else { format!(", and the chat template reads only {}", variables.join(", ")) }
     )]
     UnknownSetting {

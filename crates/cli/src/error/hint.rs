@@ -13,10 +13,10 @@ pub fn data(advice: OfData) -> String {
         OfData::ShorterContext { tokens } => {
             format!("use more text or a context of at most {tokens}, for example --set model.context_length={tokens}")
         }
-        OfData::MoreValidation => "give more with --valid".into(),
-        OfData::LongerText => "give a longer one with --data".into(),
+        OfData::MoreValidation => "give more text with --valid".into(),
+        OfData::LongerText => "give a longer text with --data".into(),
         OfData::OtherFiles => {
-            "give other files with --data or --valid, or leave out --valid to set a share of the text aside".into()
+            "give other files with --data or --valid, or omit --valid to hold out a share of the text".into()
         }
         OfData::ValidationShare => "--set data.valid_fraction=0.1, or name files with --valid".into(),
         OfData::MoreTextOrValidation => "use more text, or name validation files with --valid".into(),
@@ -33,9 +33,9 @@ pub fn data(advice: OfData) -> String {
             format!("these are samples, to fine-tune on: llm finetune --model MODEL --data {file}")
         }
         OfData::TextKey => "--text-key NAME selects another key".into(),
-        OfData::ReplaceNul => format!("is it a text at all? {LOSSY}"),
+        OfData::ReplaceNul => format!("is this a text file? {LOSSY}"),
         OfData::ReplaceInvalid { encoding, dropped_by } => {
-            format!("the rest seems to be {encoding}; {LOSSY}, and this drops it: {dropped_by}")
+            format!("the rest seems to be {encoding}; {LOSSY}; to drop it: {dropped_by}")
         }
         OfData::First(advice) => format!("for the first: {}", data(*advice)),
     }
@@ -43,7 +43,7 @@ pub fn data(advice: OfData) -> String {
 
 pub fn checkpoint(advice: OfCheckpoint) -> String {
     match advice {
-        OfCheckpoint::FreeSpace => "free some space; then --resume continues a training run".into(),
+        OfCheckpoint::FreeSpace => "free some space; a training run continues with --resume".into(),
         OfCheckpoint::NameBase => {
             "this is an adapter: give the model that it belongs to, and this folder with --adapter-path".into()
         }
@@ -58,9 +58,9 @@ pub fn checkpoint(advice: OfCheckpoint) -> String {
 
 pub fn generate(advice: OfGenerate) -> String {
     match advice {
-        OfGenerate::SlideContext => "shorten it, or use --context-overflow slide to go on from its end".into(),
+        OfGenerate::SlideContext => "shorten it, or use --context-overflow slide to keep its end".into(),
         OfGenerate::SaveConversation => {
-            "/save writes such a file: {\"messages\": [{\"role\": \"user\", \"content\": \"…\"}, …]}".into()
+            "expected a file as /save writes it: {\"messages\": [{\"role\": \"user\", \"content\": \"…\"}, …]}".into()
         }
         OfGenerate::Data(advice) => data(advice),
     }
@@ -69,7 +69,7 @@ pub fn generate(advice: OfGenerate) -> String {
 pub fn eval(advice: OfEval) -> String {
     match advice {
         OfEval::OneKind => "measure one kind at a time; --text-key KEY reads .jsonl files as texts".into(),
-        OfEval::ShorterStride { context } => format!("make --stride {context} or less"),
+        OfEval::ShorterStride { context } => format!("use --stride {context} or less"),
         OfEval::Data(advice) => data(advice),
         OfEval::Checkpoint(advice) => checkpoint(advice),
         OfEval::Generate(advice) => generate(advice),
@@ -79,11 +79,11 @@ pub fn eval(advice: OfEval) -> String {
 pub fn train(advice: OfTrain) -> String {
     match advice {
         OfTrain::NameText => "name one with --data".into(),
-        OfTrain::WritableFolder => "--out must name a folder that can be written".into(),
+        OfTrain::WritableFolder => "--out must name a writable folder".into(),
         OfTrain::OtherFolder => "choose another folder with --out".into(),
         OfTrain::TrainFurther { dir } => format!(
-            "the model in {0} still works; train it further with llm train --model {0} --data … --out …, or start the run \
-             again with another --out",
+            "the model in {0} still works; continue training it with llm train --model {0} --data … --out …, or start a \
+             new run with another --out",
             dir.display()
         ),
         OfTrain::NewPlace => {
@@ -91,12 +91,12 @@ pub fn train(advice: OfTrain) -> String {
                               current folder"
                 .into()
         }
-        OfTrain::BeginRun => "begin one by leaving out --resume, or name its folder with --out".into(),
-        OfTrain::ResumeRun => "continue it with --resume, or start another with another --out".into(),
+        OfTrain::BeginRun => "omit --resume to start one, or name its folder with --out".into(),
+        OfTrain::ResumeRun => "resume it with --resume, or start another run with another --out".into(),
         OfTrain::Precision { supported } => format!("use --precision {supported}"),
         OfTrain::SmallerModel => {
-            "a smaller model, for example with --set model.num_layers or model.hidden_size; `llm plan` \
-                                  shows what takes how much"
+            "use a smaller model, for example with --set model.num_layers or model.hidden_size; `llm plan` \
+                                  shows what takes memory"
                 .into()
         }
         OfTrain::Data(advice) => data(advice),

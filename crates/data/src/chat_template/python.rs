@@ -5,7 +5,7 @@ use std::fmt::Write;
 use minijinja::value::ValueKind;
 use minijinja::{Error, ErrorKind, Value};
 
-/// Lists in lists beyond this are no messages.
+/// No messages have lists nested deeper.
 const DEEPEST: usize = 100;
 
 /// `str(value)`.

@@ -36,7 +36,7 @@ fn errors_name_the_line() {
 fn an_exception_of_the_template_is_told_in_its_words() {
     let source = "{% for m in messages %}{{ raise_exception('Only ' ~ m.role ~ '!') }}{% endfor %}";
     let shown = error(source).to_string();
-    assert_eq!(shown, "the model's chat template refuses these messages: Only user!");
+    assert_eq!(shown, "the model's chat template rejects these messages: Only user!");
     // Also from within a marked block and a macro.
     let source = "{% macro f() %}{% generation %}{{ raise_exception('No') }}{% endgeneration %}{% endmacro %}{{ f() }}";
     assert!(matches!(error(source), DataError::ChatRefused { message } if message == "No"));

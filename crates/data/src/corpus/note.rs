@@ -68,8 +68,8 @@ impl fmt::Display for Note {
                 if skipped.count() > 0 { write!(f, "; skipped: {skipped}") } else { Ok(()) }
             }
             Self::Parts { files, skipped } => write!(f, "samples: {}; skipped: {skipped}", named(files)),
-            Self::Empty { files } if files.len() == 1 => write!(f, "an empty file is skipped: {}", named(files)),
-            Self::Empty { files } => write!(f, "{} empty files are skipped: {}", files.len(), named(files)),
+            Self::Empty { files } if files.len() == 1 => write!(f, "skipped an empty file: {}", named(files)),
+            Self::Empty { files } => write!(f, "skipped {} empty files: {}", files.len(), named(files)),
             Self::Encoded { first, encoding, files } => {
                 write!(f, "{}{}: read as {encoding}", first.display(), and_more(*files))
             }
@@ -97,13 +97,13 @@ pub(crate) fn named(files: &[PathBuf]) -> String {
     if more > 0 { format!("{} and {more} more", names.join(", ")) } else { names.join(", ") }
 }
 
-/// ` and 3 more`, of which one is named already.
+/// ` and 3 more`; one is named already.
 fn and_more(files: usize) -> String {
     if files > 1 { format!(" and {} more", files - 1) } else { String::new() }
 }
 
 impl Corpus {
-    /// What one should know about the files, of which `stats` are known.
+    /// Notes on the files, by their `stats`.
     pub fn notes(&self, stats: &[FileStats]) -> Vec<Note> {
         let mut notes = Vec::new();
         if !self.folders.is_empty() {

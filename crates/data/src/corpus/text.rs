@@ -15,7 +15,7 @@ pub(super) struct TextReader {
     buffer: String,
     /// Everything before this position of the buffer has been handed out.
     start: usize,
-    /// Where the search for a separator goes on.
+    /// Where the search for a separator continues.
     searched: usize,
     /// The last character handed out was a line feed, or nothing was: the buffer starts a line.
     at_line_start: bool,

@@ -35,8 +35,8 @@ pub(super) fn not_written(samples: &[LeftOut]) -> String {
         text.push(format!("and {} more", samples.len() - SHOWN));
     }
     text.push(
-        "nothing was trained: without its calls a conversation means something else\nhint: give the model a template that \
-         writes tools, as chat_template.jinja in its directory, or remove these samples"
+        "nothing was trained: without its calls a conversation means something else\nhint: use a chat template that \
+         supports tools (chat_template.jinja in the model's directory), or remove these samples"
             .to_owned(),
     );
     text.join("\n")

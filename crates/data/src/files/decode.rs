@@ -45,7 +45,7 @@ enum Stop {
     End,
     /// Before a character whose rest is missing.
     Incomplete,
-    /// Before this many bytes that are no character.
+    /// Before this many bytes that are not a character.
     Invalid(usize),
     /// Before a NUL character.
     Nul,
@@ -178,7 +178,7 @@ pub(crate) struct Decoder {
 }
 
 impl Decoder {
-    /// Opens a file. `lossy` replaces what is no text by U+FFFD; `read` counts the bytes on disk.
+    /// Opens a file. `lossy` replaces what is not text by U+FFFD; `read` counts the bytes on disk.
     pub(crate) fn open(path: &Path, lossy: bool, read: Arc<AtomicU64>) -> Result<Self, DataError> {
         Self::new(path, open(path, read)?, lossy)
     }
@@ -221,7 +221,7 @@ impl Decoder {
     /// Appends the next block of text; `false` at the end of the file.
     ///
     /// # Errors
-    /// What cannot be read, and, unless it is lossy, what is no text.
+    /// What cannot be read, and, unless it is lossy, what is not text.
     pub(crate) fn read_into(&mut self, text: &mut String) -> Result<bool, DataError> {
         let block = self.bytes.fill_buf().map_err(|e| read_error(&self.path, e))?;
         let n = block.len();

@@ -9,7 +9,7 @@ use super::{Compression, Encoding, uncompressed};
 /// An error in a file's compression or encoding. The text says where it is, and which command helps.
 #[derive(Debug, thiserror::Error)]
 pub enum FileError {
-    /// Bytes that are no text.
+    /// Bytes that are not text.
     #[error("{}: {} at byte {position}, line {line}{}", path.display(), what(*fault, *encoding),
             convert(path, *fault, *encoding, *beyond_ascii))]
     NotText {
@@ -38,7 +38,7 @@ pub enum FileError {
     },
 
     /// A compressed file without its end.
-    #[error("{}: the file is cut short: its compressed data ends too early\nhint: copy or download it again; \
+    #[error("{}: the file is truncated: its compressed data ends early\nhint: copy or download it again; \
              {tool} -t {} checks it", path.display(), typed(path))]
     CutShort {
         /// The file.
@@ -60,7 +60,7 @@ pub enum FileError {
     },
 
     /// A file that is named as a compressed one and is none.
-    #[error("{}: the name says {format}, the contents do not\nhint: download it again; if it is not compressed, rename \
+    #[error("{}: the name says {format}, but the contents do not\nhint: download it again; if it is not compressed, rename \
              it: mv {} {}", path.display(), typed(path), typed(bare))]
     NotCompressed {
         /// The file.
@@ -84,7 +84,7 @@ pub enum FileError {
     },
 
     /// A compressed file that holds more than any text would.
-    #[error("{}: it decompresses to more than {} MiB, a hundred times its size\nhint: no text is compressed that far; \
+    #[error("{}: it decompresses to more than {} MiB, a hundred times its size\nhint: text does not compress that far; \
              decompress it and look", path.display(), most >> 20)]
     Inflated {
         /// The file.
@@ -145,7 +145,7 @@ fn convert(path: &Path, fault: Unreadable, encoding: Encoding, beyond_ascii: boo
     match fault {
         Unreadable::Nul if encoding == Encoding::Utf8 => {
             let command = converted(path, "tr -d '\\000'", "clean", None);
-            format!("\nhint: is it a text at all? NUL characters are removed by: {command}")
+            format!("\nhint: is this a text file? To remove NUL characters: {command}")
         }
         Unreadable::Invalid if encoding == Encoding::Utf8 && !beyond_ascii => {
             let command = converted(path, "iconv -f WINDOWS-1252 -t UTF-8", "utf8", None);

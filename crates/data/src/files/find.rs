@@ -73,7 +73,7 @@ pub(crate) fn find(folder: &Path, readable: fn(&Path) -> bool) -> Result<(Vec<Pa
     // Links come last, so that what is here and also linked to is read under its own name.
     while let Some(link) = search.links.pop_first() {
         if !search.walk(&link)? {
-            search.skipped.add("link to a folder that is read already");
+            search.skipped.add("link to a folder already read");
         }
     }
     search.files.sort();

@@ -1,4 +1,4 @@
-//! A text file by lines, of which one is in memory.
+//! A text file by lines, with one in memory at a time.
 
 use super::{Decoder, FileError};
 use crate::DataError;
@@ -28,7 +28,7 @@ impl Lines {
     /// The next line, without the line feed, and its number, from 1.
     ///
     /// # Errors
-    /// What is no text, and [`FileError::LineTooLong`].
+    /// What is not text, and [`FileError::LineTooLong`].
     pub(crate) fn next_line(&mut self) -> Result<Option<(u64, &str)>, DataError> {
         let mut searched = self.start;
         let end = loop {

@@ -116,13 +116,13 @@ fn compressed_files_that_are_cut_damaged_or_misnamed_say_so() {
     let end = damaged.len() - 6;
     damaged[end] ^= 1; // of the checksum
     for (name, bytes, expected) in [
-        ("a.txt.gz", &gz[..gz.len() / 2], "the file is cut short"),
-        ("b.txt.gz", &gz[..gz.len() - 3], "the file is cut short"),
-        ("c.txt.gz", &gz[..5], "the file is cut short"),
-        ("d.txt.zst", &zst[..zst.len() / 2], "the file is cut short"),
+        ("a.txt.gz", &gz[..gz.len() / 2], "the file is truncated"),
+        ("b.txt.gz", &gz[..gz.len() - 3], "the file is truncated"),
+        ("c.txt.gz", &gz[..5], "the file is truncated"),
+        ("d.txt.zst", &zst[..zst.len() / 2], "the file is truncated"),
         ("e.txt.gz", &damaged[..], "its compressed data is damaged (corrupt gzip stream"),
-        ("f.txt.gz", b"plain", "the name says gzip, the contents do not\nhint: "),
-        ("g.txt.zst", &gz[..], "the name says zstd, the contents do not\nhint: "),
+        ("f.txt.gz", b"plain", "the name says gzip, but the contents do not\nhint: "),
+        ("g.txt.zst", &gz[..], "the name says zstd, but the contents do not\nhint: "),
         ("h.txt", &zst[..], "the contents are compressed by zstd\nhint: rename it: mv "),
     ] {
         let path = folder.path().join(name);
@@ -168,7 +168,7 @@ fn folders_are_searched_through_links_once() {
     let names: Vec<_> = files.iter().map(|path| path.strip_prefix(at("in")).unwrap().to_str().unwrap()).collect();
     assert_eq!(names, ["b.txt", "linked.txt", "sub/a.txt", "y/c.txt"]);
     let expected =
-        "3 link to a folder that is read already, 1 .json, 1 .tar.gz, 1 broken link, 1 hidden, 1 without an extension";
+        "3 link to a folder already read, 1 .json, 1 .tar.gz, 1 broken link, 1 hidden, 1 without an extension";
     assert_eq!((skipped.to_string().as_str(), skipped.count()), (expected, 8));
 }
 

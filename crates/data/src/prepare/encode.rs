@@ -54,7 +54,7 @@ enum Side {
 struct Part<'a> {
     side: Side,
     text: &'a str,
-    /// The text goes on where the part before ended, which was cut at a space.
+    /// The text continues the part before, which was cut at a space.
     continues: bool,
     ends_document: bool,
 }

@@ -20,7 +20,7 @@ pub struct SampleSampler {
     /// Samples of each row.
     rows: Arc<[Vec<u32>]>,
     batch_rows: usize,
-    /// Tokens of a row, if all rows have as many.
+    /// Tokens per row, if all rows are equally long.
     time: Option<usize>,
     ranks: u32,
     pad: i32,
@@ -28,7 +28,7 @@ pub struct SampleSampler {
 }
 
 impl SampleSampler {
-    /// `batch_rows` rows at once, and `ranks` such batches a step. With `packing`, a row has `max_length` tokens and as
+    /// `batch_rows` rows at once, and `ranks` such batches per step. With `packing`, a row has `max_length` tokens and as
     /// many samples as fit; without, it has one sample, and as many tokens as the longest of its batch. What is left
     /// of a row is filled with `pad_id`, which is never a target.
     ///
@@ -95,7 +95,7 @@ impl SampleSampler {
         self.max_length
     }
 
-    /// Steps of an epoch, of which the last is shared with the next epoch unless the rows divide evenly.
+    /// Steps per epoch; the last is shared with the next epoch unless the rows divide evenly.
     pub fn steps_per_epoch(&self) -> f64 {
         self.rows() as f64 / (self.batch_rows as f64 * f64::from(self.ranks))
     }

@@ -51,7 +51,7 @@ pub enum FindingKind {
     TooLong,
     /// A sample that was cut.
     Truncated,
-    /// A sample of which nothing would be learned.
+    /// A sample with nothing to train on.
     NothingToTrain,
     /// A sample that is marked as not to be learned.
     Unlearned,
@@ -122,7 +122,7 @@ pub fn check_samples(set: &SampleSet, bad: &[BadLine], summary: &SampleSummary, 
     add(FindingKind::Overlap, Severity::Error, "samples of validation or test that training has as well", overlaps);
     let places =
         summary.truncated.iter().map(|one| (one.origin.clone(), format!("{} of {} tokens kept", one.kept, one.tokens)));
-    add(FindingKind::Truncated, Severity::Warning, "samples that are cut at their end", places.collect());
+    add(FindingKind::Truncated, Severity::Warning, "samples that are truncated", places.collect());
     let message = "questions of validation or test that training asks as well, but for case and punctuation, and answers otherwise";
     add(FindingKind::SamePrompt, Severity::Warning, message, same_prompts);
     add(FindingKind::Duplicate, Severity::Warning, "samples that training has twice", duplicates(&set.train));
@@ -150,7 +150,7 @@ pub fn check_samples(set: &SampleSet, bad: &[BadLine], summary: &SampleSummary, 
         );
     }
     if train == 0 {
-        say(FindingKind::NoSamples, Severity::Error, "no sample is left to train on");
+        say(FindingKind::NoSamples, Severity::Error, "no samples left to train on");
     }
     findings.sort_by_key(|finding| std::cmp::Reverse(finding.severity));
     findings
@@ -160,19 +160,19 @@ pub fn check_samples(set: &SampleSet, bad: &[BadLine], summary: &SampleSummary, 
 type Places = Vec<(Origin, String)>;
 
 const LEFT_OUT: [(FindingKind, &str); 8] = [
-    (FindingKind::TooLong, "samples that are too long and are left out"),
+    (FindingKind::TooLong, "samples that are too long and are skipped"),
     (FindingKind::NothingToTrain, "samples with nothing to train on"),
-    (FindingKind::Unlearned, "samples that are marked as not to be learned"),
+    (FindingKind::Unlearned, "samples marked as not to be trained on"),
     (FindingKind::EmptyAnswer, "samples with an empty answer"),
     (FindingKind::NotWritten, "samples with tools or calls that the chat template does not write"),
     (FindingKind::SameAnswers, "preferences whose sides are the same"),
-    (FindingKind::Refused, "samples that the chat template does not take"),
-    (FindingKind::NotFound, "samples whose answers cannot be told from what the chat template wrote"),
+    (FindingKind::Refused, "samples that the chat template rejects"),
+    (FindingKind::NotFound, "samples whose answers cannot be found in the chat template's output"),
 ];
 
 /// What is said of each kind of [`RemarkKind`].
 const REMARKS: [(FindingKind, &str); 5] = [
-    (FindingKind::PartNotWritten, "samples of which the chat template does not write a part"),
+    (FindingKind::PartNotWritten, "samples with a part that the chat template does not write"),
     (FindingKind::ControlToken, "samples with a special token written out in a message: it becomes that token"),
     (
         FindingKind::SharedToken,
@@ -180,7 +180,7 @@ const REMARKS: [(FindingKind, &str); 5] = [
     ),
     (
         FindingKind::MarkedQuestion,
-        "samples with a question marked as learned: train_on = \"everything\" learns questions",
+        "samples with a question marked to be trained on: this takes train_on = \"everything\"",
     ),
     (FindingKind::UnusedKey, "samples with a key that other programs act on and this one does not"),
 ];

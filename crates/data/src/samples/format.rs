@@ -52,7 +52,7 @@ impl fmt::Display for BadLine {
 }
 
 impl BadLine {
-    /// What is no JSON; `rest` begins with it, in the line of `origin`.
+    /// What is not JSON; `rest` begins with it, in the line of `origin`.
     pub(crate) fn no_json(mut origin: Origin, error: &serde_json::Error, rest: &str) -> Self {
         let lines_before = error.line().saturating_sub(1);
         origin.line += lines_before as u64;
@@ -63,13 +63,13 @@ impl BadLine {
         Self { origin, expected: "a JSON object".into(), found }
     }
 
-    /// An array that goes on in another way than with `,` or `]`, or something behind it.
+    /// An array that continues with something other than `,` or `]`, or something behind it.
     pub(super) fn no_array_end(origin: Origin, rest: &str) -> Self {
         let found = rest.lines().next().map_or("the end of the file".to_owned(), shown);
         Self { origin, expected: "one array of objects, with , between them and ] at its end".into(), found }
     }
 
-    /// A sample that is no preference, among preferences.
+    /// A sample that is not a preference, among preferences.
     pub(super) fn no_preference(origin: &Origin) -> Self {
         let expected = "\"prompt\", \"chosen\" and \"rejected\"".into();
         Self { origin: origin.clone(), expected, found: "a sample without \"chosen\" and \"rejected\"".into() }

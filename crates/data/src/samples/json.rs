@@ -16,7 +16,7 @@ const LISTS: [&str; 11] =
 /// Values and where they begin.
 pub(super) type Values = Vec<(Origin, Value)>;
 
-/// Reads the elements of the array in `text`; behind what is no JSON, nothing more.
+/// Reads the elements of the array in `text`; behind what is not JSON, nothing more.
 pub(super) fn array(text: &str, file: &Arc<Path>, values: &mut Values) -> Result<(), BadLine> {
     let mut scanner = Scanner::new(text, file);
     scanner.elements(values)?;

@@ -26,7 +26,7 @@ pub struct PreferenceSampler {
 }
 
 impl PreferenceSampler {
-    /// `batch_rows` pairs at once, and `ranks` such batches a step; rows are filled with `pad_id`, which is never a
+    /// `batch_rows` pairs at once, and `ranks` such batches per step; rows are filled with `pad_id`, which is never a
     /// target.
     ///
     /// # Errors
@@ -52,7 +52,7 @@ impl PreferenceSampler {
         self.pairs.iter().map(|pair| (pair.chosen.ids.len() + pair.rejected.ids.len()) as u64).sum()
     }
 
-    /// Steps of an epoch, of which the last is shared with the next epoch unless the pairs divide evenly.
+    /// Steps per epoch; the last is shared with the next epoch unless the pairs divide evenly.
     pub fn steps_per_epoch(&self) -> f64 {
         self.pairs.len() as f64 / (self.batch_rows as f64 * f64::from(self.ranks))
     }

@@ -122,7 +122,7 @@ impl<'a> Renderer<'a> {
         }
     }
 
-    /// A text, completion or conversation, of which the first `given` messages are not learned.
+    /// A text, completion or conversation, whose first `given` messages are not trained on.
     pub(super) fn write(&self, content: &Content, train_on: TrainOn, given: usize) -> Result<Written, LeftOutReason> {
         match content {
             Content::Text(text) => Ok(Written::bare(text.clone(), 0)),

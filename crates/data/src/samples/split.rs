@@ -13,7 +13,7 @@ pub(super) struct Share {
     pub(super) seed: u64,
 }
 
-/// What was made of samples, in two parts, of which the second has about a share of them, at least one if there are two
+/// What was made of samples, in two parts; the second has about a share of them, at least one if there are two
 /// that differ. Which part one comes to follows from what its sample says and the seed.
 pub(super) fn split<T>(samples: Vec<T>, share: Share, of: impl Fn(&T) -> &Sample) -> (Vec<T>, Vec<T>) {
     let wanted = (samples.len() as f64 * share.fraction).round().max(1.0) as usize;

@@ -38,7 +38,7 @@ pub struct SampleSummary {
     pub truncated: Vec<Truncated>,
     /// Samples whose answers end with no token that generation stops at: a model would learn to go on and on.
     pub endless: Vec<Origin>,
-    /// Preference pairs of which only the chosen side is trained on.
+    /// Preference pairs whose chosen side alone is trained on.
     pub chosen_only: usize,
     /// Samples to train, to validate and to test on that are not left out.
     pub samples: [usize; 3],
@@ -169,15 +169,15 @@ pub enum LeftOutReason {
 impl fmt::Display for LeftOutReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::TooLong { tokens, max_length } => write!(f, "{tokens} tokens, but {max_length} are the most"),
+            Self::TooLong { tokens, max_length } => write!(f, "{tokens} tokens, but the maximum is {max_length}"),
             Self::NothingToTrain => f.write_str("no token of it would be trained"),
-            Self::Unlearned => f.write_str("it is marked as not to be learned"),
+            Self::Unlearned => f.write_str("it is marked as not to be trained on"),
             Self::EmptyAnswer => f.write_str("an answer is empty"),
             Self::NotWritten { what } => write!(f, "the chat template does not write {what}"),
             Self::SameAnswers => f.write_str("the chosen answer is also the rejected one"),
-            Self::Refused { message } => write!(f, "the chat template refuses it: {message}"),
+            Self::Refused { message } => write!(f, "the chat template rejects it: {message}"),
             Self::NotFound { message } => {
-                write!(f, "message {message} cannot be found again in what the chat template wrote")
+                write!(f, "message {message} cannot be found in the chat template's output")
             }
         }
     }

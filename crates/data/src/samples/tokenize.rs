@@ -91,7 +91,7 @@ impl SampleSet {
     /// The preferences as tokens.
     ///
     /// # Errors
-    /// As [`tokenize`](Self::tokenize), and [`DataError::BadSamples`] if there are samples that are no preferences.
+    /// As [`tokenize`](Self::tokenize), and [`DataError::BadSamples`] if there are samples that are not preferences.
     pub fn tokenize_pairs(
         &self,
         tokenizer: &Tokenizer,

@@ -24,7 +24,7 @@ pub struct ShardWriter {
 }
 
 impl ShardWriter {
-    /// Starts a file that will lie at `path`, of which the folder must exist.
+    /// Starts a file at `path`, whose folder must exist.
     ///
     /// # Errors
     /// When the folder cannot be written.

@@ -13,7 +13,7 @@ use crate::DataError;
 
 /// Pieces longer than this are not kept in a cache.
 const LONGEST_CACHED: usize = 48;
-/// Pieces a cache holds before it starts anew: about 4 MB.
+/// Pieces a cache holds before it is emptied: about 4 MB.
 const CACHE_ENTRIES: usize = 1 << 15;
 
 /// How texts are encoded. Every way gives the ids that the `tokenizers` crate gives.

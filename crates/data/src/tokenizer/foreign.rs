@@ -32,7 +32,7 @@ pub(super) enum Files {
 }
 
 impl Files {
-    /// The files that `path` names: a file, or those in a directory, of which `tokenizer.json` takes precedence.
+    /// The files that `path` names: a file, or those in a directory, where `tokenizer.json` takes precedence.
     pub(super) fn find(path: &Path) -> Result<Self, DataError> {
         if !path.is_dir() {
             let name = path.file_name().unwrap_or_default();

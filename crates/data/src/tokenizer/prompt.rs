@@ -48,7 +48,7 @@ impl Tokenizer {
         Ok(tokens)
     }
 
-    /// The tokens of a text one by one, with what they stand for. None is added; `special` tells whether special tokens
+    /// The tokens of a text one by one, with what they stand for. None is added; `special` says whether special tokens
     /// that are written in the text are read, as they are in prompts, or are plain text, as in a corpus.
     ///
     /// # Errors

@@ -77,7 +77,7 @@ impl Scan<'_> {
         self.at += c.len_utf8();
     }
 
-    /// Moves past all characters of which the class is accepted.
+    /// Moves past all characters whose class is accepted.
     fn skip(&mut self, accept: impl Fn(Class) -> bool) {
         while let Some(c) = self.peek().filter(|&c| accept(class(c))) {
             self.bump(c);

@@ -69,8 +69,6 @@ pub enum ConfigError {
     TooLarge(&'static str, usize),
 
     /// The weights would be beyond any machine.
-    #[error(
-        "the model would have {0} parameters, more than the {1} that this program takes on\nhint: check the sizes for a typo"
-    )]
+    #[error("the model would have {0} parameters, more than the maximum of {1}\nhint: check the sizes for a typo")]
     TooManyParameters(String, String),
 }

@@ -8,8 +8,8 @@ use crate::Advice;
 pub enum RunConfigError {
     /// The file cannot be read.
     #[error(
-        "{}: {source}\nhint: configurations that come with the program are in configs/; paths are taken relative to \
-         the current folder", path.display()
+        "{}: {source}\nhint: the bundled configurations are in configs/; paths are relative to the current \
+         folder", path.display()
     )]
     Read {
         /// The file.
@@ -18,7 +18,7 @@ pub enum RunConfigError {
         source: io::Error,
     },
     /// Not TOML.
-    #[error("{origin}: {message}\nhint: the configurations in configs/ show how one is written")]
+    #[error("{origin}: {message}\nhint: see the configurations in configs/ for examples")]
     Syntax {
         /// File or flag.
         origin: String,
@@ -58,7 +58,7 @@ pub enum RunConfigError {
     /// Weights of few bits that are to be trained.
     #[error(
         "finetune.quantize holds weights in few bits, which cannot be trained, but finetune.method = \"{method}\" trains \
-         them\nhint: leave one of them out, or train an adapter (finetune.method = \"lora\" or \"dpo\")"
+         them\nhint: remove one of the two, or train an adapter (finetune.method = \"lora\" or \"dpo\")"
     )]
     Quantized {
         /// What trains them.
@@ -73,13 +73,13 @@ pub enum RunConfigError {
         second: &'static str,
     },
     /// What cannot be known without a text.
-    #[error("{key} leaves the model or the steps open without a text")]
+    #[error("{key} depends on the text, but none is given")]
     OpenWithoutText {
         /// The key.
         key: &'static str,
     },
     /// One size does not divide another.
-    #[error("{whole} = {whole_value} is no multiple of {part} = {part_value}\nhint: change one of them")]
+    #[error("{whole} = {whole_value} is not a multiple of {part} = {part_value}\nhint: change one of them")]
     Indivisible {
         /// Key of the whole.
         whole: &'static str,
@@ -92,8 +92,8 @@ pub enum RunConfigError {
     },
     /// A key that a resumed run must not change.
     #[error(
-        "{key} was {saved} when the run began and is {now} now\nhint: resume without changing it, or begin another run \
-         in another folder; what may change is {allowed}"
+        "{key} was {saved} when the run started and is {now} now\nhint: resume without changing it, or start a new run \
+         in another folder; keys that may change: {allowed}"
     )]
     ChangedOnResume {
         /// The key.
@@ -106,7 +106,7 @@ pub enum RunConfigError {
         allowed: String,
     },
     /// A configuration that TOML cannot hold.
-    #[error("the configuration cannot be written as TOML: {message}\nhint: whole numbers are below 2^63 there")]
+    #[error("the configuration cannot be written as TOML: {message}\nhint: TOML integers must be below 2^63")]
     Unwritable {
         /// Why.
         message: String,
@@ -122,7 +122,7 @@ impl RunConfigError {
     pub(super) fn unknown(origin: &str, key: &str, nearest: Option<String>, known: &[String]) -> Self {
         let hint = match nearest {
             Some(near) => format!("did you mean {near}?"),
-            None => format!("there are {}", known.join(", ")),
+            None => format!("the keys are {}", known.join(", ")),
         };
         Self::UnknownKey { origin: origin.to_string(), key: key.to_string(), hint }
     }

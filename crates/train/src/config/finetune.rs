@@ -80,7 +80,7 @@ impl FinetuneConfig {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Method {
-    /// An adapter of low rank beside frozen weights.
+    /// A low-rank adapter beside frozen weights.
     Lora,
     /// All weights.
     Full,
@@ -178,7 +178,7 @@ pub struct PreferenceSection {
     pub beta: f64,
     /// Share of the preferences that may be the wrong way round; `sigmoid` only.
     pub label_smoothing: f64,
-    /// Take the likelihoods a token, not those of whole answers, of which longer ones have lower; `ipo` and `simpo`
+    /// Take the likelihoods per token, not those of whole answers, of which longer ones have lower; `ipo` and `simpo`
     /// always do.
     pub length_normalized: bool,
     /// Margin γ of `simpo`.
@@ -198,7 +198,7 @@ impl PreferenceSection {
         check("preference.margin", margin, margin.is_finite() && margin >= 0.0, "must not be negative")?;
         check("preference.label_smoothing", smoothing, (0.0..0.5).contains(&smoothing), "must lie in [0, 0.5)")?;
         if smoothing > 0.0 && self.loss != PreferenceLoss::Sigmoid {
-            let rule = "goes with preference.loss = \"sigmoid\" only";
+            let rule = "requires preference.loss = \"sigmoid\"";
             return check("preference.label_smoothing", smoothing, false, rule);
         }
         Ok(())

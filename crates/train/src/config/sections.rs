@@ -22,14 +22,14 @@ pub struct TrainSection {
     /// Passes over the training text, instead of `max_steps`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub epochs: Option<f64>,
-    /// Sequences of `model.context_length` tokens a step.
+    /// Sequences of `model.context_length` tokens per step.
     pub batch_size: usize,
     /// Sequences computed at once (default: `batch_size`); gradients add up over the step.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub micro_batch_size: Option<usize>,
-    /// Number type of the matrix products.
+    /// Precision of matrix products.
     pub precision: Precision,
-    /// Keep only what enters each block, and compute its activations anew in the backward pass: about a quarter more
+    /// Keep only what enters each block, and recompute its activations in the backward pass: about a quarter more
     /// time for a fraction of the memory.
     pub recompute: bool,
     /// Steps between checkpoints to resume from; 0 for one at the end.
@@ -63,7 +63,7 @@ impl TrainSection {
         self.micro_batch_size.unwrap_or(self.batch_size)
     }
 
-    /// Micro-batches of a step.
+    /// Micro-batches per step.
     pub fn accumulation(&self) -> usize {
         self.batch_size / self.micro_batch_size().max(1)
     }
@@ -115,7 +115,7 @@ pub struct EvalSection {
     pub every: u64,
     /// Sequences of the validation text that are measured, always the same, spread evenly over it.
     pub windows: usize,
-    /// Evaluations without a new best after which training stops; 0 to go on to the end.
+    /// Evaluations without a new best after which training stops; 0 never stops early.
     pub patience: u64,
 }
 

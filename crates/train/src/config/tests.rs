@@ -11,7 +11,7 @@ fn error(text: &str) -> String {
 fn unknown_keys_name_the_file_and_the_nearest_key() {
     assert_eq!(
         error("[optimizer]\nlearning_rat = 1"),
-        "my.toml: unknown key optimizer.learning_rat\nhint: there are kind, lr, muon_lr, betas, eps, momentum, \
+        "my.toml: unknown key optimizer.learning_rat\nhint: the keys are kind, lr, muon_lr, betas, eps, momentum, \
          nesterov, weight_decay, grad_clip"
     );
     let cases = [
@@ -55,7 +55,7 @@ fn values_out_of_range_name_key_value_and_rule() {
         ("[eval]\nwindows = 0", "eval.windows is 0, but must be at least 1"),
         (
             "[train]\nbatch_size = 8\nmicro_batch_size = 3",
-            "train.batch_size = 8 is no multiple of train.micro_batch_size = 3\nhint: change one of them",
+            "train.batch_size = 8 is not a multiple of train.micro_batch_size = 3\nhint: change one of them",
         ),
         (
             "[train]\nmax_steps = 8\nepochs = 3.0",
@@ -125,7 +125,7 @@ fn a_resumed_run_may_change_its_length_but_not_its_model() -> Result<(), RunConf
     now.check_resume(&saved)?;
     now.set("model.hidden_size", "64")?;
     let message = now.check_resume(&saved).map_or_else(|error| error.to_string(), |()| String::new());
-    assert!(message.starts_with("model.hidden_size was 128 when the run began and is 64 now\nhint: "), "{message}");
+    assert!(message.starts_with("model.hidden_size was 128 when the run started and is 64 now\nhint: "), "{message}");
     Ok(())
 }
 

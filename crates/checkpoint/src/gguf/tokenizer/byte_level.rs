@@ -164,7 +164,7 @@ pub(super) fn read(path: &Path, keys: &GgufKeys) -> Result<Parts, CheckpointErro
     let name = keys.text(PRE)?.unwrap_or("default");
     let pre = PRES.iter().find(|pre| pre.names.contains(&name)).ok_or_else(|| {
         let count = PRES.iter().flat_map(|pre| pre.names).count();
-        problem_at(path, format!("{PRE} is {name:?}, a rule of splitting texts that is none of the {count} known here"))
+        problem_at(path, format!("{PRE} is {name:?}, which is not one of the {count} known pre-tokenizers"))
     })?;
     let merges = keys.texts(MERGES)?.ok_or_else(|| keys.missing(MERGES))?;
     let pair = |merge: &String| {

@@ -63,7 +63,7 @@ impl<'a> Merges<'a> {
             made.clear();
             made.extend([left.as_str(), right.as_str()]);
             let &(id, _) =
-                tokens.get(made.as_str()).ok_or_else(|| format!("its merges make {made:?}, which is no token"))?;
+                tokens.get(made.as_str()).ok_or_else(|| format!("its merges make {made:?}, which is not a token"))?;
             let pair = [left.as_str(), right.as_str()];
             found.pairs.push((pair, id));
             found.ranks.entry(pair).or_insert(rank);
@@ -86,7 +86,7 @@ impl<'a> Merges<'a> {
             return Ok(());
         }
         tried.insert(text);
-        if tried.len() > MOST_TRIED { Err("its merges are in no order by tokens".to_owned()) } else { Ok(()) }
+        if tried.len() > MOST_TRIED { Err("its merges cannot be ordered by tokens".to_owned()) } else { Ok(()) }
     }
 
     /// Pairs that make a token and are not in the list.
@@ -216,6 +216,6 @@ mod tests {
         let merges = [("b", "c"), ("a", "b"), ("ab", "c"), ("bc", "d"), ("a", "bc")];
         let error = of(&tokens, &merges).unwrap_err();
         assert_eq!(error, r#""abcd" merges to ["a", "bcd"], but token scores would make it ["abc", "d"]"#);
-        assert!(of(&["a", "b"], &[("a", "b")]).unwrap_err().contains("\"ab\", which is no token"));
+        assert!(of(&["a", "b"], &[("a", "b")]).unwrap_err().contains("\"ab\", which is not a token"));
     }
 }

@@ -28,7 +28,9 @@ pub(in super::super) fn write(tokenizer: &Tokenizer, rows: usize) -> Result<(Met
     let mut notes = Vec::new();
     if let Some(token) = rowless.first() {
         let count = rowless.len();
-        notes.push(format!("{count} tokens beyond the {rows} rows of the embedding are left out, {token:?} first"));
+        notes.push(format!(
+            "{count} tokens beyond the {rows} rows of the embedding are skipped, the first is {token:?}"
+        ));
     }
     let mut put = |key: &str, value: Value| metadata.push((format!("tokenizer.{key}"), value));
     let text = |text: &str| Value::String(text.to_owned());
@@ -154,7 +156,7 @@ impl Table {
             merge => Some((merge[0].as_str()?.to_owned(), merge[1].as_str()?.to_owned())),
         };
         let merges = model["merges"].as_array().into_iter().flatten().map(merge).collect::<Option<_>>();
-        Ok((Self { tokens, kinds, merges: merges.ok_or("its merges are no pairs of tokens")? }, rowless))
+        Ok((Self { tokens, kinds, merges: merges.ok_or("its merges are not pairs of tokens")? }, rowless))
     }
 
     /// The name of the rule by which a byte-level tokenizer splits.

@@ -11,15 +11,15 @@ use crate::variables;
 
 pub const HELP: &str = "\
 /help                this text
-/system [TEXT]       show or set what the model is told before the conversation
+/system [TEXT]       show or set the system message
 /set [NAME VALUE]    show or change settings: temperature, top-k, top-p, min-p, repeat-penalty,
                      repeat-last-n, seed, max-tokens, system, and variables of the model's
-                     chat template, such as enable_thinking; without VALUE, its default
+                     chat template, such as enable_thinking; without VALUE, reset to the default
 /save FILE           write the conversation as JSON
-/load FILE           go on with a conversation that was saved
-/reset               forget the conversation; settings and system message stay
+/load FILE           resume a saved conversation
+/reset               clear the conversation; settings and system message are kept
 /bye                 leave, like Ctrl-D
-A line that ends with \\ goes on in the next; \"\"\" begins and ends a message of several lines.
+A line that ends in \\ continues on the next; \"\"\" starts and ends a multi-line message.
 Ctrl-C stops an answer.";
 
 /// A command.

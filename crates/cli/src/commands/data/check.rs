@@ -34,27 +34,27 @@ pub struct CheckArgs {
     #[command(flatten)]
     model: ModelArgs,
 
-    /// The share that is set aside to validate on, if DATA has no valid.jsonl.
+    /// Fraction of the samples to hold out for validation, if DATA has no valid.jsonl.
     #[arg(long, value_name = "SHARE", default_value_t = SampleSection::default().valid_fraction)]
     valid_fraction: f64,
 
-    /// Which part of a conversation is learned: the `last` answer, `all` answers, or `everything`.
+    /// Which part of a conversation to train on: the `last` answer, `all` answers, or `everything`.
     #[arg(long, value_name = "PART", default_value_t)]
     train_on: TrainOn,
 
-    /// Most tokens of a sample [default: the model's context].
+    /// Maximum tokens per sample [default: the model's context].
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(2..))]
     max_length: Option<u32>,
 
-    /// Cut longer samples at their end instead of leaving them out.
+    /// Truncate longer samples instead of skipping them.
     #[arg(long)]
     truncate: bool,
 
-    /// Seed of the choice of what is set aside.
+    /// Random seed for the held-out split.
     #[arg(long, value_name = "N", default_value_t = 1337)]
     seed: u64,
 
-    /// How many samples to show.
+    /// Number of samples to show.
     #[arg(long, value_name = "N", default_value_t = 3)]
     samples: usize,
 
@@ -62,7 +62,7 @@ pub struct CheckArgs {
     #[arg(long)]
     json: bool,
 
-    /// Write a page with everything, too.
+    /// Also write an HTML report.
     #[arg(long, value_name = "FILE")]
     html: Option<PathBuf>,
 }

@@ -30,14 +30,14 @@ pub struct AnswersArgs {
     #[command(flatten)]
     data: MeasureArgs,
 
-    /// Most tokens of an answer.
+    /// Maximum number of tokens per answer.
     #[arg(short = 'n', long, value_name = "N", default_value_t = 64)]
     max_tokens: usize,
 
     #[command(flatten)]
     device: DeviceArgs,
 
-    /// Print one JSON object a line for each sample: prompt, expected, answer, exact.
+    /// Print one JSON object per sample and line: prompt, expected, answer, exact.
     #[arg(long)]
     json: bool,
 }

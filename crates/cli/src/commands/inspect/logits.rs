@@ -25,11 +25,11 @@ pub struct LogitsArgs {
     #[command(flatten)]
     tokens: Tokens,
 
-    /// How many of the likeliest next tokens to show.
+    /// Number of most likely next tokens to show.
     #[arg(short = 'k', long, value_name = "N", default_value_t = 10)]
     top: usize,
 
-    /// Print the ids and, for each, the logits of all tokens that may follow, as JSON.
+    /// Print the ids and the logits after each, as JSON.
     #[arg(long, conflicts_with = "top")]
     json: bool,
 }
@@ -38,11 +38,11 @@ pub struct LogitsArgs {
 #[derive(Debug, Args)]
 #[group(required = true, multiple = false)]
 struct Tokens {
-    /// Ids of tokens.
+    /// Token ids.
     #[arg(long, value_name = "ID,…", value_delimiter = ',')]
     ids: Vec<u32>,
 
-    /// A text; `-` reads stdin. The tokenizer may add a token that begins it.
+    /// Text; `-` reads stdin. The tokenizer may prepend a token.
     #[arg(short, long, value_name = "TEXT", allow_hyphen_values = true)]
     prompt: Option<String>,
 }

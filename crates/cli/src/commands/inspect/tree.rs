@@ -26,11 +26,11 @@ pub struct TreeArgs {
     #[command(flatten)]
     source: Source,
 
-    /// Tokens in the vocabulary; needed with --config where the tokenizer is yet to be trained and its size open.
+    /// Vocabulary size; needed with --config if the tokenizer is not trained yet and its size is unknown.
     #[arg(long, value_name = "N", requires = "config")]
     vocab_size: Option<usize>,
 
-    /// Show every layer, also those that are alike.
+    /// Show every layer, even if identical.
     #[arg(long)]
     all: bool,
 
@@ -43,12 +43,12 @@ pub struct TreeArgs {
 #[derive(Debug, Args)]
 #[group(required = true, multiple = false)]
 struct Source {
-    /// The model: a directory, as `llm train --out` or Hugging Face makes it, a .gguf file, or ORG/NAME on the hub
-    /// (ORG/NAME@REVISION for one of its versions); or an adapter, as `llm finetune`, PEFT or mlx-lm makes it.
+    /// The model: a directory, as from `llm train --out` or Hugging Face, a .gguf file, or ORG/NAME on the hub
+    /// (or ORG/NAME@REVISION); or an adapter, as from `llm finetune`, PEFT or mlx-lm.
     #[arg(short, long, value_name = "MODEL")]
     model: Option<String>,
 
-    /// A training configuration: shows the model that it would train.
+    /// Training configuration: show the model that it would train.
     #[arg(short, long, value_name = "FILE")]
     config: Option<PathBuf>,
 }
@@ -96,7 +96,7 @@ fn print_adapter(adapter: &AdapterDescription, json: bool) -> Result<(), CliErro
         writeln!(out, "ignored     unknown settings {}", adapter.unknown_settings.join(", "))?;
     }
     if adapter.other_parts > 0 {
-        writeln!(out, "not read    {} tensors of parts other than text", grouped(adapter.other_parts as u64))?;
+        writeln!(out, "skipped     {} tensors of parts other than text", grouped(adapter.other_parts as u64))?;
     }
     writeln!(out, "parameters  {}; {:.1} MB in float32", grouped(*parameters as u64), *parameters as f64 * 4.0 / 1e6)?;
     Ok(())

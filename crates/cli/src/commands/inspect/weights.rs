@@ -14,7 +14,7 @@ pub struct WeightsArgs {
     #[command(flatten)]
     load: LoadArgs,
 
-    /// Print one JSON object a line for each tensor.
+    /// Print one JSON object per tensor and line.
     #[arg(long)]
     json: bool,
 }

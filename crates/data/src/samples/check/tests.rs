@@ -89,6 +89,6 @@ fn what_training_would_leave_out_comes_first() {
             (FindingKind::NoValidation, vec![]),
         ]
     );
-    assert_eq!(findings[1].places[0].note, "9 tokens, but 8 are the most");
+    assert_eq!(findings[1].places[0].note, "9 tokens, but the maximum is 8");
     assert_eq!(findings[0].places[0].note, "expected this, found that");
 }

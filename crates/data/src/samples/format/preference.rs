@@ -1,4 +1,4 @@
-//! Two ways to go on, of which the first is better.
+//! Two continuations, the first of them better.
 
 use serde_json::{Map, Value};
 

@@ -204,19 +204,21 @@ fn what_is_called_jsonl_and_is_not_is_read_or_told() {
     let dir = folder(&[("a.jsonl", "{\"text\": \"a\"}\n{\n  \"text\": \"b\"\n}\n")]);
     let error = load(&dir.path().join("a.jsonl"), 0.0).unwrap_err().to_string();
     assert!(
-        error.contains("a.jsonl:2: an object spans several lines, but .jsonl has one per line\nhint: call it .json"),
+        error.contains(
+            "a.jsonl:2: an object spans several lines, but .jsonl has one per line\nhint: rename it to .json"
+        ),
         "{error}"
     );
     let dir = folder(&[("a.csv", "q,a\n"), ("b.md", "# b\n")]);
     let error = load(&dir.path().join("a.csv"), 0.0).unwrap_err().to_string();
     assert!(
         error.contains(
-            "a.csv: unknown kind of file\nhint: samples are .jsonl and .json files, also with .gz or .zst; a line is"
+            "a.csv: unsupported file type\nhint: samples are .jsonl and .json files, also with .gz or .zst; a line is"
         ),
         "{error}"
     );
     let error = load(&dir.path().join("b.md"), 0.0).unwrap_err();
-    assert!(error.to_string().ends_with("b.md: unknown kind of file"), "{error}");
+    assert!(error.to_string().ends_with("b.md: unsupported file type"), "{error}");
     assert!(matches!(error.advice(), Some(Advice::TrainOnText { file }) if file.ends_with("b.md")));
 }
 

@@ -76,7 +76,7 @@ impl Model {
     /// Reads a file.
     pub(super) fn read(bytes: &[u8]) -> Result<Self, String> {
         if bytes.len() > LARGEST {
-            return Err(format!("it has {} bytes, but {LARGEST} is the most that is read", bytes.len()));
+            return Err(format!("it has {} bytes, but the maximum is {LARGEST}", bytes.len()));
         }
         // Llama 3 came with a `tokenizer.model` of another kind: lines of base64 and a rank.
         let first = bytes.split(|&byte| byte == b'\n').next().unwrap_or_default();
@@ -84,7 +84,7 @@ impl Model {
         if first.is_ascii() && first.rsplit(|&byte| byte == b' ').next().is_some_and(is_rank) && first.contains(&b' ') {
             return Err("it is a file of tiktoken, not a SentencePiece model".to_owned());
         }
-        let model = Self::decode(bytes).map_err(|error| format!("it is no SentencePiece model: {error}"))?;
+        let model = Self::decode(bytes).map_err(|error| format!("not a SentencePiece model: {error}"))?;
         if model.pieces.is_empty() {
             return Err("it has no pieces".to_owned());
         }
@@ -93,7 +93,7 @@ impl Model {
             return Err("its pieces are longer than any that are trained".to_owned());
         }
         if model.pieces.iter().any(|piece| !piece.score().is_finite()) {
-            return Err("a piece has a score that is no number".to_owned());
+            return Err("a piece has a score that is not a number".to_owned());
         }
         Ok(model)
     }

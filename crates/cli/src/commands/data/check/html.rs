@@ -48,10 +48,10 @@ fn write(report: &Report, page: &mut String) -> std::fmt::Result {
     }
     writeln!(page, "<tr><th>Template<td>{}", escaped(&report.template()))?;
     let [limit, context] = [report.max_length, report.context].map(|n| grouped(n as u64));
-    writeln!(page, "<tr><th>Limit<td>{limit} tokens a sample; the model has {context} positions\n</table>")?;
+    writeln!(page, "<tr><th>Limit<td>{limit} tokens per sample; the model has {context} positions\n</table>")?;
     writeln!(page, "<h2>Findings</h2>")?;
     if report.findings.is_empty() {
-        writeln!(page, "<p class=\"fine\">Nothing to find fault with.")?;
+        writeln!(page, "<p class=\"fine\">No problems found.")?;
     }
     report.findings.iter().try_for_each(|finding| tell(finding, page))?;
     histogram(&report.histogram, page)?;

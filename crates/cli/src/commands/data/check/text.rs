@@ -31,7 +31,7 @@ pub fn print(report: &Report, out: &mut impl Write) -> io::Result<()> {
     }
     writeln!(out, "template  {}", report.template())?;
     let [limit, context] = [report.max_length, report.context].map(|n| grouped(n as u64));
-    writeln!(out, "limit     {limit} tokens a sample; the model has {context} positions")?;
+    writeln!(out, "limit     {limit} tokens per sample; the model has {context} positions")?;
     histogram(&report.histogram, out)?;
     for sample in &report.samples {
         show(sample, out)?;
@@ -46,7 +46,7 @@ fn histogram(bins: &[Bin], out: &mut impl Write) -> io::Result<()> {
     if bins.is_empty() {
         return Ok(());
     }
-    writeln!(out, "\n{TITLE}Tokens of a sample{TITLE:#}")?;
+    writeln!(out, "\n{TITLE}Tokens per sample{TITLE:#}")?;
     let most = bins.iter().map(|bin| bin.samples).max().unwrap_or(0).max(1);
     for bin in bins {
         let bar = "█".repeat((bin.samples * BAR_WIDTH).div_ceil(most));

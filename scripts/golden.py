@@ -351,8 +351,9 @@ def golden(model, seed, prompt, kinds):
 
 
 @torch.no_grad()
-def write_attention(model, folder):
+def write_attention(folder):
     """Writes `attention.safetensors`: how much each token of the batch attends to each, in every layer and head."""
+    model = load(folder)  # anew: with dynamic rotary scaling, a model remembers the longest text that it has read
     ids = load_file(folder / "golden.safetensors")["ids"].long()
     layers = model(ids, use_cache=False, output_attentions=True).attentions
     assert len(layers) == model.config.num_hidden_layers
@@ -372,7 +373,7 @@ def write(root):
             prompt, new = values["greedy.prompt"].long(), values["greedy.ids"].long()
             values["cached.logits"] = cached(save_and_reload(made, folder, legacy), prompt, new)
         save_file(values, folder / "golden.safetensors", {"hyper": json.dumps(HYPER)})
-        write_attention(model, folder)
+        write_attention(folder)
         print(f"{name}: {len(values)} tensors, loss {values['loss'].item():.4f}", file=sys.stderr)
 
 
@@ -421,7 +422,7 @@ def main():
         sys.exit(0 if check(args.out) else 1)
     if args.attention:
         for name in CASES | FAMILIES:
-            write_attention(load(args.out / name), args.out / name)
+            write_attention(args.out / name)
         return
     write(args.out)
 

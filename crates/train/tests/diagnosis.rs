@@ -51,9 +51,9 @@ fn loss(model: &CausalLm, batch: &Batch) -> f32 {
 fn defect(model: CausalLm, batch: Batch) -> Defect {
     let device = model.device();
     let mut learner = Learner::new(model, &device, &OptimizerSection::default(), Precision::F32, 0);
-    match learner.gradients(0, &[batch]).unwrap_err() {
-        StepError::Defect(defect) => defect,
-        StepError::Group(error) => panic!("{error}"),
+    match learner.gradients(0, &[batch]) {
+        Err(StepError::Defect(defect)) => defect,
+        other => panic!("{other:?}"),
     }
 }
 

@@ -153,10 +153,7 @@ fn a_full_context_forgets_the_oldest_turns() {
         sandbox.chat(&["--system", "Be."], "first message\nsecond message\nthird message\nfourth\n/save talk.json\n");
     assert!(talk.status.success(), "{}", err(&talk));
     let shown = err(&talk);
-    assert!(
-        shown.contains("warning: the context of 64 tokens is full: the oldest 4 messages are forgotten"),
-        "{shown}"
-    );
+    assert!(shown.contains("warning: the context of 64 tokens is full: the oldest 4 messages are dropped"), "{shown}");
     let kept = messages(&sandbox.path("talk.json"));
     assert_eq!(kept[0]["content"], "Be.");
     assert_eq!(kept[1]["content"], "third message");

@@ -121,7 +121,7 @@ fn a_saved_conversation_goes_on_as_if_it_had_not_ended() {
     let saved = messages(&sandbox.path("talk.json"));
     assert_eq!(saved[..2], [json!({"role": "system", "content": "Be."}), json!({"role": "user", "content": "hello"})]);
     let rest = sandbox.chat(&[], "/load talk.json\nyou\n");
-    assert!(err(&rest).contains("talk.json: 3 messages"), "{}", err(&rest));
+    assert!(err(&rest).contains("talk.json: resumed, 3 messages"), "{}", err(&rest));
     assert_eq!(out(&rest), out(&whole).lines().nth(1).unwrap().to_owned() + "\n");
     // After a reset the system message stays.
     let anew = sandbox.chat(&[], "/load talk.json\n/reset\nhello\n");

@@ -154,7 +154,7 @@ pub(crate) fn published(config: &ModelConfig) -> Option<&'static Page> {
 }
 
 /// The `model_type` under which `transformers` and others load a model of `config` once it is saved as a model, or `None`
-/// if no published architecture computes the same; such a model loads in this program only.
+/// if no published architecture computes the same; such a model loads only in this program.
 pub fn published_type(config: &ModelConfig) -> Option<&'static str> {
     published(config).or_else(|| published(&config.with_biases())).map(|page| page.model_type)
 }

@@ -8,9 +8,9 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Quantize {
-    /// 8 bits a value and a float16 scale for 32 of them: GGUF's `Q8_0`.
+    /// 8 bits per value and a float16 scale for 32 of them: GGUF's `Q8_0`.
     Q8,
-    /// 4 bits a value and a float16 scale for 32 of them: GGUF's `Q4_0`. On normally distributed weights its error is that
+    /// 4 bits per value and a float16 scale for 32 of them: GGUF's `Q4_0`. On normally distributed weights its error is that
     /// of the paper's NF4 with scales as many: 8.6 % of the weights' size, against 8.7 %.
     Q4,
 }
@@ -29,7 +29,7 @@ impl Quantize {
         (self.kind().block_bytes() * 8) as f64 / self.kind().block_len() as f64
     }
 
-    /// Whether what a file has in blocks of `kind` stays in these: they have no more bits a value than wanted.
+    /// Whether what a file has in blocks of `kind` stays in these: they have no more bits per value than wanted.
     pub(crate) fn keeps(self, kind: TensorType) -> bool {
         match self {
             Self::Q8 => kind.block_len() > 1,

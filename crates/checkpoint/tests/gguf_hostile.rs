@@ -186,11 +186,7 @@ fn vocabularies_that_cannot_be_are_named() {
             Value::String("bert".into()),
             "tokenizer.ggml.model is \"bert\", but it must be \"gpt2\" or \"llama\"",
         ),
-        (
-            "pre",
-            Value::String("new".into()),
-            "tokenizer.ggml.pre is \"new\", a rule of splitting texts that is none of the",
-        ),
+        ("pre", Value::String("new".into()), "tokenizer.ggml.pre is \"new\", which is not one of the"),
         ("tokens", texts(&["a", "b", "a", "<e>"]), "token 2, \"a\", occurs twice"),
         ("tokens", Value::U32(1), "tokenizer.ggml.tokens is 1, but it must be a list of strings"),
         ("token_type", Value::Array(Array::I32(vec![1])), "tokenizer.ggml.token_type is a list of 1, but it must be"),

@@ -118,7 +118,10 @@ fn files_that_are_missing_are_named() {
 
     let renamed = folder.path().join("renamed.gguf");
     std::fs::rename(&paths[2], &renamed).unwrap();
-    fails(&renamed, "it is one of 3 files of a model, but its name does not end like a part's\nhint: give the files");
+    fails(
+        &renamed,
+        "it is one of 3 files of a model, but its name does not end like a part's\nhint: restore the files",
+    );
     let other = folder.path().join("m-00003-of-00004.gguf");
     std::fs::rename(&renamed, &other).unwrap();
     fails(&other, "it is one of 3 files of a model, but its name does not end");

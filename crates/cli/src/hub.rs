@@ -21,7 +21,7 @@ pub fn download(name: &str, revision: Option<&str>, printer: Printer) -> Result<
     let fetched = hub.fetch(&id, &mut |event| match event {
         HubEvent::Unreachable { reason } => {
             let reason = reason.lines().next().unwrap_or_default();
-            printer.warn(format_args!("{reason}; using what was downloaded before"));
+            printer.warn(format_args!("{reason}; using the cached copy"));
         }
         HubEvent::Progress { file, done, total } => {
             if shown.as_ref().is_none_or(|(name, _)| name != file) {

@@ -32,7 +32,7 @@ fn decoded(bytes: Vec<u8>) -> Result<String, CliError> {
 }
 
 pub fn key_value(text: &str) -> Result<(String, String), String> {
-    let (key, value) = text.split_once('=').ok_or("write it as section.key=value")?;
+    let (key, value) = text.split_once('=').ok_or("expected section.key=value")?;
     Ok((key.trim().to_owned(), value.trim().to_owned()))
 }
 

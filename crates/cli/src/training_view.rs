@@ -103,7 +103,7 @@ impl TrainingView {
             Event::NothingLeft { done, steps } => {
                 let (done, steps) = (grouped(done), grouped(steps));
                 self.note(&format!(
-                    "nothing left to do: {done} steps are done and the run was asked for {steps}; nothing was changed; \
+                    "nothing to do: {done} steps are done, and {steps} were requested; nothing was changed; \
                      --max-steps beyond {done} trains longer"
                 ));
             }

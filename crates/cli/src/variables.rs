@@ -43,7 +43,7 @@ fn parse(text: &str) -> Result<Variables, String> {
     let variables: Variables =
         serde_json::from_str(text).map_err(|error| format!("it must be a JSON object: {error}"))?;
     let given = ["messages", "add_generation_prompt"].into_iter().find(|name| variables.contains_key(*name));
-    given.map_or(Ok(variables), |name| Err(format!("\"{name}\" is for the program to set")))
+    given.map_or(Ok(variables), |name| Err(format!("\"{name}\" is set by the program")))
 }
 
 /// A value as it is typed at the prompt: JSON, one of Python's words, or else a text.

@@ -121,7 +121,7 @@ fn a_saved_conversation_goes_on_as_if_it_had_not_ended() {
     let saved = messages(&sandbox.path("talk.json"));
     assert_eq!(saved[..2], [json!({"role": "system", "content": "Be."}), json!({"role": "user", "content": "hello"})]);
     let rest = sandbox.chat(&[], "/load talk.json\nyou\n");
-    assert!(err(&rest).contains("talk.json: 3 messages"), "{}", err(&rest));
+    assert!(err(&rest).contains("talk.json: resumed, 3 messages"), "{}", err(&rest));
     assert_eq!(out(&rest), out(&whole).lines().nth(1).unwrap().to_owned() + "\n");
     // After a reset the system message stays.
     let anew = sandbox.chat(&[], "/load talk.json\n/reset\nhello\n");
@@ -153,10 +153,7 @@ fn a_full_context_forgets_the_oldest_turns() {
         sandbox.chat(&["--system", "Be."], "first message\nsecond message\nthird message\nfourth\n/save talk.json\n");
     assert!(talk.status.success(), "{}", err(&talk));
     let shown = err(&talk);
-    assert!(
-        shown.contains("warning: the context of 64 tokens is full: the oldest 4 messages are forgotten"),
-        "{shown}"
-    );
+    assert!(shown.contains("warning: the context of 64 tokens is full: the oldest 4 messages are dropped"), "{shown}");
     let kept = messages(&sandbox.path("talk.json"));
     assert_eq!(kept[0]["content"], "Be.");
     assert_eq!(kept[1]["content"], "third message");

@@ -88,7 +88,7 @@ fn changed(name: &str, change: impl FnOnce(&Path)) -> Result<Tokenizer, DataErro
 fn damaged_files_are_named_with_what_is_wrong() {
     let model = |bytes: &'static [u8]| move |dir: &Path| fs::write(dir.join("tokenizer.model"), bytes).unwrap();
     let cases: [(&str, Result<Tokenizer, DataError>); 7] = [
-        ("no SentencePiece model", changed("llama", model(b"\x0a\xff\xff\xff\xff\xff"))),
+        ("not a SentencePiece model: failed", changed("llama", model(b"\x0a\xff\xff\xff\xff\xff"))),
         ("it has no pieces", changed("llama", model(b""))),
         ("a file of tiktoken", changed("llama", model(b"IQ== 0\nIg== 1\n"))),
         ("a score that is not a number", changed("llama", model(b"\x0a\x08\x0a\x01a\x15\x00\x00\xc0\x7f"))),
@@ -196,7 +196,7 @@ fn tokens_beyond_the_embeddings_are_refused_where_they_stand() {
         assert!(
             matches!(&error, DataError::NoEmbedding { id, token, rows } if *id == extra && token == "<extra>" && *rows == extra as usize)
         );
-        assert!(error.to_string().contains("hint: take <extra> out of the text"), "{error}");
+        assert!(error.to_string().contains("hint: remove <extra> from the text"), "{error}");
     }
     assert_eq!(tokenizer.for_rows(usize::MAX).encode_prompt("<extra>").unwrap().last(), Some(&extra));
     // A token that the model lacks neither begins nor ends a text.

@@ -144,7 +144,7 @@ fn errors_say_what_to_do() {
     let error = |fixture: &Fixture| fixture.prepare().unwrap_err().to_string();
     let mut fixture = Fixture::new("a.txt", "a", TokenizerKind::Byte);
     assert!(
-        error(&fixture).starts_with("the text has 1 characters, too few to set 0.1 of it aside"),
+        error(&fixture).starts_with("the text has 1 characters, too few to hold out 0.1 of it"),
         "{}",
         error(&fixture)
     );
@@ -207,7 +207,7 @@ fn sections_reject_unknown_keys_and_have_defaults() {
     let section: TokenizerSection = toml::from_str("kind = \"char\"").unwrap();
     assert_eq!(section.kind, TokenizerKind::Char);
     assert!(toml::from_str::<TokenizerSection>("kid = 1").is_err());
-    assert!("bpd".parse::<TokenizerKind>().unwrap_err().contains("char, byte, word and bpe"));
+    assert!("bpd".parse::<TokenizerKind>().unwrap_err().contains("char, byte, word or bpe"));
 }
 
 fn byte_tokenizer() -> Tokenizer {

@@ -268,7 +268,7 @@ impl<'a> Cursor<'a> {
                 Array::String(texts)
             }
             id::ARRAY => {
-                let problem = || format!("lists nested deeper than {MOST_NESTED}, which is not supported");
+                let problem = || format!("a list in more than {MOST_NESTED} lists, which is not supported");
                 let too_deep = || GgufError::Value { key: key.to_owned(), problem: problem() };
                 let depth = depth.checked_sub(1).ok_or_else(too_deep)?;
                 let mut lists = Vec::new();

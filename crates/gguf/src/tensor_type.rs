@@ -9,31 +9,31 @@ pub enum TensorType {
     F16,
     /// bfloat16.
     Bf16,
-    /// Blocks of 32: a scale, 8 bits a value.
+    /// Blocks of 32: a scale, 8 bits per value.
     Q8_0,
-    /// Blocks of 32: a scale, 4 bits a value around 8.
+    /// Blocks of 32: a scale, 4 bits per value around 8.
     Q4_0,
-    /// Blocks of 32: a scale and a minimum, 4 bits a value.
+    /// Blocks of 32: a scale and a minimum, 4 bits per value.
     Q4_1,
-    /// Blocks of 32: a scale, 5 bits a value around 16.
+    /// Blocks of 32: a scale, 5 bits per value around 16.
     Q5_0,
-    /// Blocks of 32: a scale and a minimum, 5 bits a value.
+    /// Blocks of 32: a scale and a minimum, 5 bits per value.
     Q5_1,
-    /// Blocks of 256: 16 scales and minima of 4 bits, 2 bits a value.
+    /// Blocks of 256: 16 scales and minima of 4 bits, 2 bits per value.
     Q2K,
-    /// Blocks of 256: 16 scales of 6 bits, 3 bits a value around 4.
+    /// Blocks of 256: 16 scales of 6 bits, 3 bits per value around 4.
     Q3K,
-    /// Blocks of 256: 8 scales and minima of 6 bits, 4 bits a value.
+    /// Blocks of 256: 8 scales and minima of 6 bits, 4 bits per value.
     Q4K,
-    /// Blocks of 256: 8 scales and minima of 6 bits, 5 bits a value.
+    /// Blocks of 256: 8 scales and minima of 6 bits, 5 bits per value.
     Q5K,
-    /// Blocks of 256: 16 scales of 8 bits, 6 bits a value around 32.
+    /// Blocks of 256: 16 scales of 8 bits, 6 bits per value around 32.
     Q6K,
     /// Blocks of 32: a scale, 4 bits that choose one of 16 uneven levels.
     Iq4Nl,
     /// Blocks of 256: 8 scales of 6 bits, 4 bits that choose one of 16 uneven levels.
     Iq4Xs,
-    /// Blocks of 32: a power of two, a float of 4 bits a value (OCP Microscaling).
+    /// Blocks of 32: a power of two, a float of 4 bits per value (OCP Microscaling).
     Mxfp4,
     /// Blocks of 256: a scale, −1, 0 or 1, five values a byte.
     Tq1_0,

@@ -59,7 +59,7 @@ const Q4_0: u32 = 2;
 fn other_files_and_versions_are_named() {
     Raw(b"PK\x03\x04....".to_vec()).fails("begins with the bytes [50, 4b, 03, 04]");
     Raw(Vec::new()).fails("begins with the bytes []");
-    Raw::start(1, 0, 0).fails("version 1 of the format; versions 2 and 3 are read");
+    Raw::start(1, 0, 0).fails("version 1 of the format; versions 2 and 3 are supported");
     Raw::start(4, 0, 0).fails("version 4");
     Raw::start(0, 0, 0).fails("version 0");
     Raw::start(3u32.swap_bytes(), 0, 0).fails("big-endian");
@@ -70,7 +70,7 @@ fn other_files_and_versions_are_named() {
 fn counts_beyond_the_file_are_no_allocations() {
     Raw::start(3, 0, u64::MAX).fails("the key of metadata value 0 of 18446744073709551615 needs 8 bytes");
     Raw::start(3, u64::MAX, 0).fails("the name of tensor 0");
-    Raw::start(3, 0, 1).u64(u64::MAX).fails("needs 18446744073709551615 bytes from byte 32 on, but the file has 32");
+    Raw::start(3, 0, 1).u64(u64::MAX).fails("needs 18446744073709551615 bytes from byte 32, but the file has 32");
     let list = |kind: u32, count: u64| Raw::start(3, 0, 1).string("k").u32(9).u32(kind).u64(count);
     for kind in [0, 4, 6, 7, 8, 10, 12] {
         list(kind, u64::MAX).fails("the value of k needs");
@@ -116,10 +116,10 @@ fn tensors_that_cannot_be_are_named() {
     one(&[4], F32, 8).fails("begins at offset 8, which is not a multiple of the alignment 32");
     one(&[40], Q4_0, 0).fails("has rows of 40 values, but Q4_0 needs a multiple of 32");
     one(&[256], 21, 0).fails("stored as IQ3_S, which is not supported; F32, F16, BF16, Q8_0, ");
-    one(&[256], 40, 0).fails("stored as NVFP4, which is not read");
-    one(&[32], 31, 0).fails("stored as Q4_0_4_4, which is not read");
+    one(&[256], 40, 0).fails("stored as NVFP4, which is not supported");
+    one(&[32], 31, 0).fails("stored as Q4_0_4_4, which is not supported");
     one(&[32], 4242, 0).fails("stored as type 4242");
-    one(&[8], F32, 256).fails("tensor t needs 32 bytes from byte 320 on, but the file has 320");
+    one(&[8], F32, 256).fails("tensor t needs 32 bytes from byte 320, but the file has 320");
     assert_eq!(one(&[8, 2], F32, 0).parse().unwrap().tensors()["t"].shape, [2, 8]);
     let two = |second: &str, offset: u64| {
         Raw::start(3, 2, 0).tensor("t", &[16], F32, 0).tensor(second, &[8], F32, offset).data(256)

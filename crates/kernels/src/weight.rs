@@ -11,7 +11,7 @@ use rayon::prelude::*;
 /// Values that one task widens or narrows; a multiple of every block's.
 const PART: usize = 1 << 14;
 
-/// A frozen weight `(out, in)` in blocks of 32 or 256 values of a row, each with a scale and a few bits a value: the
+/// A frozen weight `(out, in)` in blocks of 32 or 256 values of a row, each with a scale and a few bits per value: the
 /// types of GGUF. Clones share the bytes.
 #[derive(Clone, PartialEq, Eq)]
 pub struct QuantizedWeight {

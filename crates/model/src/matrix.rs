@@ -7,7 +7,7 @@ use llm_kernels::{QuantizedWeight, Weight};
 pub enum Matrix {
     /// Values in float32, which may be trained; on the CPU (Flex) also in float16 or bfloat16, for inference.
     Values(Param<Tensor<2>>),
-    /// Frozen, in blocks of few bits a value.
+    /// Frozen, in blocks of few bits per value.
     Blocks(Blocks),
 }
 

@@ -72,7 +72,7 @@ impl Curves {
 
         let mut chart = ChartBuilder::on(&root)
             .margin(20)
-            .caption("Loss (nats a token)", ("sans-serif", 20, &INK))
+            .caption("Loss (nats per token)", ("sans-serif", 20, &INK))
             .x_label_area_size(44)
             .y_label_area_size(56)
             .build_cartesian_2d(0.0..tokens, (low - margin).max(0.0)..high + margin)?;

@@ -101,7 +101,7 @@ pub struct EvalRecord {
     pub step: u64,
     /// Tokens trained on so far.
     pub tokens: u64,
-    /// Mean loss over the windows of the validation text, in nats a token.
+    /// Mean loss over the windows of the validation text, in nats per token.
     pub val_loss: f32,
     /// Share of the preferences that the model gets right, where it learns from such.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -279,7 +279,7 @@ fn what_cannot_be_trained_on_is_said() {
     let other = CausalLm::new(model.config(), &Device::flex()).initialize(8);
     llm_checkpoint::save_model(&sandbox.base, &other, &sandbox.tokenizer).unwrap();
     assert!(error(&config, "run", true).starts_with("the sum of the weights that are not trained was "));
-    assert!(error(&config, "run", false).contains("there is a training run already"));
+    assert!(error(&config, "run", false).contains("already holds a training run"));
 }
 
 /// Without anything to validate on, the last weights are the result, also of a run that was interrupted.

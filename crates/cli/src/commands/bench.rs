@@ -155,7 +155,7 @@ fn print(record: &BenchRecord) -> Result<(), CliError> {
     if record.profile.is_empty() { Ok(()) } else { print_profile(record) }
 }
 
-/// One line an operation, and the sum. "at best" is the time at the matrix-multiply peak or the memory's bandwidth.
+/// One line per operation, and the sum. "at best" is the time at the matrix-multiply peak or the memory's bandwidth.
 fn print_profile(record: &BenchRecord) -> Result<(), CliError> {
     let mut out = stdout();
     writeln!(

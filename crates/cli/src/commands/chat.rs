@@ -263,7 +263,7 @@ impl Chat<'_> {
         match said {
             Ok(made) if made.finish_reason == FinishReason::Cancelled && made.ids.is_empty() => {
                 self.conversation.pop();
-                self.printer.note("stopped before the answer; the message is taken back");
+                self.printer.note("stopped before the answer; the message is removed");
                 Ok(())
             }
             Ok(made) => {
@@ -285,8 +285,7 @@ impl Chat<'_> {
         let budget = Budget { context, answer: self.options.max_tokens };
         let Prompt { ids, forgotten } = self.conversation.prompt(&self.form, &self.files.tokenizer, budget)?;
         if forgotten > 0 {
-            let text =
-                format!("the context of {context} tokens is full: the oldest {forgotten} messages are forgotten");
+            let text = format!("the context of {context} tokens is full: the oldest {forgotten} messages are dropped");
             self.printer.warn(text);
         }
         Ok(ids)
@@ -311,7 +310,7 @@ impl Chat<'_> {
     /// How an answer ended, where that is not by itself, and how fast it came.
     fn report(&self, made: &Generation) {
         match made.finish_reason {
-            FinishReason::Cancelled => self.printer.note("stopped; what was said so far stays in the conversation"),
+            FinishReason::Cancelled => self.printer.note("stopped; the partial answer is kept"),
             FinishReason::Length => self
                 .printer
                 .note(format_args!("cut after {} tokens; /set max-tokens N allows more", self.options.max_tokens)),

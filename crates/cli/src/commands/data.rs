@@ -93,7 +93,7 @@ fn describe(shards: &TokenShards) -> String {
     let header = shards.header();
     let bytes_per_token = header.text_bytes as f64 / header.tokens.max(1) as f64;
     format!(
-        "{} tokens, {} documents, {bytes_per_token:.2} bytes a token: {}",
+        "{} tokens, {} documents, {bytes_per_token:.2} bytes per token: {}",
         header.tokens,
         header.documents,
         shards.path().display()

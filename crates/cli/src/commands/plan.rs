@@ -66,8 +66,8 @@ fn print_time(measurement: &Measurement, flops_per_token: f64) -> Result<(), Cli
     let seconds = plan.seconds_per_step;
     writeln!(out, "\nmeasured on a few steps")?;
     writeln!(out, "  {:<22} {:>15.1}", "ms per step", seconds * 1e3)?;
-    writeln!(out, "  {:<22} {:>15}", "tokens a second", grouped((plan.tokens_per_step() as f64 / seconds) as u64))?;
-    writeln!(out, "  {:<22} {:>15.2}", "MFLOP a token", flops_per_token / 1e6)?;
+    writeln!(out, "  {:<22} {:>15}", "tokens per second", grouped((plan.tokens_per_step() as f64 / seconds) as u64))?;
+    writeln!(out, "  {:<22} {:>15.2}", "MFLOP per token", flops_per_token / 1e6)?;
     writeln!(out, "  {:<22} {:>14.1} %", "of the device's peak", 100.0 * measurement.utilization)?;
     if let Some(mib) = measurement.mib {
         writeln!(out, "  {:<22} {mib:>15}", "MiB, on the host")?;

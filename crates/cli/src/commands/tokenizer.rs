@@ -99,7 +99,7 @@ fn show(args: &ShowArgs) -> Result<(), CliError> {
     let tokens = tokenizer.encode(&args.text)?.len();
     let bytes = args.text.len();
     let ratio = bytes as f64 / tokens.max(1) as f64;
-    line("compression", format!("{ratio:.2} bytes a token ({bytes} bytes of a sample text are {tokens} tokens)"))?;
+    line("compression", format!("{ratio:.2} bytes per token ({bytes} bytes of a sample text are {tokens} tokens)"))?;
     Ok(())
 }
 

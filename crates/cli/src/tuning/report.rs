@@ -50,7 +50,7 @@ impl Finished<'_> {
             rows.push(("validation", f64::from(before), f64::from(best.val_loss)));
         }
         if let Some(kept) = kept {
-            printer.note("measuring what is kept");
+            printer.note("measuring on the old data");
             let mut view = MeasureView::new(printer);
             let mut loss = |model| kept.score(model, self.device, &mut |event| view.show(event)).loss;
             rows.push(("kept", loss(&before), loss(&after)));

@@ -114,7 +114,7 @@ fn q8_0(block: &[u8; 34], x: &[f32; 32], lanes: &mut [f32; 16]) {
     }
 }
 
-/// Four bits a value, the low halves of all bytes first: `(q − 8)·d`.
+/// Four bits per value, the low halves of all bytes first: `(q − 8)·d`.
 #[inline(always)]
 fn q4_0(block: &[u8; 18], x: &[f32; 32], lanes: &mut [f32; 16]) {
     let d = scale(block, 0);
@@ -143,7 +143,7 @@ fn fifth(bits: u32, i: usize) -> [u8; 2] {
     [((bits >> i) as u8 & 1) << 4, ((bits >> (i + 16)) as u8 & 1) << 4]
 }
 
-/// Five bits a value: the fifth bits of all in four bytes, the others as in [`q4_0`]; `(q − 16)·d`.
+/// Five bits per value: the fifth bits of all in four bytes, the others as in [`q4_0`]; `(q − 16)·d`.
 #[inline(always)]
 fn q5_0(block: &[u8; 22], x: &[f32; 32], lanes: &mut [f32; 16]) {
     let (d, bits) = (scale(block, 0), u32::from_le_bytes([block[2], block[3], block[4], block[5]]));

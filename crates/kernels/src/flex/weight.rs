@@ -1,4 +1,4 @@
-//! A weight as it is stored, in 32 bits a value or fewer, and its products.
+//! A weight as it is stored, in 32 bits per value or fewer, and its products.
 
 use std::borrow::Cow;
 use std::ops::Range;
@@ -17,7 +17,7 @@ use crate::{Precision, QuantizedWeight};
 /// next.
 const WIDENED: usize = 1 << 22;
 
-/// A weight `(out, in)`. One that is stored in fewer than 32 bits a value stays so, and has no gradient of its own.
+/// A weight `(out, in)`. One that is stored in fewer than 32 bits per value stays so, and has no gradient of its own.
 #[derive(Debug, Clone)]
 pub(super) struct StoredWeight {
     stored: Stored,

@@ -52,7 +52,7 @@ impl Lines {
             // The first time there is none.
             let _ = editor.load_history(path);
             if let Some(Err(error)) = path.parent().map(std::fs::create_dir_all) {
-                printer.warn(format_args!("{}: {error}; the history will not be kept", path.display()));
+                printer.warn(format_args!("{}: {error}; history is not saved", path.display()));
             }
         }
         Ok(Self::Terminal { editor, history })

@@ -51,7 +51,7 @@ pub fn run(args: &PerplexityArgs, printer: Printer) -> Result<(), CliError> {
         writeln!(out, "{all}")?;
         return Ok(());
     }
-    writeln!(out, "loss           {:.4} nats a token", score.loss)?;
+    writeln!(out, "loss           {:.4} nats per token", score.loss)?;
     writeln!(out, "perplexity     {:.4}", score.perplexity())?;
     writeln!(out, "bits per byte  {:.4}", score.bits_per_byte())?;
     let [tokens, bytes] = [score.tokens, score.bytes].map(|n| grouped(n as u64));

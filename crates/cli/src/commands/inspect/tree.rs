@@ -157,7 +157,7 @@ fn print_tree(config: &ModelConfig, tensors: &[ParamInfo], all: bool) -> Result<
     let mut out = stdout();
     writeln!(out, "{}", table.trim_fmt())?;
     let kind =
-        published_type(config).map_or("loads in this program only".to_owned(), |kind| format!("model type {kind}"));
+        published_type(config).map_or("loads only in this program".to_owned(), |kind| format!("model type {kind}"));
     writeln!(out, "\n{kind}; {:.1} MB in float32", total(tensors) as f64 * 4.0 / 1e6)?;
     Ok(())
 }

@@ -48,7 +48,7 @@ impl<'a> Run<'a> {
     }
 
     /// `ids` `(1, n)` are the tokens of several sequences, one behind the other, each after what its cache holds. Sequences
-    /// do not see each other, and each is computed as if it were alone.
+    /// do not see each other: each is computed as if it were alone, up to rounding.
     ///
     /// # Panics
     /// If the segments have not `n` tokens together.
@@ -73,7 +73,7 @@ impl<'a> Run<'a> {
 
 /// Looks at a forward pass while it is computed.
 pub trait Tap {
-    /// What a part of the model gives, `(b, t, d)`.
+    /// What a part of the model gives, `(b, t, d)`, before dropout; of positions that all rows share, `(1, t, d)`.
     fn part(&mut self, part: Part, x: &Tensor<3>);
 
     /// Whether it wants to see the attention of `layer`, which costs computing it once more.

@@ -163,8 +163,8 @@ mod tests {
     #[test]
     fn mistakes_are_told() {
         for (line, part) in [
-            ("/hlep", "no command /hlep\nhint: /help"),
-            ("/", "no command /"),
+            ("/hlep", "unknown command /hlep\nhint: /help"),
+            ("/", "unknown command /"),
             ("/save", "/save takes the name of a file\nhint: for example /save chat.json"),
             ("/set temperature warm", "temperature is \"warm\", but it must be a number"),
             ("/set top-k -2", "top-k is \"-2\", but it must be a whole number from 0, or -1 for all"),

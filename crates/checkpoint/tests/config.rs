@@ -245,7 +245,7 @@ fn what_changes_the_result_and_is_not_computed_is_refused_by_name_and_value() {
         (llama(), json!({"rope_theta": -1.0}), ["rope_theta", "-1.0"]),
         (llama(), json!({"rope_scaling": {"type": "ntk", "factor": 2.0}}), ["rope_scaling.type", "\"ntk\""]),
         (llama(), json!({"rope_scaling": {"type": "mrope", "mrope_section": [2, 1, 1]}}), ["mrope", "for text alone"]),
-        (llama(), json!({"rope_parameters": {"mrope_section": [2, 1, 1]}}), ["mrope_section", "positions in pictures"]),
+        (llama(), json!({"rope_parameters": {"mrope_section": [2, 1, 1]}}), ["mrope_section", "positions in images"]),
         (llama(), json!({"rope_scaling": {"type": "yarn", "factor": 0}}), ["rope_scaling.factor", "0"]),
         (llama(), json!({"rope_scaling": {"type": "dynamic", "factor": 1e300}}), ["context_length", "more than"]),
         (llama(), json!({"rope_scaling": {"factor": 2.0}}), ["rope_scaling.rope_type", "missing"]),

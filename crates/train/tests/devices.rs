@@ -86,7 +86,7 @@ fn adapted(dir: &Path, dora: bool, device: &Device) -> CausalLm {
     let second = |info: &ParamInfo| info.name.ends_with("lora_b");
     let wave = |info: &ParamInfo| (0..info.len()).map(|i| 0.1 * (0.7 * i as f32).sin()).collect::<Vec<_>>();
     let value = &mut |info: &ParamInfo| {
-        Ok::<_, Infallible>(second(info).then(|| TensorData::new(wave(info), info.shape.clone())))
+        Ok::<_, Infallible>(second(info).then(|| TensorData::new(wave(info), info.shape.clone()).into()))
     };
     let Ok(model) = replace_params(model, value);
     model

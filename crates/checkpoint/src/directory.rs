@@ -75,7 +75,7 @@ impl ModelSource {
         if !is_fused(device, DType::F32) || device.is_autodiff() {
             return self.load(device);
         }
-        weights::load(self, CausalLm::new(&self.config()?, device), Load::AsStored)
+        weights::load(self, CausalLm::new(&self.config()?, device), Load::AsStored { blocks: true })
     }
 
     /// The model for its weights to stay as they are while an adapter is trained; they have no gradients. On the CPU (Flex),
@@ -90,7 +90,7 @@ impl ModelSource {
     pub fn load_frozen(&self, device: &Device, quantize: Option<Quantize>) -> Result<CausalLm, CheckpointError> {
         let how = match (quantize, is_fused(device, DType::F32)) {
             (Some(quantize), as_stored) => Load::Quantized { quantize, as_stored },
-            (None, true) => Load::AsStored,
+            (None, true) => Load::AsStored { blocks: false },
             (None, false) => Load::Float32,
         };
         let model = weights::load(self, CausalLm::new(&self.config()?, device), how)?;

@@ -150,7 +150,7 @@ impl WeightFile {
             return PickledFile::open(path, hint).map(Self::Pickled);
         }
         let file = TensorFile::open(path, hint)?;
-        Ok(Self::Safetensors(if how == Load::AsStored { file.mapped()? } else { file }))
+        Ok(Self::Safetensors(if matches!(how, Load::AsStored { .. }) { file.mapped()? } else { file }))
     }
 
     pub fn path(&self) -> &Path {

@@ -7,7 +7,9 @@ use std::path::{Path, PathBuf};
 
 use burn::tensor::{DType, Device, Tensor, TensorData};
 use common::{GOLDEN, assert_close, golden_dir, golden_model, golden_values, ints, values};
-use llm_checkpoint::{Quantize, TensorType, load_frozen, load_model, load_tensors, save_gguf, save_tensors};
+use llm_checkpoint::{
+    Quantize, TensorType, load_for_inference, load_frozen, load_model, load_tensors, save_gguf, save_tensors,
+};
 use llm_model::{
     CausalLm, KvCache, LoraConfig, ParamInfo, Role, named_params, params, replace_params, trainable_params,
 };
@@ -189,7 +191,7 @@ fn a_gguf_file_is_held_as_it_is() {
     for name in names {
         for kind in [TensorType::Q8_0, TensorType::Q4_0] {
             let path = gguf(dir.path(), name, kind);
-            let held = load_frozen(&path, &Device::flex(), None).unwrap();
+            let held = load_for_inference(&path, &Device::flex()).unwrap();
             let widened = load_model(&path, &Device::flex()).unwrap();
             assert_eq!(held.size_in_blocks().1 as u64, bytes_in(kind, &held), "{name}: {kind}");
             assert_eq!(widened.size_in_blocks(), (0, 0));

@@ -15,8 +15,11 @@ use crate::{CheckpointError, ModelSource, Quantize};
 pub(crate) enum Load {
     /// In float32, to continue training.
     Float32,
-    /// Tables and matrices as they are stored, in blocks too, and from mapped files without a copy; the rest in float32.
-    AsStored,
+    /// Tables and matrices as they are stored, and from mapped files without a copy; the rest in float32.
+    AsStored {
+        /// Also those in blocks; else these are widened once, which training is faster with.
+        blocks: bool,
+    },
     /// The linear layers of the blocks in few bits, the rest as they are stored, or on devices that cannot multiply
     /// with those in float32. Files are read, not mapped: nothing of them stays in memory.
     Quantized {
@@ -31,7 +34,7 @@ impl Load {
     /// Whether the values of a parameter stay in the number type of the file.
     fn keeps(self, role: Role) -> bool {
         let table = matches!(role, Role::Matrix | Role::Embedding | Role::Head);
-        table && matches!(self, Self::AsStored | Self::Quantized { as_stored: true, .. })
+        table && matches!(self, Self::AsStored { .. } | Self::Quantized { as_stored: true, .. })
     }
 }
 
@@ -43,9 +46,9 @@ pub(crate) fn load(source: &ModelSource, model: CausalLm, how: Load) -> Result<C
     stored.check(&model, &place)?;
     // What the model takes as it is, and not as a copy, may be read all at once, by all cores.
     let ready = match how {
-        Load::AsStored => {
+        Load::AsStored { blocks } => {
             let names = stored_tensors(&model).into_iter().map(|(name, _)| name);
-            stored.read_all(names.filter(|name| !stored.is_in_blocks(name)).collect())?
+            stored.read_all(names.filter(|name| !blocks || !stored.is_in_blocks(name)).collect())?
         }
         _ => BTreeMap::new(),
     };
@@ -106,6 +109,9 @@ impl Reader<'_> {
             Load::Quantized { quantize, .. } if info.role == Role::Matrix => Some(quantize),
             _ => None,
         };
+        if how == (Load::AsStored { blocks: false }) {
+            return Ok(None);
+        }
         let kept = |kind| quantize.map_or(how.keeps(info.role), |quantize| quantize.keeps(kind));
         if let Some(stored) = self.stored.blocks(place, [rows, columns], &kept)? {
             return Ok(Some(stored));

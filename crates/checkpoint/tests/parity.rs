@@ -2,7 +2,7 @@
 
 mod common;
 
-use burn::tensor::{Device, Int, Tensor, TensorData};
+use burn::tensor::{Device, FloatDType, Int, Tensor, TensorData};
 use common::{GOLDEN, assert_close, golden_dir, golden_model, golden_values, values};
 use llm_checkpoint::{load_config, load_model, load_weights, save_config, save_weights};
 use llm_model::{CausalLm, KvCache, named_params};
@@ -41,6 +41,28 @@ fn cached_logits_equal_uncached_ones_wherever_the_prompt_is_split() {
             let pieces: Vec<usize> = (0..TIME).step_by(size).map(|start| size.min(TIME - start)).collect();
             assert_close(&format!("{name}, pieces of {size}"), &cached(&model, ids, &pieces), &whole, 1e-4);
         }
+    }
+}
+
+/// A cache in float16 takes half the memory, and rounds keys and values to 11 bits.
+#[test]
+fn a_cache_may_hold_float16() {
+    for name in GOLDEN {
+        let model = golden_model(name);
+        let ids: Vec<i32> = golden_values(name)["ids"].try_to_vec().unwrap();
+        let ids = &ids[..TIME];
+        let wide = KvCache::new(model.config(), TIME, &Device::flex());
+        let mut half = wide.clone().in_type(FloatDType::F16);
+        assert_eq!(2 * half.size(), wide.size());
+        half.expect(TIME);
+        let mut logits = values(model.forward(tokens(&ids[..TIME - 4]), Some(&mut half)));
+        for at in TIME - 4..TIME {
+            logits.extend(values(model.forward(tokens(&ids[at..=at]), Some(&mut half))));
+        }
+        let exact = values(model.forward(tokens(ids), None));
+        let worst = logits.iter().zip(&exact).map(|(a, b)| (a - b).abs()).fold(0.0f32, f32::max);
+        let size = exact.iter().map(|x| x.abs()).fold(0.0f32, f32::max);
+        assert!(worst > 0.0 && worst < 4e-3 * size, "{name}: off by {worst}, where logits reach {size}");
     }
 }
 

@@ -195,6 +195,9 @@ fn a_gguf_file_is_held_as_it_is() {
             let widened = load_model(&path, &Device::flex()).unwrap();
             assert_eq!(held.size_in_blocks().1 as u64, bytes_in(kind, &held), "{name}: {kind}");
             assert_eq!(widened.size_in_blocks(), (0, 0));
+            // Training beside blocks would widen them for every product.
+            let frozen = load_frozen(&path, &Device::flex(), None).unwrap();
+            assert_eq!(frozen.size_in_blocks(), (0, 0));
             let golden = golden_values(name);
             let ids = || ints(&golden["ids"], &Device::flex());
             let what = format!("{name}: {kind}");

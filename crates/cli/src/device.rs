@@ -1,10 +1,12 @@
 use std::fmt;
+use std::path::Path;
 use std::str::FromStr;
+use std::sync::Arc;
 
 use burn::tensor::Device;
 use clap::Args;
 use llm_model::Precision;
-use llm_train::precision_warning;
+use llm_train::{Alone, RunOptions, precision_warning};
 
 use crate::printer::Printer;
 
@@ -42,6 +44,14 @@ pub struct NamedDevice {
     pub device: Device,
     /// For example `cpu` or `wgpu:0 (NVIDIA GeForce RTX 4090)`.
     pub name: String,
+}
+
+impl NamedDevice {
+    /// How a run is made in `out` on this device, by this process alone.
+    pub fn run_options(&self, out: &Path, resume: bool, tensorboard: bool) -> RunOptions {
+        let (device, device_name) = (self.device.clone(), self.name.clone());
+        RunOptions { out: out.to_owned(), resume, tensorboard, device, device_name, group: Arc::new(Alone) }
+    }
 }
 
 /// Why a device cannot be used.

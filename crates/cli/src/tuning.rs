@@ -3,7 +3,6 @@
 mod report;
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use burn::tensor::Device;
@@ -14,7 +13,7 @@ use llm_data::{
     check_samples, prepare_split,
 };
 use llm_eval::EvalData;
-use llm_train::{Alone, Ending, FinetuneConfig, Finetuning, Method, Outcome, RunOptions, Source, TrainError, Trainer};
+use llm_train::{Ending, FinetuneConfig, Finetuning, Method, Outcome, RunOptions, Source, TrainError, Trainer};
 
 use crate::device::DeviceArgs;
 use crate::error::CliError;
@@ -86,14 +85,7 @@ impl Start<'_> {
         config.finetune.method = Some(method);
         let out = self.out(method);
         let device = self.device.open_to_train(config.train.precision, printer)?;
-        let options = RunOptions {
-            out: out.clone(),
-            resume: self.resume,
-            tensorboard: self.tensorboard,
-            device: device.device.clone(),
-            device_name: device.name.clone(),
-            group: Arc::new(Alone),
-        };
+        let options = device.run_options(&out, self.resume, self.tensorboard);
         Finetuning::check(&config, &files.config, &options).map_err(|error| resuming(error, self.config_file, &out))?;
 
         // What is wrong with this data is said now, not after the training.

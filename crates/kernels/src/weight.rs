@@ -111,7 +111,7 @@ impl QuantizedWeight {
     }
 
     /// Bytes of so many values, which fill blocks.
-    fn bytes_of(&self, values: usize) -> usize {
+    pub(crate) fn bytes_of(&self, values: usize) -> usize {
         values / self.kind.block_len() * self.kind.block_bytes()
     }
 

@@ -1,5 +1,5 @@
 use burn::module::Module;
-use burn::tensor::{DType, Device, FloatDType, Int, Tensor, TensorData};
+use burn::tensor::{Device, Int, Tensor, TensorData};
 use llm_kernels::{Precision, SampleStarts, cross_entropy, dropout, embedding, linear_cross_entropy};
 
 use crate::linears::HEAD;
@@ -100,10 +100,6 @@ fn scaled(x: Tensor<3>, factor: f64) -> Tensor<3> {
 /// `x` with values dropped, on an autodiff device; `x` itself in inference.
 fn in_training(x: Tensor<3>, probability: f64) -> Tensor<3> {
     if x.device().is_autodiff() { dropout(x, probability) } else { x }
-}
-
-fn in_float32(x: Tensor<2>) -> Tensor<2> {
-    if x.dtype() == DType::F32 { x } else { x.cast(FloatDType::F32) }
 }
 
 fn new_norm(config: &ModelConfig, device: &Device) -> Norm {
@@ -241,9 +237,9 @@ impl CausalLm {
         x = scaled(x, self.config.multipliers.embedding);
         pass.show(Part::TokenEmbedding, &x);
         if let Some(table) = &self.model.embed_positions {
-            let rows = match (&pass.context, table.weight.param()) {
-                (Context::Rows, Some(table)) => in_float32(table.val().narrow(0, 0, t)).unsqueeze(),
-                (context, _) => {
+            let rows = match &pass.context {
+                Context::Rows => table.weight.stored().rows(0..t, &device).unsqueeze(),
+                context => {
                     let positions = context.positions(t);
                     let rows = positions.len() / t;
                     table.forward(Tensor::from_data(TensorData::new(positions, [rows, t]), &device))

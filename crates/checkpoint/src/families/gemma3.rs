@@ -35,19 +35,10 @@ pub(super) const PAGE: Page = Page {
         shifted_norms: true,
         read: read_gguf,
         write: write_gguf,
-        block: &[
+        norms: &[
             ("input_layernorm", "attn_norm"),
-            ("self_attn.q_proj", "attn_q"),
-            ("self_attn.k_proj", "attn_k"),
-            ("self_attn.v_proj", "attn_v"),
-            ("self_attn.o_proj", "attn_output"),
-            ("self_attn.q_norm", "attn_q_norm"),
-            ("self_attn.k_norm", "attn_k_norm"),
             ("post_attention_layernorm", "post_attention_norm"),
             ("pre_feedforward_layernorm", "ffn_norm"),
-            ("mlp.gate_proj", "ffn_gate"),
-            ("mlp.up_proj", "ffn_up"),
-            ("mlp.down_proj", "ffn_down"),
             ("post_feedforward_layernorm", "post_ffw_norm"),
         ],
         ..Architecture::PLAIN

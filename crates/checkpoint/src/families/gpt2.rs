@@ -32,13 +32,12 @@ pub(super) const PAGE: Page = Page {
         write: |_| Ok(()),
         blocks: "transformer.h",
         block: &[
-            ("ln_1", "attn_norm"),
             ("attn.c_attn", "attn_qkv"),
             ("attn.c_proj", "attn_output"),
-            ("ln_2", "ffn_norm"),
             ("mlp.c_fc", "ffn_up"),
             ("mlp.c_proj", "ffn_down"),
         ],
+        norms: &[("ln_1", "attn_norm"), ("ln_2", "ffn_norm")],
         around: &[
             ("transformer.wte", "token_embd"),
             ("transformer.wpe", "position_embd"),

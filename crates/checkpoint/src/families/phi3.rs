@@ -23,10 +23,8 @@ pub(super) const PAGE: Page = Page {
         read: read_gguf,
         write: write_gguf,
         block: &[
-            ("input_layernorm", "attn_norm"),
             ("self_attn.qkv_proj", "attn_qkv"),
             ("self_attn.o_proj", "attn_output"),
-            ("post_attention_layernorm", "ffn_norm"),
             ("mlp.gate_up_proj", "ffn_up"),
             ("mlp.down_proj", "ffn_down"),
         ],

@@ -50,8 +50,10 @@ pub(crate) struct Architecture {
     pub write: fn(&mut Writing) -> Result<(), CheckpointError>,
     /// What comes before the number of a block in a Hugging Face checkpoint.
     pub blocks: &'static str,
-    /// Modules of a block: the checkpoint's name, and the one in GGUF.
+    /// Modules of a block but those of `norms`: the checkpoint's name, and the one in GGUF.
     pub block: &'static [(&'static str, &'static str)],
+    /// Norms of a block before and after attention and the feed-forward network, likewise.
+    pub norms: &'static [(&'static str, &'static str)],
     /// Modules outside the blocks.
     pub around: &'static [(&'static str, &'static str)],
 }
@@ -78,20 +80,24 @@ impl Architecture {
         write: |writing| writing.refuse_window(),
         blocks: "model.layers",
         block: &[
-            ("input_layernorm", "attn_norm"),
             ("self_attn.q_proj", "attn_q"),
             ("self_attn.k_proj", "attn_k"),
             ("self_attn.v_proj", "attn_v"),
             ("self_attn.o_proj", "attn_output"),
             ("self_attn.q_norm", "attn_q_norm"),
             ("self_attn.k_norm", "attn_k_norm"),
-            ("post_attention_layernorm", "ffn_norm"),
             ("mlp.gate_proj", "ffn_gate"),
             ("mlp.up_proj", "ffn_up"),
             ("mlp.down_proj", "ffn_down"),
         ],
+        norms: &[("input_layernorm", "attn_norm"), ("post_attention_layernorm", "ffn_norm")],
         around: &[("model.embed_tokens", "token_embd"), ("model.norm", "output_norm"), ("lm_head", "output")],
     };
+
+    /// All modules of a block.
+    fn of_block(&self) -> impl Iterator<Item = &(&'static str, &'static str)> {
+        self.block.iter().chain(self.norms)
+    }
 
     /// The checkpoint's name of a tensor in GGUF, if it has one.
     pub fn checkpoint_name(&self, gguf: &str) -> Option<String> {
@@ -100,7 +106,7 @@ impl Architecture {
             return Some(format!("{name}.{kind}"));
         }
         let (i, module) = module.strip_prefix("blk.")?.split_once('.')?;
-        let (name, _) = self.block.iter().find(|(_, theirs)| *theirs == module)?;
+        let (name, _) = self.of_block().find(|(_, theirs)| *theirs == module)?;
         Some(format!("{}.{i}.{name}.{kind}", self.blocks))
     }
 
@@ -111,7 +117,7 @@ impl Architecture {
             return Some(format!("{name}.{kind}"));
         }
         let (i, module) = module.strip_prefix(self.blocks)?.strip_prefix('.')?.split_once('.')?;
-        let (_, name) = self.block.iter().find(|(theirs, _)| *theirs == module)?;
+        let (_, name) = self.of_block().find(|(theirs, _)| *theirs == module)?;
         Some(format!("blk.{i}.{name}.{kind}"))
     }
 }

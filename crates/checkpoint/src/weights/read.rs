@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use llm_gguf::TensorType;
 use llm_model::{CausalLm, ParamInfo, QuantizedWeight, Role, Values, replace_params};
 
 use super::stored::StoredWeights;
@@ -35,6 +36,20 @@ impl Load {
     fn keeps(self, role: Role) -> bool {
         let table = matches!(role, Role::Matrix | Role::Embedding | Role::Head);
         table && matches!(self, Self::AsStored { .. } | Self::Quantized { as_stored: true, .. })
+    }
+
+    /// How few bits a parameter is to be held in, if it is to be held in blocks whatever the file has.
+    fn quantize(self, role: Role) -> Option<Quantize> {
+        match self {
+            Self::Quantized { quantize, .. } if role == Role::Matrix => Some(quantize),
+            _ => None,
+        }
+    }
+
+    /// Whether a parameter that the file has in blocks of this kind is held in them.
+    fn keeps_blocks(self, role: Role, kind: TensorType) -> bool {
+        let as_stored = self != (Self::AsStored { blocks: false }) && self.keeps(role);
+        self.quantize(role).map_or(as_stored, |quantize| quantize.keeps(kind))
     }
 }
 
@@ -105,18 +120,11 @@ impl Reader<'_> {
         how: Load,
     ) -> Result<Option<QuantizedWeight>, CheckpointError> {
         let &[rows, columns] = info.shape.as_slice() else { return Ok(None) };
-        let quantize = match how {
-            Load::Quantized { quantize, .. } if info.role == Role::Matrix => Some(quantize),
-            _ => None,
-        };
-        if how == (Load::AsStored { blocks: false }) {
-            return Ok(None);
-        }
-        let kept = |kind| quantize.map_or(how.keeps(info.role), |quantize| quantize.keeps(kind));
+        let kept = |kind| how.keeps_blocks(info.role, kind);
         if let Some(stored) = self.stored.blocks(place, [rows, columns], &kept)? {
             return Ok(Some(stored));
         }
-        let Some(quantize) = quantize else { return Ok(None) };
+        let Some(quantize) = how.quantize(info.role) else { return Ok(None) };
         let values = self.floats(place)?.into_f32();
         let values = if place.is_whole() { values } else { place.extract(&values, &info.shape) };
         let quantized = QuantizedWeight::quantize(quantize.kind(), [rows, columns], &values);

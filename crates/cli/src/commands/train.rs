@@ -1,12 +1,9 @@
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use clap::Args;
 use llm_data::DataSection;
-use llm_train::{
-    Alone, ConfigFile, Ending, FinetuneConfig, Method, Outcome, RunConfig, RunOptions, TrainError, Trainer,
-};
+use llm_train::{ConfigFile, Ending, FinetuneConfig, Method, Outcome, RunConfig, TrainError, Trainer};
 
 use crate::device::{DeviceArgs, PRECISIONS};
 use crate::error::CliError;
@@ -254,14 +251,7 @@ pub fn run(args: &TrainArgs, printer: Printer) -> Result<(), CliError> {
     config.train.overfit_batch |= args.overfit_batch;
     let prompt = config.sample.prompt.clone();
     let device = args.device.open_to_train(config.train.precision, printer)?;
-    let options = RunOptions {
-        out: out.clone(),
-        resume: args.resume,
-        tensorboard: args.tensorboard,
-        device: device.device.clone(),
-        device_name: device.name,
-        group: Arc::new(Alone),
-    };
+    let options = device.run_options(&out, args.resume, args.tensorboard);
 
     let mut view = TrainingView::new(printer, device.device);
     let trainer = Trainer::open(config, options, &mut |progress| view.preparing(progress))

@@ -1,6 +1,7 @@
 //! `x·Wᵀ` with a weight in blocks of few bits, for few tokens: the blocks are read once, and their values stay in the cache.
 
 use std::ops::Range;
+use std::slice::ChunksExact;
 
 use burn_flex::FlexTensor;
 use half::f16;
@@ -27,11 +28,11 @@ pub(super) fn forward(x: &FlexTensor, weight: &QuantizedWeight) -> Option<FlexTe
 
 /// The values of some rows, row-major.
 pub(super) fn widened(weight: &QuantizedWeight, rows: Range<usize>) -> Vec<f32> {
-    let (kind, [_, columns]) = (weight.kind(), weight.shape());
-    let bytes_of = |values: usize| values / kind.block_len() * kind.block_bytes();
+    let [_, columns] = weight.shape();
     let (count, stored) = (rows.len() * columns, weight.stored(rows));
     filled(count, |from, values| {
-        dequantize(kind, &stored[bytes_of(from)..bytes_of(from + values.len())], values);
+        let bytes = weight.bytes_of(from)..weight.bytes_of(from + values.len());
+        dequantize(weight.kind(), &stored[bytes], values);
     })
 }
 
@@ -40,12 +41,13 @@ fn times_vector(x: &[f32], weight: &QuantizedWeight) -> Vec<f32> {
     /// The products of all rows, by what adds those of a block.
     macro_rules! by_blocks {
         ($add:ident) => {
-            times_rows(
-                x,
-                weight,
-                #[inline(always)]
-                |row, x| dot(row, x, $add),
-            )
+            times_rows(weight, |rows, y| {
+                vectorized!({
+                    for (y, row) in y.iter_mut().zip(rows.clone()) {
+                        *y = dot(row, x, $add);
+                    }
+                });
+            })
         };
     }
     match weight.kind() {
@@ -55,35 +57,23 @@ fn times_vector(x: &[f32], weight: &QuantizedWeight) -> Vec<f32> {
         TensorType::Q5_0 => by_blocks!(q5_0),
         TensorType::Q5_1 => by_blocks!(q5_1),
         // Each row is widened into the nearest cache, and multiplied there.
-        kind => {
-            let [d_out, d_in] = weight.shape();
-            let mut y = vec![0.0; d_out];
-            y.par_chunks_mut(ROWS).enumerate().for_each(|(task, y)| {
-                let mut row = vec![0.0; d_in];
-                for (i, y) in y.iter_mut().enumerate() {
-                    let at = task * ROWS + i;
-                    dequantize(kind, weight.stored(at..at + 1), &mut row);
-                    *y = vectorized!(halves::dot(x, &row, |w| w));
-                }
-            });
-            y
-        }
+        kind => times_rows(weight, |rows, y| {
+            let mut row = vec![0.0; x.len()];
+            for (y, stored) in y.iter_mut().zip(rows) {
+                dequantize(kind, stored, &mut row);
+                *y = vectorized!(halves::dot(x, &row, |w| w));
+            }
+        }),
     }
 }
 
-/// `product` of every row of the weight and `x`.
-fn times_rows(x: &[f32], weight: &QuantizedWeight, product: impl Fn(&[u8], &[f32]) -> f32 + Copy + Sync) -> Vec<f32> {
-    let [d_out, _] = weight.shape();
+/// What `product` makes of the stored rows of the weight, some at a time on all cores.
+fn times_rows(weight: &QuantizedWeight, product: impl Fn(ChunksExact<u8>, &mut [f32]) + Sync) -> Vec<f32> {
+    let [d_out, d_in] = weight.shape();
     let mut y = vec![0.0; d_out];
     y.par_chunks_mut(ROWS).enumerate().for_each(|(task, y)| {
         let rows = task * ROWS..task * ROWS + y.len();
-        let stored = weight.stored(rows);
-        let row = stored.len() / y.len();
-        vectorized!({
-            for (y, row) in y.iter_mut().zip(stored.chunks_exact(row)) {
-                *y = product(row, x);
-            }
-        });
+        product(weight.stored(rows).chunks_exact(weight.bytes_of(d_in)), y);
     });
     y
 }

@@ -169,7 +169,7 @@ fn gpu() -> Option<NamedDevice> {
 #[cfg(feature = "wgpu")]
 fn driver_present() -> bool {
     const FILES: [&str; 6] = ["/dev/dri", "/dev/nvidiactl", "/dev/nvidia0", "/dev/dxg", "/dev/kgsl-3d0", "/dev/mali0"];
-    cfg!(not(target_os = "linux")) || FILES.iter().any(|file| std::path::Path::new(file).exists())
+    cfg!(not(target_os = "linux")) || FILES.iter().any(|file| Path::new(file).exists())
 }
 
 fn wgpu(index: Option<usize>) -> Result<NamedDevice, DeviceError> {
